@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zslcore.evaluation import metrics
+
+
+def test_per_class_mean_is_not_the_overall_accuracy() -> None:
+    labels = np.array([0, 0, 0, 0, 1])
+    predictions = np.array([0, 0, 0, 0, 0])
+    assert metrics.per_class_top1(labels, predictions) == 0.5
+
+
+def test_accuracy_by_class_is_nan_without_images() -> None:
+    got = metrics.accuracy_by_class(np.array([1, 1]), np.array([1, 0]), np.array([0, 1]))
+    assert np.isnan(got[0])
+    assert got[1] == 0.5
+
+
+@pytest.mark.parametrize(("s", "u", "h"), [(0.5, 0.5, 0.5), (0.0, 0.9, 0.0), (0.0, 0.0, 0.0), (0.6, 0.3, 0.4)])
+def test_harmonic_mean(s: float, u: float, h: float) -> None:
+    assert metrics.harmonic_mean(s, u) == pytest.approx(h)
+
+
+def brute_force(scores_seen, labels_seen, scores_unseen, labels_unseen, seen_mask, factor):
+    shifted = [scores - factor * seen_mask for scores in (scores_seen, scores_unseen)]
+    seen, unseen = (scores.argmax(axis=1) for scores in shifted)
+    return metrics.per_class_top1(labels_unseen, unseen), metrics.per_class_top1(labels_seen, seen)
+
+
+@given(st.integers(0, 10_000), st.floats(-3, 3))
+def test_curve_equals_brute_force_at_any_factor(seed: int, factor: float) -> None:
+    random = np.random.default_rng(seed)
+    seen_mask = np.array([True, True, True, False, False])
+    labels_seen, labels_unseen = random.integers(0, 3, 9), random.integers(3, 5, 7)
+    arguments = (
+        random.normal(size=(9, 5)),
+        labels_seen,
+        random.normal(size=(7, 5)),
+        labels_unseen,
+        seen_mask,
+    )
+    curve = metrics.seen_unseen_curve(*arguments)
+    unseen, seen, harmonic = curve.at(factor)
+    assert (unseen, seen) == pytest.approx(brute_force(*arguments, factor))
+    assert harmonic == pytest.approx(metrics.harmonic_mean(unseen, seen))
+    assert curve.harmonic.max() >= harmonic - 1e-12
+    assert curve.at(curve.best_factor)[2] == pytest.approx(curve.harmonic.max())
+    assert (np.diff(curve.seen) <= 1e-12).all()
+    assert (np.diff(curve.unseen) >= -1e-12).all()
+
+
+def test_area_of_a_perfect_and_a_useless_classifier() -> None:
+    eye = 10 * np.eye(2)
+    perfect = metrics.seen_unseen_curve(
+        eye[:1].repeat(3, 0), np.zeros(3, int), eye[1:].repeat(3, 0), np.ones(3, int), np.array([True, False])
+    )
+    assert perfect.area == pytest.approx(1.0)
+    same = metrics.seen_unseen_curve(
+        eye[:1].repeat(3, 0), np.zeros(3, int), eye[:1].repeat(3, 0), np.ones(3, int), np.array([True, False])
+    )
+    assert same.area == pytest.approx(0.5)

@@ -1,0 +1,98 @@
+"""Checks every method passes, in the manner of scikit-learn's check_estimator."""
+
+import numpy as np
+import pytest
+
+from zslcore.errors import ZSLError
+from zslcore.evaluation.protocol import Task, score
+from zslcore.methods import registry
+from zslcore.methods.base import Method, TrainData
+
+QUICK: dict[str, dict[str, object]] = {}
+"""Settings that keep a method's training short on the toy set, by method name."""
+
+
+def make(name: str) -> Method:
+    cls = registry.get(name)
+    return cls(cls.Settings(**QUICK.get(name, {})))
+
+
+@pytest.fixture(params=sorted(registry.METHODS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def joint_scores(method: Method, task: Task) -> np.ndarray:
+    return method.for_classes(task.signatures, task.seen_mask, seed=0).scores(task.unseen_features)
+
+
+def test_beats_chance(name: str, toy_task: Task) -> None:
+    scores = score(make(name).fit(toy_task.train, seed=0), toy_task)
+    chance = 1 / scores.zsl.shape[1]
+    assert scores.zsl_top1 > 2 * chance
+    assert scores.joint_unseen.shape == (len(toy_task.unseen_labels), len(toy_task.signatures))
+    assert scores.joint_seen.dtype == scores.zsl.dtype == np.float32
+    assert np.isfinite(scores.joint_seen).all()
+
+
+def test_deterministic(name: str, toy_task: Task) -> None:
+    first, second = (joint_scores(make(name).fit(toy_task.train, seed=3), toy_task) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_save_and_load(name: str, toy_task: Task, tmp_path) -> None:
+    method = make(name).fit(toy_task.train, seed=0)
+    method.save(tmp_path / "method.safetensors")
+    again = registry.get(name).load(tmp_path / "method.safetensors")
+    np.testing.assert_array_equal(joint_scores(method, toy_task), joint_scores(again, toy_task))
+    with pytest.raises(ZSLError, match="expected"):
+        _another(name).load(tmp_path / "method.safetensors")
+
+
+def _another(name: str) -> type[Method]:
+    class Other(registry.get(name)):  # type: ignore[misc]
+        name = "another"
+
+    return Other
+
+
+def test_image_order_of_scoring_does_not_matter(name: str, toy_task: Task) -> None:
+    scorer = make(name).fit(toy_task.train).for_classes(toy_task.signatures, toy_task.seen_mask)
+    flipped = scorer.scores(toy_task.unseen_features[::-1])[::-1]
+    np.testing.assert_allclose(scorer.scores(toy_task.unseen_features), flipped, rtol=1e-4, atol=1e-4)
+
+
+def test_class_permutation_equivariance_of_closed_forms(name: str, toy_task: Task) -> None:
+    if registry.get(name).random:
+        pytest.skip("exact for closed forms only; seeded methods draw by class number")
+    train = toy_task.train
+    order = np.random.default_rng(0).permutation(len(train.signatures))
+    permuted = TrainData(
+        train.features,
+        np.argsort(order)[train.labels],
+        train.signatures[order],
+        train.image_attributes,
+    )
+    plain = joint_scores(make(name).fit(train), toy_task)
+    signatures = np.concatenate([train.signatures[order], toy_task.signatures[len(order) :]])
+    scores = make(name).fit(permuted).for_classes(signatures, toy_task.seen_mask).scores(toy_task.unseen_features)
+    back = np.concatenate([scores[:, np.argsort(order)], scores[:, len(order) :]], axis=1)
+    np.testing.assert_allclose(plain, back, rtol=1e-3, atol=1e-3)
+
+
+def test_refuses_bad_input(name: str, toy_task: Task) -> None:
+    method = make(name).fit(toy_task.train)
+    wrong = np.zeros((3, toy_task.signatures.shape[1] + 1), dtype=np.float32)
+    with pytest.raises(ZSLError, match="attributes"):
+        method.for_classes(wrong, np.zeros(3, dtype=bool))
+    with pytest.raises(ZSLError, match="seen_mask"):
+        method.for_classes(toy_task.signatures, np.arange(len(toy_task.signatures)) < 1)
+    bad = toy_task.signatures.copy()
+    bad[0, 0] = np.nan
+    with pytest.raises(ZSLError, match="NaN"):
+        method.for_classes(bad, toy_task.seen_mask)
+
+
+def test_settings_refuse_unknown_names(name: str) -> None:
+    with pytest.raises(ValueError, match="wrong"):
+        registry.get(name).Settings(wrong=1)

@@ -1,0 +1,1 @@
+"""Zero-shot learning: data sets, features, methods and an honest evaluation protocol."""

@@ -1,0 +1,307 @@
+"""What a zero-shot data set is: classes, signatures, labels and splits, with their invariants checked once."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore import artifacts
+from zslcore.errors import ZSLError
+
+SPLITS = ("trainval", "test_seen", "test_unseen")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A zero-shot data set; construction checks every invariant and raises ZSLError naming what is broken.
+
+    name: short name, as in params.yaml.
+    classes: unique class names; row k of `signatures` describes classes[k].
+    signatures: (classes, a) float32, the semantic descriptor (attribute vector) of each class.
+    labels: (n,) int64 in 0..classes-1, one an image.
+    trainval, test_seen, test_unseen: disjoint int64 row numbers (0-based). Rows in none of them are unused.
+    features: (n, d) float32, or None where they are yet to be extracted.
+    image_files: n paths relative to the project, or () where features or drawn pictures are given.
+    pictures: encoded image files, one a row, for sets that carry their pictures (drawn birds), else ().
+    image_attributes: (n, a) float32, what is visible in each image, or None.
+    attribute_names: a names, or ().
+    validation_splits: for each published class split, the (k,) int64 classes held out for validation; may be empty.
+    split_name: which split this is ("proposed split", "own"...): it stands in every result.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    signatures: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    trainval: NDArray[np.int64]
+    test_seen: NDArray[np.int64]
+    test_unseen: NDArray[np.int64]
+    features: NDArray[np.float32] | None = None
+    image_files: tuple[str, ...] = ()
+    pictures: Sequence[bytes] = ()
+    image_attributes: NDArray[np.float32] | None = None
+    attribute_names: tuple[str, ...] = ()
+    validation_splits: tuple[NDArray[np.int64], ...] = ()
+    split_name: str = "own"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """Seen classes: those with images in trainval, ascending."""
+        return np.unique(self.labels[self.trainval])
+
+    @property
+    def unseen(self) -> NDArray[np.int64]:
+        """Unseen classes: those with images in test_unseen, ascending."""
+        return np.unique(self.labels[self.test_unseen])
+
+
+def check(data: Dataset) -> None:
+    """Raise ZSLError when an invariant of the data contract does not hold."""
+
+    def fail(problem: str, remedy: str) -> None:
+        raise ZSLError(f"data set '{data.name}': {problem}; {remedy}")
+
+    count = len(data.classes)
+    if count < 2:
+        fail(f"{count} classes", "at least one seen and one unseen class are needed")
+    repeated = [name for name, times in Counter(data.classes).items() if times > 1]
+    if repeated:
+        fail(
+            f"class names appear twice: {', '.join(map(repr, repeated[:5]))}",
+            "give every class a name of its own",
+        )
+    if data.signatures.ndim != 2 or len(data.signatures) != count:
+        fail(
+            f"signatures of shape {data.signatures.shape} for {count} classes",
+            "one row a class is needed: a class may lack its signature",
+        )
+    _check_finite(data.name, "signatures", data.signatures, "row (class)")
+    n = len(data.labels)
+    if data.labels.ndim != 1 or (n and not (data.labels.min() >= 0 and data.labels.max() < count)):
+        fail(
+            f"labels reach outside 0..{count - 1}",
+            "check that labels and class names come from the same files",
+        )
+    for split in SPLITS:
+        rows = getattr(data, split)
+        if not len(rows):
+            fail(f"split {split} is empty", "every split needs at least one image")
+        if rows.min() < 0 or rows.max() >= n:
+            fail(
+                f"split {split} points outside the {n} images",
+                "check that splits and features belong together",
+            )
+        if len(np.unique(rows)) != len(rows):
+            fail(f"split {split} lists an image twice", "remove the repeated rows")
+    for position, first in enumerate(SPLITS):
+        for second in SPLITS[position + 1 :]:
+            shared = np.intersect1d(getattr(data, first), getattr(data, second))
+            if len(shared):
+                fail(
+                    f"splits {first} and {second} share {len(shared)} images (first row {shared[0]})",
+                    "an image may stand in one split only",
+                )
+    both = np.intersect1d(data.seen, data.unseen)
+    if len(both):
+        names = ", ".join(repr(data.classes[k]) for k in both[:5])
+        fail(
+            f"{len(both)} classes are both seen and unseen: {names}",
+            "unseen classes may have no trainval images",
+        )
+    strangers = np.setdiff1d(data.labels[data.test_seen], data.seen)
+    if len(strangers):
+        names = ", ".join(repr(data.classes[k]) for k in strangers[:5])
+        fail(
+            f"test_seen holds classes without trainval images: {names}",
+            "move them, or mark the classes unseen",
+        )
+    if data.features is not None:
+        if data.features.ndim != 2 or len(data.features) != n:
+            fail(
+                f"features of shape {data.features.shape} for {n} images",
+                "one row an image is needed: transposed?",
+            )
+        _check_finite(data.name, "features", data.features, "row (image)")
+    if data.image_files and len(data.image_files) != n:
+        fail(f"{len(data.image_files)} image files for {n} labels", "one file an image is needed")
+    if len(data.pictures) not in (0, n):
+        fail(f"{len(data.pictures)} pictures for {n} labels", "one picture an image is needed")
+    if data.image_attributes is not None:
+        if data.image_attributes.shape != (n, data.signatures.shape[1]):
+            fail(
+                f"image attributes of shape {data.image_attributes.shape}",
+                f"expected ({n}, {data.signatures.shape[1]}): one row an image, one column a signature entry",
+            )
+        _check_finite(data.name, "image attributes", data.image_attributes, "row (image)")
+    for held_out in data.validation_splits:
+        if len(np.setdiff1d(held_out, data.seen)) or not 0 < len(held_out) < len(data.seen):
+            fail(
+                "a validation split names classes that are not seen, or all of them",
+                "leave it out: one is derived",
+            )
+
+
+def _check_finite(name: str, what: str, values: NDArray[Any], rows: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        first = ", ".join(map(str, bad[:5]))
+        raise ZSLError(
+            f"data set '{name}': {what} hold NaN or infinity in {len(bad)} rows, first {rows} {first}; "
+            "compute them again or leave those rows out"
+        )
+
+
+def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[str, Path] | None = None) -> None:
+    """Write a data set as one HDF5 artifact."""
+    with artifacts.create(path, artifacts.DATASET, params, inputs) as file:
+        file.attrs["name"] = data.name
+        file.attrs["split_name"] = data.split_name
+        artifacts.put_strings(file, "classes", data.classes)
+        file["signatures"] = data.signatures.astype(np.float32)
+        file["labels"] = data.labels.astype(np.int64)
+        file["seen"], file["unseen"] = data.seen, data.unseen
+        for split in SPLITS:
+            file[split] = np.sort(getattr(data, split)).astype(np.int64)
+        if data.features is not None:
+            file["features"] = data.features.astype(np.float32)
+        if data.image_attributes is not None:
+            file["image_attributes"] = data.image_attributes.astype(np.float32)
+        for name in ("image_files", "attribute_names", "notes"):
+            if getattr(data, name):
+                artifacts.put_strings(file, name, getattr(data, name))
+        if data.pictures:
+            file["pictures/bytes"] = np.frombuffer(b"".join(data.pictures), dtype=np.uint8)
+            file["pictures/ends"] = np.cumsum([len(picture) for picture in data.pictures])
+        for position, held_out in enumerate(data.validation_splits):
+            file[f"validation_splits/{position}"] = np.sort(held_out).astype(np.int64)
+
+
+def load(path: Path, with_features: bool = False) -> Dataset:
+    """Read a data set; features and pictures are left out unless asked for (a reader of splits needs neither).
+
+    Raises ZSLError when the file is damaged, of another version, or breaks the data contract.
+    """
+    with artifacts.open_artifact(path, artifacts.DATASET) as file:
+        return Dataset(
+            name=str(file.attrs["name"]),
+            split_name=str(file.attrs["split_name"]),
+            classes=artifacts.strings(file, "classes"),
+            signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
+            labels=artifacts.array(file, "labels", np.int64, ndim=1),
+            trainval=artifacts.array(file, "trainval", np.int64, ndim=1),
+            test_seen=artifacts.array(file, "test_seen", np.int64, ndim=1),
+            test_unseen=artifacts.array(file, "test_unseen", np.int64, ndim=1),
+            features=_optional(file, "features") if with_features else None,
+            image_files=_strings(file, "image_files"),
+            image_attributes=_optional(file, "image_attributes"),
+            attribute_names=_strings(file, "attribute_names"),
+            notes=_strings(file, "notes"),
+            validation_splits=_validation_splits(file),
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What fitting and choosing may look at: the trainval images, and the signatures of all classes.
+
+    features: (n, d) float32; labels: (n,) int64 into `signatures`; signatures: (classes, a) float32;
+    seen, unseen: int64 classes; validation_splits: for each published split, the seen classes to hold out;
+    image_attributes: (n, a) float32 or None.
+    """
+
+    name: str
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    signatures: NDArray[np.float32]
+    seen: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+    validation_splits: tuple[NDArray[np.int64], ...] = ()
+    image_attributes: NDArray[np.float32] | None = None
+
+
+def load_seen(path: Path, features: Path) -> Seen:
+    """Read what fitting may look at, from a data set and its features; no test row of either file is opened."""
+    with artifacts.open_artifact(path, artifacts.DATASET) as file:
+        rows = artifacts.array(file, "trainval", np.int64, ndim=1)
+        attributes = None
+        if "image_attributes" in file:
+            attributes = artifacts.read_rows(artifacts.dataset(file, "image_attributes", np.float32, ndim=2), rows)
+        return Seen(
+            name=str(file.attrs["name"]),
+            features=load_features(features, rows),
+            labels=artifacts.read_rows(artifacts.dataset(file, "labels", np.int64, ndim=1), rows),
+            signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
+            seen=artifacts.array(file, "seen", np.int64, ndim=1),
+            unseen=artifacts.array(file, "unseen", np.int64, ndim=1),
+            validation_splits=_validation_splits(file),
+            image_attributes=attributes,
+        )
+
+
+def load_features(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows (n, d) float32 of a features artifact; no other row is opened."""
+    with artifacts.open_artifact(path, artifacts.FEATURES) as file:
+        return artifacts.read_rows(artifacts.dataset(file, "features", ndim=2), rows).astype(np.float32)
+
+
+def load_pictures(path: Path, rows: NDArray[np.int64]) -> list[bytes]:
+    """The encoded pictures of these rows, of a data set that carries its pictures."""
+    with artifacts.open_artifact(path, artifacts.DATASET) as file:
+        ends = artifacts.array(file, "pictures/ends", np.int64, ndim=1)
+        starts = np.concatenate([[0], ends[:-1]])
+        content = artifacts.dataset(file, "pictures/bytes", np.uint8, ndim=1)
+        return [content[starts[row] : ends[row]].tobytes() for row in rows]
+
+
+def has_pictures(path: Path) -> bool:
+    """Whether a data set carries its pictures itself."""
+    with artifacts.open_artifact(path, artifacts.DATASET) as file:
+        return "pictures" in file
+
+
+def has_features(path: Path) -> bool:
+    """Whether a data set comes with its features."""
+    with artifacts.open_artifact(path, artifacts.DATASET) as file:
+        return "features" in file
+
+
+def _validation_splits(file: h5py.File) -> tuple[NDArray[np.int64], ...]:
+    return tuple(
+        artifacts.array(file, f"validation_splits/{position}", np.int64, ndim=1)
+        for position in range(len(file.get("validation_splits", ())))
+    )
+
+
+def _optional(file: h5py.File, name: str) -> NDArray[np.float32] | None:
+    return artifacts.array(file, name, np.float32, ndim=2) if name in file else None
+
+
+def _strings(file: h5py.File, name: str) -> tuple[str, ...]:
+    return artifacts.strings(file, name) if name in file else ()
+
+
+def hold_out_seen(
+    labels: NDArray[np.int64], rows: NDArray[np.int64], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split the images of seen classes into (kept, held out), class by class, at random from `seed`.
+
+    share: part of each class's images to hold out, in (0, 1); at least one image of every class is kept, and at
+    least one held out where a class has two or more.
+    """
+    random = np.random.default_rng(seed)
+    held_out = []
+    for label in np.unique(labels[rows]):
+        members = rows[labels[rows] == label]
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        held_out.append(random.permutation(members)[:count])
+    held = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(rows, held), held

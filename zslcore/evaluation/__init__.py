@@ -1,0 +1,1 @@
+"""Metrics, the protocol (ZSL, GZSL, validation classes), clusterability, few-shot, published numbers."""

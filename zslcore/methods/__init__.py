@@ -1,0 +1,1 @@
+"""Whole zero-shot methods behind one estimator interface; `registry.py` lists them."""

@@ -1,0 +1,168 @@
+"""The estimator interface every zero-shot method follows: fit on seen classes, then score any set of classes.
+
+Two steps, because generative methods train their last classifier only once the competing classes are known:
+`fit(train)` learns from seen-class data; `for_classes(signatures, seen_mask)` returns a `Scorer` over those classes.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from zslcore import artifacts
+from zslcore.errors import ZSLError
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What a method is fitted on: images of seen classes only.
+
+    features: (n, d) float32, unscaled: a method fits its own scaler here.
+    labels: (n,) int64 in 0..K-1, row numbers of `signatures`.
+    signatures: (K, a) float32, one row a seen class.
+    image_attributes: (n, a) float32, what is visible in each image, or None.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    signatures: NDArray[np.float32]
+    image_attributes: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
+            raise ZSLError(
+                f"training features {self.features.shape} and labels {self.labels.shape} do not belong together; "
+                "features are (n, d), labels (n,)"
+            )
+        if self.signatures.ndim != 2:
+            raise ZSLError(f"signatures have shape {self.signatures.shape}; expected (classes, attributes)")
+        for name, values in (("features", self.features), ("signatures", self.signatures)):
+            if not np.isfinite(values).all():
+                raise ZSLError(f"training {name} hold NaN or infinity; remove or recompute those rows")
+        present = np.unique(self.labels)
+        if len(self.signatures) < 2:
+            raise ZSLError("only one seen class: a zero-shot method needs at least two to learn from")
+        if not np.array_equal(present, np.arange(len(self.signatures))):
+            raise ZSLError(
+                f"{len(self.signatures)} seen signatures but images of {len(present)} classes; "
+                "labels are row numbers of the signatures, and every seen class needs an image"
+            )
+
+
+class Scorer(Protocol):
+    """Scores images over the classes it was made for."""
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, d) unscaled features -> (n, classes) float32 comparable log-scores (up to a constant an image)."""
+        ...
+
+
+Observe = Callable[[int], None]
+"""Called with the number of epochs done, after each epoch, while the method may be scored as it stands."""
+
+
+class MethodSettings(BaseModel):
+    """Base of each method's settings: immutable, unknown names refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(ABC):
+    """A zero-shot method. Subclasses say in their docstring what they optimise and whose paper it is.
+
+    Deterministic given `seed`. `state` and `set_state` are all that saving needs: plain arrays, nothing pickled.
+    """
+
+    name: ClassVar[str]
+    citation: ClassVar[str]
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Setting -> values worth trying, for `zslcore.evaluation.tune` (validation classes only)."""
+    random: ClassVar[bool] = True
+    """False for closed forms: the seed changes nothing, one run is enough."""
+
+    def __init__(self, settings: MethodSettings | None = None) -> None:
+        self.settings: Any = settings or self.Settings()
+
+    @abstractmethod
+    def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
+        """Learn from seen classes. Methods trained in epochs call `observe(epochs_done)` after each.
+
+        Raises ZSLError for data the method cannot use.
+        """
+
+    @abstractmethod
+    def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
+        """Make a scorer over the classes described by `signatures` (classes, a).
+
+        seen_mask: (classes,) bool. It has either no True, or one for each class of `fit`, in `fit`'s order.
+        Raises ZSLError when signatures have another length than in `fit`.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What `fit` learned, as named arrays."""
+
+    @abstractmethod
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `state` returned."""
+
+    def save(self, path: Path) -> None:
+        """Write settings and state as safetensors, atomically."""
+        arrays = {name: np.asarray(value, order="C") for name, value in self.state().items()}
+        metadata = {"method": self.name, "settings": self.settings.model_dump_json()}
+        with artifacts.atomic(Path(path)) as temporary:
+            save_file(arrays, str(temporary), metadata=metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote. Raises ZSLError when the file is damaged or of another method."""
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator here
+        except (OSError, SafetensorError) as error:
+            raise ZSLError(f"{path}: cannot be read ({error}); save the method again") from error
+        if metadata.get("method") != cls.name:
+            raise ZSLError(f"{path}: holds method '{metadata.get('method')}', expected '{cls.name}'")
+        method = cls(cls.Settings(**json.loads(metadata["settings"])))
+        method.set_state(state)
+        return method
+
+
+def check_classes(
+    signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seen_classes: int, attributes: int
+) -> None:
+    """Raise ZSLError unless `for_classes` was asked something it can answer."""
+    if signatures.ndim != 2 or signatures.shape[1] != attributes:
+        raise ZSLError(f"signatures of shape {signatures.shape}; the method was fitted with {attributes} attributes")
+    if not np.isfinite(signatures).all():
+        raise ZSLError("signatures hold NaN or infinity; remove or recompute those rows")
+    if seen_mask.shape != (len(signatures),) or seen_mask.sum() not in (0, seen_classes):
+        raise ZSLError(
+            f"seen_mask marks {int(seen_mask.sum())} of {len(signatures)} classes; mark none, or all "
+            f"{seen_classes} classes of fit in fit's order"
+        )
+
+
+@dataclass(frozen=True)
+class LinearScorer:
+    """Scores scale(x) W, with W (d, classes): all that linear compatibility methods need.
+
+    scale: the fitted scaler.
+    """
+
+    scale: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    weights: NDArray[np.floating[Any]]
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, d) -> (n, classes)."""
+        return np.asarray(self.scale(features) @ self.weights, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Torch modules, one a file; each names its equation."""

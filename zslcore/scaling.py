@@ -1,0 +1,78 @@
+"""Feature scaling, fitted on training rows only and reused everywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore.errors import unknown
+
+Scaling = Literal["none", "standard", "minmax", "max", "l2"]
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """x -> (x - shift) * factor, or x / |x| for `l2`.
+
+    shift, factor: (d,) float32, or empty where the scaling keeps no statistics.
+    """
+
+    scaling: Scaling
+    shift: NDArray[np.float32]
+    factor: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], scaling: Scaling) -> Self:
+        """Fit on (n, d) training features.
+
+        standard: zero mean, unit variance a dimension; minmax: each dimension to [0, 1]; max: divided by the largest
+        absolute value of all; l2: each row to length 1; none: as it is. Constant dimensions become 0, never NaN.
+        """
+        if scaling not in _STATISTICS:
+            raise unknown("scaling", scaling, _STATISTICS)
+        shift, spread = _STATISTICS[scaling](features.astype(np.float64))
+        factor = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)
+        return cls(scaling, shift.astype(np.float32), factor.astype(np.float32))
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale (n, d) features; float32."""
+        features = features.astype(np.float32, copy=False)
+        if self.scaling == "l2":
+            return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        if not len(self.factor):
+            return features
+        return (features - self.shift) * self.factor
+
+    def state(self, prefix: str = "scaler.") -> dict[str, NDArray[np.float32]]:
+        """Named arrays for saving; the scaling itself stands in the settings."""
+        return {f"{prefix}shift": self.shift, f"{prefix}factor": self.factor}
+
+    @classmethod
+    def from_state(cls, scaling: Scaling, state: Mapping[str, NDArray[Any]], prefix: str = "scaler.") -> Self:
+        """The scaler that `state` described."""
+        return cls(scaling, state[f"{prefix}shift"], state[f"{prefix}factor"])
+
+
+_Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+_EMPTY = np.empty(0)
+
+
+def _standard(x: NDArray[np.float64]) -> _Pair:
+    return x.mean(axis=0), x.std(axis=0)
+
+
+def _minmax(x: NDArray[np.float64]) -> _Pair:
+    return x.min(axis=0), np.ptp(x, axis=0)
+
+
+def _max(x: NDArray[np.float64]) -> _Pair:
+    return np.zeros(x.shape[1]), np.full(x.shape[1], np.abs(x).max())
+
+
+def _nothing(x: NDArray[np.float64]) -> _Pair:
+    return _EMPTY, _EMPTY
+
+
+_STATISTICS = {"none": _nothing, "standard": _standard, "minmax": _minmax, "max": _max, "l2": _nothing}

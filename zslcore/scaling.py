@@ -1,6 +1,6 @@
 """Feature scaling, fitted on training rows only and reused everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from zslcore.errors import unknown
 
-Scaling = Literal["none", "standard", "minmax", "max", "l2"]
+Scaling = Literal["none", "standard", "minmax", "max", "l2", "sphere"]
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """x -> (x - shift) * factor, or x / |x| for `l2`.
+    """x -> (x - shift) * factor, or x / |x| for `l2` (times √d for `sphere`).
 
     shift, factor: (d,) float32, or empty where the scaling keeps no statistics.
     """
@@ -28,7 +28,8 @@ class Scaler:
         """Fit on (n, d) training features.
 
         standard: zero mean, unit variance a dimension; minmax: each dimension to [0, 1]; max: divided by the largest
-        absolute value of all; l2: each row to length 1; none: as it is. Constant dimensions become 0, never NaN.
+        absolute value of all; l2: each row to length 1; sphere: each row to length √d; none: as it is. Constant
+        dimensions become 0.
         """
         if scaling not in _STATISTICS:
             raise unknown("scaling", scaling, _STATISTICS)
@@ -39,8 +40,9 @@ class Scaler:
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale (n, d) features; float32."""
         features = features.astype(np.float32, copy=False)
-        if self.scaling == "l2":
-            return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        if self.scaling in _LENGTHS:
+            length = _LENGTHS[self.scaling](features.shape[1])
+            return features * (length / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
         if not len(self.factor):
             return features
         return (features - self.shift) * self.factor
@@ -75,4 +77,15 @@ def _nothing(x: NDArray[np.float64]) -> _Pair:
     return _EMPTY, _EMPTY
 
 
-_STATISTICS = {"none": _nothing, "standard": _standard, "minmax": _minmax, "max": _max, "l2": _nothing}
+_STATISTICS = {
+    "none": _nothing,
+    "standard": _standard,
+    "minmax": _minmax,
+    "max": _max,
+    "l2": _nothing,
+    "sphere": _nothing,
+}
+_LENGTHS: dict[str, Callable[[int], np.float32]] = {
+    "l2": lambda dimensions: np.float32(1),
+    "sphere": lambda dimensions: np.sqrt(np.float32(dimensions)),
+}

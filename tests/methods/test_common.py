@@ -8,7 +8,13 @@ from zslcore.evaluation.protocol import Task, score
 from zslcore.methods import registry
 from zslcore.methods.base import Method, TrainData
 
-QUICK: dict[str, dict[str, object]] = {}
+QUICK: dict[str, dict[str, object]] = {
+    "clusterable": {
+        "train": {"hidden": 64, "projection": 32, "epochs": 40, "batch_size": 32, "lr": 3e-3},
+        "generate": {"per_unseen": 40},
+        "classify": {"lr": 0.03, "batch_size": 64},
+    },
+}
 """Settings that keep a method's training short on the toy set, by method name."""
 
 

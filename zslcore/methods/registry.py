@@ -6,6 +6,7 @@ from zslcore.errors import unknown
 from zslcore.methods.base import Method
 
 METHODS: dict[str, str] = {
+    "clusterable": "zslcore.methods.clusterable:Clusterable",
     "eszsl": "zslcore.methods.eszsl:ESZSL",
 }
 

@@ -1,0 +1,40 @@
+"""Losses of the main method; equation numbers are those of Xu, Shu and Samaras, 2020."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def dot_similarity(h: Tensor, w: Tensor) -> Tensor:
+    """s(h, w) = wᵀh of eq. 6. h: (n, d), w: (classes, d) -> (n, classes)."""
+    return h @ w.T
+
+
+def gaussian_similarity(h: Tensor, w: Tensor, gamma: Tensor | float) -> Tensor:
+    """s(h, w) = −γ‖h − w‖², eq. 7. h: (n, d), w: (classes, d) -> (n, classes)."""
+    squares = h.square().sum(1, keepdim=True) - 2 * h @ w.T + w.square().sum(1)
+    return -gamma * squares.clamp_min(0)
+
+
+def similarity_loss(similarities: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the batch of −s(h, w_y) + log Σₖ exp s(h, wₖ): eq. 6 with dot products, eq. 8 with Gaussian ones.
+
+    The inner exponent of eq. 8 is printed with w_y where the sum over k needs wₖ.
+    """
+    return functional.cross_entropy(similarities, labels)
+
+
+def reconstruction(target: Tensor, output: Tensor, reduce: str = "mean") -> Tensor:
+    """Squared error of eq. 1 and 11: mean over the batch; mean or sum over the dimensions."""
+    squares = (target - output).square()
+    return squares.mean() if reduce == "mean" else squares.sum(1).mean()
+
+
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, diag exp log_variance) ‖ N(0, I)) of eq. 1: summed over z's dimensions, mean over the batch."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1).mean()
+
+
+def perturb(x: Tensor, strength: float) -> Tensor:
+    """x̃ = x + strength · ε with ε ~ N(0, 1), eq. 10."""
+    return x + strength * torch.randn_like(x) if strength else x

@@ -1,0 +1,108 @@
+"""The main method: clusterable visual features for zero-shot recognition (Xu, Shu and Samaras, 2020)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
+from zslcore.settings import Classify, Finetune, Generate, Train
+from zslcore.steps.classify import Classifier, fit_classifier, training_set
+from zslcore.steps.finetune import Finetuned, finetune
+from zslcore.steps.generate import generate
+from zslcore.steps.train import Trained
+from zslcore.steps.train import train as train_modules
+from zslcore.training import resolve_device
+
+
+class ClusterableSettings(MethodSettings):
+    """The pipeline's own sections; what `select` decides there has a plain default where nothing selected."""
+
+    finetune: Finetune = Finetune()
+    train: Train = Train()
+    generate: Generate = Generate()
+    classify: Classify = Classify()
+    device: str = "auto"
+
+
+class Clusterable(Method):
+    """F by eq. 9, then min over E, G, M, C of L_CVAE + λcls L_cls + λcls′ L_cls′ (eq. 4), then softmax classifiers.
+
+    The pipeline's stages finetune, train, generate and classify call the same functions between files.
+    """
+
+    name: ClassVar[str] = "clusterable"
+    citation: ClassVar[str] = "Xu, Shu and Samaras, 2020"
+    Settings: ClassVar[type[MethodSettings]] = ClusterableSettings
+
+    def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
+        """Fine-tune F, then train M, C, E and G."""
+        settings: ClusterableSettings = self.settings
+        device = resolve_device(settings.device)
+        self.seen_classes, self.attributes = train.signatures.shape
+        self.finetuned = finetune(train.features, train.labels, settings.finetune, seed, device)
+        tuned = self.finetuned(train.features)
+
+        def adopt(model: Trained) -> None:
+            self.model, self.real = model, (model.project(tuned), train.labels)
+
+        def watch(done: int, model: Trained) -> None:
+            assert observe is not None
+            adopt(model)
+            observe(done)
+
+        adopt(
+            train_modules(
+                tuned,
+                train.labels,
+                train.signatures,
+                settings.train,
+                seed,
+                device,
+                watch if observe is not None else None,
+            )
+        )
+        return self
+
+    def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
+        """Generate features of the unseen classes, and train the classifier of this label space."""
+        check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
+        settings: ClusterableSettings = self.settings
+        unseen = generate(self.model, signatures[~seen_mask], settings.generate.per_unseen or 200, seed, "unseen")
+        seen = generate(self.model, signatures[seen_mask], settings.generate.per_seen, seed, "seen")
+        real = self.real if seen_mask.any() else None
+        features, labels = training_set(real, seen, unseen, seen_mask, settings.classify)
+        device = self.model.device
+        purpose = "joint" if seen_mask.any() else "zsl"
+        classifier = fit_classifier(features, labels, len(signatures), settings.classify, seed, device, purpose)
+        return ClusterableScorer(self.finetuned, self.model, classifier)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Weights of F, M, C, E and G, and the projected training features that GZSL classifiers learn from."""
+        features, labels = self.real
+        return {**self.finetuned.state(), **self.model.state(), "projected": features, "labels": labels}
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `state` returned."""
+        settings: ClusterableSettings = self.settings
+        device = resolve_device(settings.device)
+        self.finetuned = Finetuned.from_state(settings.finetune, state, device)
+        self.model = Trained.from_state(settings.train, state, device)
+        self.real = state["projected"], state["labels"]
+        self.seen_classes = int(state["labels"].max()) + 1
+        self.attributes = self.model.generator.attributes
+
+
+@dataclass(frozen=True)
+class ClusterableScorer:
+    """Scores M(F(x)) with the classifier of one label space."""
+
+    finetuned: Finetuned
+    model: Trained
+    classifier: Classifier
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, d) unscaled features -> (n, classes) log-probabilities."""
+        return self.classifier.scores(self.model.project(self.finetuned(features)))

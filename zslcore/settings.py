@@ -1,0 +1,96 @@
+"""Settings of the pipeline's sections, typed and validated; importable without torch.
+
+What a paper leaves open says so: `not stated`. `None` where `select` decides on validation classes.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, unknown names refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Noise(Section):
+    """Gaussian noise, eq. 10: x̃′ = x′ + strength · ε."""
+
+    strength: float = Field(0.2, ge=0, description="α of eq. 10; 0.2 for CUB and SUN, 1 for AWA2")
+    on: Literal["target", "encoder", "both", "synthetic", "none"] = Field(
+        "target", description="what gets the noise: the reconstruction target (the paper), the encoder's input, ..."
+    )
+
+
+class Finetune(Section):
+    """F, trained on trainval before the CVAE, eq. 7-9."""
+
+    enabled: bool = Field(True, description="off: features pass through scaled only")
+    loss: Literal["gaussian", "cce"] = Field("gaussian", description="eq. 8, or the plain cross-entropy of eq. 5")
+    scaling: Literal["none", "standard", "minmax", "max", "l2", "sphere"] = Field(
+        "standard", description="of the features, fitted on trainval; not stated"
+    )
+    gamma: float = Field(0.5, gt=0, description="start of γ in eq. 7, over the dimension; not stated")
+    learn_gamma: bool = Field(True, description="learn γ with F; not stated")
+    epochs: int = Field(15, ge=0, description="passes over trainval; not stated")
+    lr: float = Field(1e-4, gt=0, description="Adam's step; not stated")
+    batch_size: int = Field(256, ge=1, description="images; not stated")
+    weight_decay: float = Field(0.0, ge=0, description="not stated")
+
+
+class Train(Section):
+    """M, C, E and G, trained jointly, eq. 1-4, 10 and 11."""
+
+    epochs: int | None = Field(None, ge=1, description="passes over trainval; null: select decides")
+    lr: float = Field(1e-3, gt=0, description="Adam's step")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's")
+    batch_size: int = Field(256, ge=1, description="images; not stated")
+    hidden: int = Field(4096, ge=1, description="units of the hidden layer of E and of G")
+    latent: int | None = Field(None, ge=1, description="size of z; null: as the signature")
+    projection: int = Field(512, ge=0, description="outputs of M; 0: no M and no C, the plain CVAE (NA)")
+    lambda_cls: float = Field(1.0, ge=0, description="λcls of eq. 4")
+    lambda_synthetic: float = Field(0.1, ge=0, description="λcls′ of eq. 4")
+    kl_weight: float = Field(0.005, ge=0, description="of the KL term, beside a mean over dimensions; not stated")
+    kl_warmup: int = Field(0, ge=0, description="epochs over which the KL weight rises from 0; not stated")
+    reconstruction: Literal["mean", "sum"] = Field("mean", description="squared error over dimensions; not stated")
+    target_grad: bool = Field(True, description="whether the reconstruction loss also pulls on M, as eq. 4 is printed")
+    encoder_signature: bool = Field(False, description="E sees the signature too; E(x) in eq. 1")
+    output: Literal["relu", "sigmoid", "linear"] = Field("relu", description="last activation of G")
+    signatures: Literal["none", "l2", "sphere", "standard"] = Field(
+        "sphere", description="scaling of signatures (sphere: length √a); not stated"
+    )
+    noise: Noise = Noise()
+
+
+class Generate(Section):
+    """Synthetic features from z ~ N(0, I) and the signature."""
+
+    per_unseen: int | None = Field(None, ge=1, description="features an unseen class; null: select decides")
+    per_seen: int = Field(0, ge=0, description="features a seen class, added to the real ones; not stated")
+    storage: Literal["float32", "float16"] = Field("float32", description="type on disk")
+
+
+class Classify(Section):
+    """The final classifiers: unseen classes only (ZSL), all classes jointly (GZSL)."""
+
+    kind: Literal["softmax", "cosine", "prototype"] = Field("softmax", description="not stated beyond softmax")
+    epochs: int | None = Field(None, ge=1, description="passes; null: select decides")
+    lr: float = Field(1e-3, gt=0, description="Adam's step; not stated")
+    batch_size: int = Field(512, ge=1, description="features; not stated")
+    weight_decay: float = Field(0.0, ge=0, description="not stated")
+    temperature: float = Field(20.0, gt=0, description="scale of cosine similarities (kind: cosine)")
+    seen: Literal["real", "synthetic", "both"] = Field("real", description="what seen classes learn from; not stated")
+    calibration: float | None = Field(None, description="factor off seen scores; null: select decides")
+
+
+class Select(Section):
+    """Choices on validation classes: what the paper leaves open and what must not be seen on test."""
+
+    splits: int = Field(3, ge=1, le=3, description="class splits to average over")
+    holdout: float = Field(0.2, gt=0, lt=1, description="share of the remaining classes' images that play test_seen")
+    seed: int = Field(0, ge=0, description="of derived splits, held-out images and the fits")
+    train_epochs: tuple[int, ...] = Field((20, 40, 60, 80), description="training lengths to score")
+    classify_epochs: tuple[int, ...] = Field((25,), description="classifier lengths to score")
+    per_unseen: tuple[int, ...] = Field((200,), description="numbers of synthetic features to score")

@@ -1,0 +1,121 @@
+"""The final classifiers, over any label space: softmax, cosine softmax, or nearest synthetic mean."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zslcore.settings import Classify
+from zslcore.training import minimise, seeded, tensor
+
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Features (n, m) and their labels (n,)."""
+DEFAULT_EPOCHS = 25
+"""Where neither the settings nor `select` say how long to train."""
+
+
+@dataclass
+class Classifier:
+    """A fitted classifier over `classes` labels."""
+
+    logits: Callable[[Tensor], Tensor]
+    device: torch.device
+
+    @torch.inference_mode()
+    def scores(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
+        """Log-probabilities (n, classes) float32 of features (n, m)."""
+        parts = [
+            functional.log_softmax(self.logits(tensor(features[start : start + block], self.device)), dim=1)
+            for start in range(0, len(features), block)
+        ]
+        return torch.cat(parts).cpu().numpy()
+
+
+def training_set(
+    real: Labelled | None, seen: Labelled, unseen: Labelled, seen_mask: NDArray[np.bool_], settings: Classify
+) -> Labelled:
+    """What the classifier of one label space learns from: features (n, m), labels 0..classes-1.
+
+    real: projected trainval features with labels among the seen classes, or None where only unseen classes compete.
+    seen, unseen: synthetic features, labels among the seen and the unseen classes. seen_mask: (classes,) bool.
+    """
+    seen_classes, unseen_classes = np.flatnonzero(seen_mask), np.flatnonzero(~seen_mask)
+    parts = [(unseen[0], unseen_classes[unseen[1]])]
+    if real is not None and settings.seen in ("real", "both"):
+        parts.append((real[0], seen_classes[real[1]]))
+    if real is not None and settings.seen in ("synthetic", "both"):
+        parts.append((seen[0], seen_classes[seen[1]]))
+    return np.concatenate([features for features, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def fit_classifier(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: int,
+    settings: Classify,
+    seed: int,
+    device: torch.device,
+    purpose: str,
+) -> Classifier:
+    """Fit on (n, m) features, real or synthetic, with labels 0..classes-1. purpose names the random stream."""
+    x, y = tensor(features, device), tensor(labels, device)
+    return Classifier(_KINDS[settings.kind](x, y, classes, settings, seed, purpose), device)
+
+
+def _softmax(
+    x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
+) -> Callable[[Tensor], Tensor]:
+    with seeded(seed, f"classify/{purpose}"):
+        linear = nn.Linear(x.shape[1], classes).to(x.device)
+        _minimise(linear, linear.parameters(), x, y, settings)
+    return linear.requires_grad_(False)
+
+
+def _cosine(
+    x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
+) -> Callable[[Tensor], Tensor]:
+    centre = x.mean(0)
+    weights = nn.Parameter(_class_means(x, y, classes) - centre)
+
+    def logits(z: Tensor) -> Tensor:
+        return settings.temperature * functional.normalize(z - centre) @ functional.normalize(weights).T
+
+    with seeded(seed, f"classify/{purpose}"):
+        _minimise(logits, [weights], x, y, settings)
+    weights.requires_grad_(False)
+    return logits
+
+
+def _prototype(
+    x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
+) -> Callable[[Tensor], Tensor]:
+    means = _class_means(x, y, classes)
+    variance = (x - means[y]).square().mean()
+    return lambda z: -torch.cdist(z, means).square() / (2 * variance)
+
+
+_KINDS = {"softmax": _softmax, "cosine": _cosine, "prototype": _prototype}
+
+
+def _class_means(x: Tensor, y: Tensor, classes: int) -> Tensor:
+    sums = torch.zeros(classes, x.shape[1], device=x.device).index_add_(0, y, x)
+    return sums / torch.bincount(y, minlength=classes).clamp_min(1)[:, None]
+
+
+def _minimise(
+    logits: Callable[[Tensor], Tensor], parameters: Iterable[Tensor], x: Tensor, y: Tensor, settings: Classify
+) -> None:
+    minimise(
+        lambda rows, epoch: {"total": functional.cross_entropy(logits(x[rows]), y[rows])},
+        parameters,
+        count=len(x),
+        epochs=settings.epochs or DEFAULT_EPOCHS,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        label="classify",
+    )

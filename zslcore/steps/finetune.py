@@ -1,0 +1,91 @@
+"""F: fine-tune features with the Gaussian similarity loss, eq. 7-9, on trainval only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zslcore.losses import similarity_loss
+from zslcore.models.mappings import FineTuning, SimilarityClassifier
+from zslcore.models.weights import numpy_state, put_state
+from zslcore.scaling import Scaler
+from zslcore.settings import Finetune
+from zslcore.training import Curve, Terms, minimise, seeded, tensor
+
+
+@dataclass
+class Finetuned:
+    """A fitted scaler and F, applied to any features."""
+
+    scaler: Scaler
+    mapping: FineTuning | None
+    device: torch.device
+    gamma: float = float("nan")
+    curve: Curve = field(default_factory=list)
+
+    @torch.inference_mode()
+    def __call__(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
+        """F(scaled x): (n, d) -> (n, d) float32, by blocks of rows."""
+        scaled = self.scaler(features)
+        if self.mapping is None or not len(scaled):
+            return scaled
+        parts = [
+            self.mapping(tensor(scaled[start : start + block], self.device)).cpu().numpy()
+            for start in range(0, len(scaled), block)
+        ]
+        return np.concatenate(parts)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Named arrays for saving."""
+        return {**self.scaler.state("F.scaler."), **numpy_state(self.mapping, "F.")}
+
+    @classmethod
+    def from_state(cls, settings: Finetune, state: Mapping[str, NDArray[Any]], device: torch.device) -> Self:
+        """What `state` described."""
+        scaler = Scaler.from_state(settings.scaling, state, "F.scaler.")
+        if "F.linear.bias" not in state:
+            return cls(scaler, None, device)
+        mapping = FineTuning(len(state["F.linear.bias"])).to(device)
+        put_state(mapping, state, "F.")
+        return cls(scaler, mapping, device)
+
+
+def finetune(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    settings: Finetune,
+    seed: int,
+    device: torch.device,
+) -> Finetuned:
+    """Fit the scaler and F on trainval features (n, d) with labels 0..K-1: min over F, W′ of L_GAU, eq. 9.
+
+    W′ starts at the class means, where the loss is already low, so that F moves the features and not the reverse.
+    """
+    scaler = Scaler.fit(features, settings.scaling)
+    if not settings.enabled or settings.epochs == 0:
+        return Finetuned(scaler, None, device)
+    x, y = tensor(scaler(features), device), tensor(labels, device)
+    means = torch.stack([x[y == k].mean(0) for k in range(int(y.max()) + 1)])
+    with seeded(seed, "finetune"):
+        mapping = FineTuning(x.shape[1]).to(device)
+        classifier = SimilarityClassifier(means, settings.loss == "gaussian", settings.gamma, settings.learn_gamma).to(
+            device
+        )
+
+        def terms(rows: torch.Tensor, epoch: int) -> Terms:
+            return {"total": similarity_loss(classifier(mapping(x[rows])), y[rows])}
+
+        curve = minimise(
+            terms,
+            [*mapping.parameters(), *classifier.parameters()],
+            count=len(x),
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            label="finetune",
+        )
+    return Finetuned(scaler, mapping.eval(), device, float(classifier.gamma.detach()), curve)

@@ -1,0 +1,96 @@
+"""The one training loop: batches, device, seeds, curves."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zslcore.errors import ZSLError
+
+Terms = dict[str, Tensor]
+"""Named loss terms of one batch; `total` is what is minimised."""
+Curve = list[dict[str, float]]
+"""Mean of each term over an epoch, one entry an epoch."""
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """`auto`: CUDA where there is one, else the CPU. Raises ZSLError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ZSLError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ZSLError(f"device '{name}' asked for, but this machine has no CUDA; use device: auto or cpu")
+    return device
+
+
+def stream(seed: int, purpose: str) -> int:
+    """A seed for one purpose, so that what one step draws never shifts what another draws."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:7], "big")
+
+
+@contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Seed torch for this block only; the state from before comes back after it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(stream(seed, purpose))
+        yield
+
+
+def tensor(values: NDArray[np.generic], device: torch.device) -> Tensor:
+    """A copy of an array on a device; floats as float32."""
+    found = torch.from_numpy(np.array(values))
+    return found.to(device, torch.float32) if found.is_floating_point() else found.to(device)
+
+
+def batches(count: int, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """One shuffled pass over 0..count-1, drawn on the CPU so that the order is the same on every device."""
+    order = torch.randperm(count).to(device)
+    for start in range(0, count, batch_size):
+        yield order[start : start + batch_size]
+
+
+def minimise(
+    terms: Callable[[Tensor, int], Terms],
+    parameters: Iterable[Tensor],
+    *,
+    count: int,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
+    label: str = "training",
+    observe: Callable[[int], None] | None = None,
+) -> Curve:
+    """Adam on `terms(rows, epoch)["total"]`, over shuffled batches of the rows 0..count-1.
+
+    epoch counts from 0. observe(epochs done) is called after each epoch. Call it inside `seeded`.
+    Raises ZSLError when the loss stops being finite.
+    """
+    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    optimiser = torch.optim.Adam(wanted, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    device = wanted[0].device
+    curve: Curve = []
+    for epoch in range(epochs):
+        sums: Terms = {}
+        for rows in batches(count, batch_size, device):
+            optimiser.zero_grad(set_to_none=True)
+            values = terms(rows, epoch)
+            values["total"].backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            for name, value in values.items():
+                sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * len(rows)
+        means = {name: float(value) / count for name, value in sums.items()}
+        if not np.isfinite(means["total"]):
+            raise ZSLError(f"{label}: the loss is {means['total']} in epoch {epoch + 1}; use a smaller lr")
+        curve.append(means)
+        if observe is not None:
+            observe(epoch + 1)
+    return curve

@@ -18,6 +18,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+import safetensors
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
@@ -181,6 +183,44 @@ def open_artifact(path: Path, format: Format) -> Iterator[h5py.File]:
                 f"{path}: {format.name} version {found_version}, this program reads version {format.version}; {again}"
             )
         yield file
+
+
+def save_tensors(
+    path: Path,
+    format: Format,
+    tensors: Mapping[str, NDArray[Any]],
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Path] | None = None,
+) -> None:
+    """Write named arrays as safetensors, atomically, with the same attributes as an HDF5 artifact."""
+    metadata = {name: str(value) for name, value in provenance(format, params, inputs).items()}
+    plain = {name: np.asarray(value, order="C") for name, value in sorted(tensors.items())}
+    with atomic(Path(path)) as temporary:
+        safetensors.numpy.save_file(plain, str(temporary), metadata=metadata)
+
+
+def load_tensors(path: Path, format: Format) -> dict[str, NDArray[Any]]:
+    """Read what `save_tensors` wrote. Raises ZSLError when it is missing, damaged, or of another format."""
+    again = f"run `dvc repro -s` for its {format.stage} stage to make it again"
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator here
+    except FileNotFoundError as error:
+        raise ZSLError(f"{path}: no such file; {again}") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ZSLError(f"{path}: damaged, or not a safetensors file ({error}); {again}") from error
+    if (metadata.get("format"), metadata.get("version")) != (format.name, str(format.version)):
+        raise ZSLError(f"{path}: holds '{metadata.get('format')}' version {metadata.get('version')}; {again}")
+    return tensors
+
+
+def under(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """The arrays whose names start with `prefix`, without it. Raises ZSLError when there is none."""
+    found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if not found:
+        raise ZSLError(f"no weights of '{prefix.rstrip('/')}' in the file; run dvc repro after changing the seeds")
+    return found
 
 
 def array(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> NDArray[Any]:

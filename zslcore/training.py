@@ -1,14 +1,16 @@
 """The one training loop: batches, device, seeds, curves."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zslcore.artifacts import atomic
 from zslcore.errors import ZSLError
 
 Terms = dict[str, Tensor]
@@ -47,6 +49,20 @@ def tensor(values: NDArray[np.generic], device: torch.device) -> Tensor:
     """A copy of an array on a device; floats as float32."""
     found = torch.from_numpy(np.array(values))
     return found.to(device, torch.float32) if found.is_floating_point() else found.to(device)
+
+
+def write_curves(path: Path, curves: Mapping[int, Curve]) -> None:
+    """Write training curves as CSV for `dvc plots`: seed, epoch (from 1), and each term's mean."""
+    import pandas as pd
+
+    rows = [
+        {"seed": seed, "epoch": epoch, **terms}
+        for seed, curve in curves.items()
+        for epoch, terms in enumerate(curve, 1)
+    ]
+    with atomic(path) as temporary:
+        columns = None if rows else ["seed", "epoch", "total"]
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def batches(count: int, batch_size: int, device: torch.device) -> Iterator[Tensor]:

@@ -247,10 +247,19 @@ def load_seen(path: Path, features: Path) -> Seen:
         )
 
 
-def load_features(path: Path, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Rows (n, d) float32 of a features artifact; no other row is opened."""
-    with artifacts.open_artifact(path, artifacts.FEATURES) as file:
-        return artifacts.read_rows(artifacts.dataset(file, "features", ndim=2), rows).astype(np.float32)
+def load_features(
+    path: Path,
+    rows: NDArray[np.int64],
+    format: artifacts.Format = artifacts.FEATURES,
+    seed: int | None = None,
+) -> NDArray[np.float32]:
+    """Rows (n, d) float32 of a features artifact, or of a seed's group in one that has a group a seed.
+
+    No other row is opened. Raises ZSLError when the artifact was made without that seed.
+    """
+    name = "features" if seed is None else f"seed={seed}/features"
+    with artifacts.open_artifact(path, format) as file:
+        return artifacts.read_rows(artifacts.dataset(file, name, ndim=2), rows).astype(np.float32)
 
 
 def load_pictures(path: Path, rows: NDArray[np.int64]) -> list[bytes]:

@@ -1,0 +1,47 @@
+"""Stage `classify`: softmax classifiers for ZSL and GZSL; writes the scores of the test images."""
+
+from stages.common import DatasetName, artifact, result
+
+
+def command(dataset: DatasetName) -> None:
+    """Train the ZSL and the joint GZSL classifier, once a seed, and score the test images."""
+    import numpy as np
+
+    from zslcore import artifacts
+    from zslcore.datasets import dataset as datasets
+    from zslcore.params import load_params
+    from zslcore.steps.classify import fit_classifier, training_set
+    from zslcore.training import resolve_device
+
+    params = load_params()
+    settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).classify
+    device = resolve_device(params.device)
+    inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "projected", "synthetic")}
+    data = datasets.load(inputs["dataset"])
+    mask = np.arange(len(data.seen) + len(data.unseen)) < len(data.seen)
+    labels = np.searchsorted(data.seen, data.labels[data.trainval])
+    about = {"classify": settings.model_dump(), "seeds": params.seeds}
+    with (
+        artifacts.create(artifact(dataset, "scores.h5"), artifacts.SCORES, about, inputs) as out,
+        artifacts.open_artifact(inputs["synthetic"], artifacts.SYNTHETIC) as synthetic,
+    ):
+        for seed in params.seeds:
+            seen, unseen = (
+                (
+                    artifacts.array(synthetic, f"seed={seed}/{side}/features", ndim=2).astype(np.float32),
+                    artifacts.array(synthetic, f"seed={seed}/{side}/labels", np.int64, ndim=1),
+                )
+                for side in ("seen", "unseen")
+            )
+            real, test_seen, test_unseen = (
+                datasets.load_features(inputs["projected"], rows, artifacts.PROJECTED, seed)
+                for rows in (data.trainval, data.test_seen, data.test_unseen)
+            )
+            own = training_set(None, seen, unseen, mask[~mask], settings)
+            joint = training_set((real, labels), seen, unseen, mask, settings)
+            zsl = fit_classifier(*own, int((~mask).sum()), settings, seed, device, "zsl")
+            gzsl = fit_classifier(*joint, len(mask), settings, seed, device, "joint")
+            group = out.create_group(f"seed={seed}")
+            group["zsl"] = zsl.scores(test_unseen)
+            group["joint_seen"] = gzsl.scores(test_seen)
+            group["joint_unseen"] = gzsl.scores(test_unseen)

@@ -1,0 +1,48 @@
+"""What the stages share: where files stand, and how a command ends."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zslcore.errors import ZSLError
+
+ARTIFACTS, RESULTS = Path("artifacts"), Path("results")
+
+DatasetName = Annotated[str, typer.Argument(help="Name of the data set, as in params.yaml.")]
+
+
+def artifact(dataset: str, name: str) -> Path:
+    """Path of a cached artifact: `artifacts/<dataset>/<name>`."""
+    return ARTIFACTS / dataset / name
+
+
+def result(dataset: str, name: str) -> Path:
+    """Path of a small result: `results/<dataset>/<name>`."""
+    return RESULTS / dataset / name
+
+
+def say(message: str) -> None:
+    """A line for the person at the terminal, on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(command: Callable[[], Any], debug: bool = False) -> None:
+    """Run a command line; an error meant for people is printed without a traceback, exit code 1."""
+    try:
+        command()
+    except ZSLError as error:
+        if debug:
+            raise
+        say(f"error: {error}")
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        say("interrupted; outputs that were complete are kept")
+        raise SystemExit(130) from error
+    except (OSError, MemoryError) as error:
+        if debug:
+            raise
+        say(f"error: {type(error).__name__}: {error}; use --debug for the traceback")
+        raise SystemExit(1) from error

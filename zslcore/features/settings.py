@@ -1,0 +1,18 @@
+"""Settings of the extraction; importable without torch."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from zslcore.settings import Section
+
+
+class ExtractSettings(Section):
+    """Images to features."""
+
+    backbone: str = Field("resnet101.tv_in1k", description="any timm model; vgg19 gives fc7")
+    weights: str = Field("pretrained", description="pretrained, random, or file:PATH")
+    batch_size: int | None = Field(None, ge=1, description="images; null: sized to memory")
+    precision: Literal["fp32", "bf16", "auto"] = Field("fp32", description="arithmetic of the network")
+    workers: int | None = Field(None, ge=0, description="decoding processes; null: one a core")
+    on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")

@@ -1,0 +1,185 @@
+"""params.yaml as typed, validated settings.
+
+For a data set, an explicit value of a section (`train.lr: 0.01`) wins over the data set's preset
+(`presets.cub.best.train.lr`), and the preset over the built-in default; null means "as the next one says".
+"""
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from zslcore.artifacts import read_json
+from zslcore.errors import ZSLError, unknown
+from zslcore.features.settings import ExtractSettings
+from zslcore.settings import Classify, Finetune, Generate, Section, Select, Train
+
+PARAMS_FILE = Path("params.yaml")
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "extract": ExtractSettings,
+    "select": Select,
+    "finetune": Finetune,
+    "train": Train,
+    "generate": Generate,
+    "classify": Classify,
+}
+"""Sections a preset can hold, by name: one line a section."""
+
+TOP_LEVEL = ("datasets", "seeds", "device", "preset", "sources", "presets")
+
+
+class Settings(Section):
+    """Everything resolved for one data set."""
+
+    extract: ExtractSettings
+    select: Select
+    finetune: Finetune
+    train: Train
+    generate: Generate
+    classify: Classify
+
+    def section(self, *names: str) -> dict[str, Any]:
+        """Some sections as plain data, to be stored in an artifact."""
+        return {name: json.loads(getattr(self, name).model_dump_json()) for name in names}
+
+    def with_chosen(self, path: Path) -> "Settings":
+        """Fill what is null here with what `select` wrote to `path`. Raises ZSLError when that file is missing."""
+        chosen = read_json(path)
+        filled = {}
+        for name in ("train", "generate", "classify"):
+            section: BaseModel = getattr(self, name)
+            own = section.model_dump()
+            update = {key: value for key, value in chosen[name].items() if own[key] is None}
+            filled[name] = section.model_copy(update=update)
+        return self.model_copy(update=filled)
+
+
+class Params:
+    """The parameters of a run, as read from a file."""
+
+    def __init__(self, raw: Mapping[str, Any], file: Path = PARAMS_FILE) -> None:
+        self.raw, self.file = raw, file
+        for name in raw:
+            if name not in TOP_LEVEL and name not in SECTIONS and name not in EXTRA_SECTIONS:
+                raise ZSLError(f"{file}: {unknown('parameter', name, [*TOP_LEVEL, *SECTIONS, *EXTRA_SECTIONS])}")
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """Names of the data sets the pipeline runs on."""
+        return [str(name) for name in self._list("datasets", str)]
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Seeds of the runs; results are means over them."""
+        seeds = self._list("seeds", int)
+        if min(seeds) < 0 or len(set(seeds)) != len(seeds):
+            raise ZSLError(f"{self.file}: seeds {seeds}; give different whole numbers from 0 up")
+        return seeds
+
+    @property
+    def device(self) -> str:
+        """`auto`, `cpu`, `cuda` or `cuda:N`."""
+        return str(self.raw.get("device", "auto"))
+
+    @property
+    def preset(self) -> str:
+        """Which preset of each data set holds: `best` or `paper`."""
+        return str(self.raw.get("preset", "best"))
+
+    def source(self, dataset: str) -> dict[str, Any]:
+        """Where a data set comes from. Raises ZSLError for an unknown one."""
+        sources = self.raw.get("sources") or {}
+        if dataset not in sources:
+            raise ZSLError(f"{self.file}: {unknown('data set', dataset, sources)}; add one with `zsl import`")
+        return dict(sources[dataset])
+
+    def resolve(self, dataset: str) -> Settings:
+        """The settings of one data set: explicit values over its preset over the defaults."""
+        presets = self.raw.get("presets") or {}
+        if dataset not in presets:
+            raise ZSLError(f"{self.file}: {unknown('preset', dataset, presets)}; presets.{dataset} is missing")
+        if self.preset not in presets[dataset]:
+            raise ZSLError(f"{self.file}: preset: {unknown('preset', self.preset, presets[dataset])}")
+        preset = presets[dataset][self.preset] or {}
+        for name in preset:
+            if name not in SECTIONS:
+                raise ZSLError(f"{self.file}: presets.{dataset}.{self.preset}: {unknown('section', name, SECTIONS)}")
+        values = {}
+        for name, model in SECTIONS.items():
+            merged = merge(preset.get(name) or {}, self.raw.get(name) or {})
+            values[name] = validate(model, merged, f"{self.file}: {name} (data set '{dataset}')")
+        return Settings(**values)
+
+    def extra(self, name: str, model: type[BaseModel]) -> Any:
+        """A section that stands outside the presets (experiments, gate), validated."""
+        return validate(model, merge({}, self.raw.get(name) or {}), f"{self.file}: {name}")
+
+    def _list(self, name: str, kind: type) -> list[Any]:
+        values = self.raw.get(name)
+        if not isinstance(values, list) or not values or any(type(value) is not kind for value in values):
+            raise ZSLError(f"{self.file}: {name} is {values!r}; give a list with at least one {kind.__name__}")
+        return values
+
+
+EXTRA_SECTIONS: tuple[str, ...] = ()
+"""Names of sections that stand outside the presets; each is validated by the stage that reads it."""
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a parameters file. Raises ZSLError naming the file and what is wrong in it."""
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ZSLError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ZSLError(f"{path}: expected names and values, found {type(raw).__name__}")
+    return Params(raw, path)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`, key by key; null in either leaves the value to the next one down."""
+    merged = {name: value for name, value in base.items() if value is not None}
+    for name, value in over.items():
+        if isinstance(value, Mapping):
+            inner = merged.get(name, {})
+            merged[name] = merge(inner if isinstance(inner, Mapping) else {}, value)
+        elif value is not None:
+            merged[name] = value
+    return merged
+
+
+def validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
+    """Build a settings model; ZSLError with every problem on a line of its own, and did-you-mean for names."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise ZSLError("\n".join(f"{where}: {line}" for line in lines)) from error
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = _fields(model, problem["loc"][:-1])
+        near = get_close_matches(str(problem["loc"][-1]), fields, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(fields)}"
+        return f"unknown parameter '{path}'; {hint}"
+    return f"{path} is {problem['input']!r}: {problem['msg']}"
+
+
+def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    for name in path:
+        inner = model.model_fields[str(name)].annotation if str(name) in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

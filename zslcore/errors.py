@@ -11,8 +11,8 @@ class ZSLError(Exception):
     """
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> ZSLError:
-    """An error for a name that is not in a registry, with the nearest known name.
+def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLError:
+    """An error for a name that is not in a registry, with the nearest known name and up to `most` of them.
 
     >>> str(unknown("method", "ezsl", ["eszsl", "sae"]))
     "unknown method 'ezsl': did you mean 'eszsl'? Known: eszsl, sae"
@@ -20,4 +20,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ZSLError:
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return ZSLError(f"unknown {kind} '{name}': {hint}Known: {', '.join(names)}")
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ZSLError(f"unknown {kind} '{name}': {hint}Known: {', '.join(names[:most])}{more}")

@@ -117,6 +117,8 @@ def check(data: Dataset) -> None:
             f"{len(both)} classes are both seen and unseen: {names}",
             "unseen classes may have no trainval images",
         )
+    if len(data.seen) < 2:
+        fail("only one seen class", "at least two are needed to learn from")
     strangers = np.setdiff1d(data.labels[data.test_seen], data.seen)
     if len(strangers):
         names = ", ".join(repr(data.classes[k]) for k in strangers[:5])

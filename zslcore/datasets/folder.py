@@ -1,0 +1,163 @@
+"""A user's own images: a folder a class, a table of class signatures, and a list of the unseen classes."""
+
+from itertools import compress
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from zslcore.datasets.dataset import Dataset, hold_out_seen
+from zslcore.datasets.source import Source
+from zslcore.datasets.tables import Table, clean, read_classes, read_rows, read_table
+from zslcore.errors import ZSLError, unknown
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+ROLES = ("trainval", "test_unseen", "ignored")
+
+
+class FolderSource(Source):
+    """A folder of images.
+
+    images: folder with one folder a class, whose name is the class's; images lie directly in it.
+    signatures: CSV with a header; first column the class, the others its signature.
+    unseen: the unseen classes, one name a line, or CSV `class,split` with `trainval`, `test_unseen` or `ignored`.
+    image_attributes: CSV with a header; first column the image as `class/file.jpg`, the others what is visible in it,
+        under the same names as in `signatures`.
+    test_share: the part of each seen class's images that is test_seen, drawn from `split_seed`.
+    split_name: what results call the split.
+    """
+
+    kind: ClassVar[str] = "folder"
+    images: Path
+    signatures: Path
+    unseen: Path
+    image_attributes: Path | None = None
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_name: str = "own split"
+
+    def files(self) -> tuple[Path, ...]:
+        """The tables; the images themselves are read by the extraction."""
+        return self.signatures, self.unseen, *([self.image_attributes] if self.image_attributes else [])
+
+    def load(self, name: str, root: Path) -> Dataset:
+        """List the images, read the tables and check that they speak of the same classes."""
+        images, unseen_file = root / self.images, root / self.unseen
+        folders = class_folders(images)
+        table = read_table(root / self.signatures)
+        unseen, ignored = read_unseen(unseen_file, tuple(folders))
+        lacking = [known for known in folders if known not in {*table.names, *ignored}]
+        if lacking:
+            hint = "; the first line should be a header" if table.corner in folders else ""
+            raise ZSLError(f"{table.path}: no signature for {_some(lacking)}{hint}; add one row a class")
+        classes = tuple(known for known in table.names if known in folders and known not in ignored)
+        listed = [list_files(folders[known]) for known in classes]
+        files = [found for found, _ in listed]
+        others = [file for _, found in listed for file in found]
+        if empty := [known for known, found in zip(classes, files, strict=True) if not found]:
+            raise ZSLError(f"{images}: no images directly in {_some(empty)}; remove these folders, or fill them")
+        labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
+        is_unseen = np.isin(labels, [classes.index(known) for known in unseen])
+        if is_unseen.all():
+            raise ZSLError(f"{unseen_file}: no seen class is left; leave at least two out")
+        trainval, test_seen = hold_out_seen(labels, np.flatnonzero(~is_unseen), self.test_share, self.split_seed)
+        keys = [f"{file.parent.name}/{file.name}" for found in files for file in found]
+        attributes = _image_attributes(root / self.image_attributes, keys, table) if self.image_attributes else None
+        notes = []
+        if spare := len(table.names) - len(classes):
+            notes.append(f"{table.path}: {spare} rows describe no class in use; they are left out")
+        if others:
+            notes.append(
+                f"{images}: {len(others)} files are no images by their suffix, the first {others[0]}; left out"
+            )
+        try:
+            return Dataset(
+                name=name,
+                classes=classes,
+                signatures=table.values[[table.names.index(known) for known in classes]],
+                labels=labels,
+                trainval=trainval,
+                test_seen=test_seen,
+                test_unseen=np.flatnonzero(is_unseen),
+                image_files=tuple((self.images / key).as_posix() for key in keys),
+                image_attributes=attributes,
+                attribute_names=table.columns,
+                split_name=self.split_name,
+                notes=tuple(notes),
+            )
+        except ZSLError as error:
+            raise ZSLError(f"{images} with {table.path} and {unseen_file}: {error}") from error
+
+
+def class_folders(images: Path) -> dict[str, Path]:
+    """Class name -> folder, in the order of names; hidden folders are skipped.
+
+    Raises ZSLError when there is no such folder, it has no folders in it, or two names differ in spaces only.
+    """
+    try:
+        found = sorted(path for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise ZSLError(f"{images}: cannot be listed ({error.strerror}); give the folder of the images") from error
+    if not found:
+        raise ZSLError(f"{images}: holds no folders; put each class's images into a folder of the class's name")
+    folders: dict[str, Path] = {}
+    for path in found:
+        if clean(path.name) in folders:
+            raise ZSLError(f"{path}: the class name is also that of {folders[clean(path.name)]}; rename one")
+        folders[clean(path.name)] = path
+    return folders
+
+
+def list_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The (images, other files) directly in a folder, in the order of names; hidden ones are skipped."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    is_image = [path.suffix.lower() in SUFFIXES for path in files]
+    return list(compress(files, is_image)), [path for path, image in zip(files, is_image, strict=True) if not image]
+
+
+def read_unseen(path: Path, classes: tuple[str, ...]) -> tuple[set[str], set[str]]:
+    """The (unseen, ignored) classes, from a list of unseen ones or a CSV `class,split`.
+
+    Raises ZSLError when a name is no class, is repeated, or (in a CSV) a class is missing or its split unknown.
+    """
+    if path.suffix.lower() != ".csv":
+        return {classes[k] for k in read_classes(path, classes)}, set()
+    (_, header), *rows = read_rows(path)
+    if header != ["class", "split"]:
+        raise ZSLError(f"{path}: the header is {','.join(header)}, expected class,split")
+    roles: dict[str, str] = {}
+    for line, (name, role) in rows:
+        if role not in ROLES:
+            raise ZSLError(f"{path}: line {line}: {unknown('split', role, ROLES)}")
+        if name in roles:
+            raise ZSLError(f"{path}: line {line}: class {name!r} appears twice; leave one")
+        if name not in classes and role != "ignored":
+            raise ZSLError(f"{path}: line {line}: {unknown('class', name, classes, most=10)}; every class has a folder")
+        roles[name] = role
+    if missing := [name for name in classes if name not in roles]:
+        raise ZSLError(f"{path}: nothing about {_some(missing)}; add a line each, `ignored` to leave a class out")
+    unseen, ignored = ({name for name in classes if roles[name] == role} for role in ROLES[1:])
+    if not unseen:
+        raise ZSLError(f"{path}: no class is test_unseen; zero-shot learning needs at least one unseen class")
+    return unseen, ignored
+
+
+def _image_attributes(path: Path, keys: list[str], signatures: Table) -> NDArray[np.float32]:
+    """Rows (n, a) of an image table in the order of `keys`, columns in the order of the signatures."""
+    table = read_table(path)
+    if set(table.columns) != set(signatures.columns):
+        differing = sorted(set(table.columns) ^ set(signatures.columns))
+        raise ZSLError(f"{path}: its columns and those of {signatures.path} differ in {_some(differing)}; use the same")
+    rows = {name: row for row, name in enumerate(table.names)}
+    if missing := [key for key in keys if clean(key) not in rows]:
+        raise ZSLError(f"{path}: no row for {_some(missing)}; add one row an image, called class/file")
+    order = [table.columns.index(column) for column in signatures.columns]
+    return table.values[[rows[clean(key)] for key in keys]][:, order]
+
+
+def _some(names: list[str]) -> str:
+    """The first five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more

@@ -1,0 +1,45 @@
+"""Every way to get a data set, by kind. Adding one is its file and one line here."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+
+from zslcore.datasets.source import Source
+from zslcore.errors import ZSLError, unknown
+
+SOURCES: dict[str, str] = {
+    "xlsa17": "zslcore.datasets.xlsa17:XLSA17Source",
+    "folder": "zslcore.datasets.folder:FolderSource",
+}
+
+
+def get(kind: str) -> type[Source]:
+    """The settings class of a kind. Raises ZSLError for an unknown one, with the nearest known one."""
+    if kind not in SOURCES:
+        raise unknown("kind of data set", kind, SOURCES)
+    module, _, attribute = SOURCES[kind].partition(":")
+    found: type[Source] = getattr(import_module(module), attribute)
+    return found
+
+
+def source(raw: Mapping[str, Any], where: str = "params.yaml") -> Source:
+    """Settings from a plain mapping with a `kind`.
+
+    where: what error messages call the mapping. Raises ZSLError naming every setting that is unknown, absent or wrong.
+    """
+    if not isinstance(raw.get("kind"), str):
+        raise ZSLError(f"{where}: a data set needs a 'kind', one of {', '.join(SOURCES)}")
+    found = get(raw["kind"])
+    try:
+        return found(**{name: value for name, value in raw.items() if name != "kind"})
+    except ValidationError as error:
+        problems = [_problem(found, problem["loc"], problem["type"], problem["msg"]) for problem in error.errors()]
+        raise ZSLError(f"{where}: {'; '.join(problems)}") from error
+
+
+def _problem(found: type[Source], loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return str(unknown("setting", str(loc[0]), found.model_fields))
+    return f"{'.'.join(map(str, loc))}: {message}"

@@ -1,0 +1,29 @@
+# One command each; both set up what they need. PYTHON chooses the interpreter of the virtual environment.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test check setup soak clean
+
+repro: setup ## run the whole pipeline on the data sets of params.yaml and print the results
+	dvc repro
+	@cat report/report.md
+
+test: setup ## the test suite
+	python -m pytest
+
+check: setup ## lint, format and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+setup: $(BIN)/.installed
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+clean: ## forget the virtual environment; caches and results stay
+	rm -rf .venv

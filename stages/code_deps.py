@@ -1,0 +1,80 @@
+"""The code each DVC stage runs, as the closure of its imports: `python -m stages.code_deps` writes it into dvc.yaml.
+
+An edited loss then re-runs what it touches, and nothing else. A test holds dvc.yaml against this closure.
+"""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("zslcore", "stages")
+BY_HAND: dict[str, tuple[str, ...]] = {}
+"""Modules a stage reaches through a registry, by stage module: their closures are dependencies too."""
+
+
+def closure(module: str, root: Path = ROOT) -> list[str]:
+    """Files of this project that `module` imports, directly or not, itself included; sorted, relative to `root`.
+
+    Imports inside functions count. A registry's "module:attribute" strings do not: BY_HAND names those.
+    """
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _file(name, root)
+        if path is None or name in found:
+            continue
+        found[name] = path
+        waiting += _imports(path)
+    return sorted(path.relative_to(root).as_posix() for path in found.values() if path.name != "__init__.py")
+
+
+def code(module: str, root: Path = ROOT) -> list[str]:
+    """What a stage's dependencies must list: its closure, and the closures of what it reaches through a registry."""
+    files = {file for name in (module, *BY_HAND.get(module, ())) for file in closure(name, root)}
+    return sorted(files)
+
+
+def _file(module: str, root: Path) -> Path | None:
+    if module.split(".")[0] not in PACKAGES:
+        return None
+    base = root.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def module_of(stage: dict[str, Any]) -> str:
+    """The module a stage's command runs: `zsl train ...` is stages.train."""
+    return "stages." + stage["cmd"].split()[1].replace("-", "_")
+
+
+def main() -> None:
+    """Rewrite the code dependencies in dvc.yaml; everything else in it stays as it is."""
+    yaml = YAML()
+    yaml.width = 1000
+    file = ROOT / "dvc.yaml"
+    pipeline = yaml.load(file.read_text(encoding="utf-8"))
+    for stage in pipeline["stages"].values():
+        kept = [dep for dep in stage["deps"] if not str(dep).endswith(".py")]
+        stage["deps"] = [*kept, *code(module_of(stage))]
+    with file.open("w", encoding="utf-8") as out:
+        yaml.dump(pipeline, out)
+
+
+if __name__ == "__main__":
+    main()

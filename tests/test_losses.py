@@ -1,0 +1,78 @@
+"""Every loss against a brute-force NumPy version, and its gradient against finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zslcore import losses
+
+
+def draw(seed: int, n: int = 5, classes: int = 4, d: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n, d)), random.normal(size=(classes, d)), random.integers(0, classes, n)
+
+
+def brute_force_similarity_loss(h: np.ndarray, w: np.ndarray, y: np.ndarray, s) -> float:
+    total = 0.0
+    for i in range(len(h)):
+        total += -s(h[i], w[y[i]]) + np.log(sum(np.exp(s(h[i], w[k])) for k in range(len(w))))
+    return total / len(h)
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 3))
+def test_gaussian_similarity_loss_is_equation_8(seed: int, gamma: float) -> None:
+    h, w, y = draw(seed)
+    expected = brute_force_similarity_loss(h, w, y, lambda a, b: -gamma * ((a - b) ** 2).sum())
+    similarities = losses.gaussian_similarity(torch.tensor(h), torch.tensor(w), gamma)
+    assert losses.similarity_loss(similarities, torch.tensor(y)).item() == pytest.approx(expected, rel=1e-6)
+
+
+@given(st.integers(0, 1000))
+def test_cross_entropy_is_equations_5_and_6(seed: int) -> None:
+    h, w, y = draw(seed)
+    expected = brute_force_similarity_loss(h, w, y, lambda a, b: a @ b)
+    similarities = losses.dot_similarity(torch.tensor(h), torch.tensor(w))
+    assert losses.similarity_loss(similarities, torch.tensor(y)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_gaussian_similarity_by_hand() -> None:
+    got = losses.gaussian_similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]]), 0.5)
+    assert got.tolist() == [[0.0, -2.5]]
+
+
+def test_gaussian_loss_gradient() -> None:
+    h, w, y = (torch.tensor(value) for value in draw(1))
+    h.requires_grad_()
+    w.requires_grad_()
+    gamma = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda h, w, gamma: losses.similarity_loss(losses.gaussian_similarity(h, w, gamma), y), (h, w, gamma)
+    )
+
+
+@given(st.integers(0, 1000))
+def test_kl_is_the_closed_form_and_zero_at_the_prior(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mean, log_variance = random.normal(size=(6, 3)), random.normal(size=(6, 3))
+    expected = 0.0
+    for i in range(6):
+        for j in range(3):
+            expected += 0.5 * (np.exp(log_variance[i, j]) + mean[i, j] ** 2 - 1 - log_variance[i, j])
+    got = losses.kl_to_standard_normal(torch.tensor(mean), torch.tensor(log_variance)).item()
+    assert got == pytest.approx(expected / 6)
+    assert losses.kl_to_standard_normal(torch.zeros(2, 3), torch.zeros(2, 3)).item() == 0.0
+
+
+def test_reconstruction_mean_and_sum() -> None:
+    target, output = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    assert losses.reconstruction(target, output).item() == pytest.approx((1 + 4 + 0 + 1) / 4)
+    assert losses.reconstruction(target, output, "sum").item() == pytest.approx((1 + 4 + 0 + 1) / 2)
+
+
+def test_perturb_has_the_asked_spread_and_can_be_off() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(200, 200)
+    assert losses.perturb(x, 0.2).std().item() == pytest.approx(0.2, rel=0.02)
+    assert losses.perturb(x, 0.0) is x

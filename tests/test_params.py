@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from zslcore.errors import ZSLError
+from zslcore.params import SECTIONS, Params, load_params, merge
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def raw(**changes: object) -> dict:
+    base = {"datasets": ["cub"], "seeds": [0], "presets": {"cub": {"best": {"train": {"lr": 0.5}}, "paper": {}}}}
+    return {**base, **changes}
+
+
+def test_explicit_beats_preset_beats_default() -> None:
+    assert Params(raw()).resolve("cub").train.lr == 0.5
+    assert Params(raw(train={"lr": None})).resolve("cub").train.lr == 0.5
+    assert Params(raw(train={"lr": 0.1})).resolve("cub").train.lr == 0.1
+    assert Params(raw(preset="paper")).resolve("cub").train.lr == 1e-3
+
+
+def test_nested_override_keeps_its_neighbours() -> None:
+    presets = {"cub": {"best": {"train": {"noise": {"strength": 1.0, "on": "both"}}}}}
+    noise = Params(raw(presets=presets, train={"noise": {"strength": 0.5, "on": None}})).resolve("cub").train.noise
+    assert (noise.strength, noise.on) == (0.5, "both")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trian": {}}, "did you mean 'train'"),
+        ({"train": {"learning_rate": 1}}, "unknown parameter 'learning_rate'"),
+        ({"train": {"epoch": 1}}, "did you mean 'epochs'"),
+        ({"train": {"noise": {"strenght": 1}}}, "did you mean 'strength'"),
+        ({"train": {"lr": "fast"}}, "lr is 'fast'"),
+        ({"train": {"lr": -1}}, "greater than 0"),
+        ({"preset": "bset"}, "did you mean 'best'"),
+        ({"presets": {"cub": {"best": {"trian": {}}}}}, "did you mean 'train'"),
+    ],
+)
+def test_bad_parameters_are_named(changes: dict, message: str) -> None:
+    with pytest.raises(ZSLError, match=message):
+        Params(raw(**changes)).resolve("cub")
+
+
+@pytest.mark.parametrize("seeds", [[], [0, 0], [-1], ["0"], None, [True]])
+def test_bad_seeds(seeds: object) -> None:
+    with pytest.raises(ZSLError, match="seeds"):
+        _ = Params(raw(seeds=seeds)).seeds
+
+
+def test_unknown_data_set() -> None:
+    with pytest.raises(ZSLError, match="did you mean 'cub'"):
+        Params(raw()).resolve("cud")
+    with pytest.raises(ZSLError, match="zsl import"):
+        Params(raw(sources={"cub": {}})).source("sun")
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(ZSLError, match="no such file"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1")
+    with pytest.raises(ZSLError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("- 1")
+    with pytest.raises(ZSLError, match="names and values"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_merge_ignores_null() -> None:
+    assert merge({"a": 1, "b": {"c": 2}}, {"a": None, "b": {"c": None, "d": 3}}) == {"a": 1, "b": {"c": 2, "d": 3}}
+
+
+def names(model: type[BaseModel]) -> dict:
+    return {
+        name: names(field.annotation)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        else None
+        for name, field in model.model_fields.items()
+    }
+
+
+def test_every_parameter_stands_in_params_yaml() -> None:
+    shipped = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    for section, model in SECTIONS.items():
+        assert shipped[section] == names(model), f"params.yaml: {section} does not list every parameter as null"
+
+
+def test_every_preset_has_every_section() -> None:
+    params = load_params(ROOT / "params.yaml")
+    for dataset, presets in params.raw["presets"].items():
+        for preset, sections in presets.items():
+            assert set(sections) == set(SECTIONS), f"presets.{dataset}.{preset}"
+            Params({**params.raw, "preset": preset}).resolve(dataset)

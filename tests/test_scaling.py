@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from zslcore.errors import ZSLError
+from zslcore.scaling import Scaler
+
+FEATURES = arrays(np.float32, (7, 4), elements=st.floats(-100, 100, width=32))
+
+
+@given(FEATURES)
+def test_standard_and_minmax_by_their_definitions(x: np.ndarray) -> None:
+    standard = Scaler.fit(x, "standard")(x)
+    minmax = Scaler.fit(x, "minmax")(x)
+    for j in range(x.shape[1]):
+        if np.ptp(x[:, j].astype(float)) > 1e-2:
+            assert standard[:, j].mean() == pytest.approx(0, abs=2e-2)
+            assert standard[:, j].std() == pytest.approx(1, rel=2e-2)
+            assert (minmax[:, j].min(), minmax[:, j].max()) == pytest.approx((0, 1), abs=1e-3)
+    assert np.isfinite(standard).all()
+
+
+@pytest.mark.parametrize(("scaling", "length"), [("l2", 1.0), ("sphere", 2.0)])
+def test_lengths(scaling: str, length: float) -> None:
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    assert np.linalg.norm(Scaler.fit(x, scaling)(x), axis=1) == pytest.approx(length)
+
+
+def test_constant_dimension_becomes_zero() -> None:
+    x = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
+    assert Scaler.fit(x, "standard")(x)[:, 1].tolist() == [0.0, 0.0]
+
+
+def test_statistics_come_from_the_fitted_rows_only() -> None:
+    x = np.array([[0.0], [2.0]], dtype=np.float32)
+    assert Scaler.fit(x, "minmax")(np.array([[4.0]], dtype=np.float32)).tolist() == [[2.0]]
+
+
+def test_unknown_scaling() -> None:
+    with pytest.raises(ZSLError, match="did you mean 'standard'"):
+        Scaler.fit(np.zeros((2, 2), dtype=np.float32), "standrad")  # type: ignore[arg-type]

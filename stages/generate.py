@@ -30,6 +30,8 @@ def command(dataset: DatasetName) -> None:
             own = artifacts.under(weights, f"seed={seed}/")
             model = Trained.from_state(settings.train, own, device)
             for side, (classes, per_class) in sides.items():
-                features, labels = generate(model, data.signatures[classes], per_class, seed, side)
+                features, labels = generate(
+                    model, data.signatures[classes], per_class, seed, side, settings.generate.noise
+                )
                 file[f"seed={seed}/{side}/features"] = features.astype(settings.generate.storage)
                 file[f"seed={seed}/{side}/labels"] = labels.astype(np.int64)

@@ -31,12 +31,13 @@ class Finetune(Section):
     scaling: Literal["none", "standard", "minmax", "max", "l2", "sphere"] = Field(
         "standard", description="of the features, fitted on trainval; not stated"
     )
-    gamma: float = Field(0.5, gt=0, description="start of γ in eq. 7, over the dimension; not stated")
+    gamma: float = Field(50.0, gt=0, description="start of γ in eq. 7, times the dimension; not stated")
     learn_gamma: bool = Field(True, description="learn γ with F; not stated")
-    epochs: int = Field(15, ge=0, description="passes over trainval; not stated")
+    epochs: int = Field(10, ge=0, description="passes over trainval; not stated")
     lr: float = Field(1e-4, gt=0, description="Adam's step; not stated")
     batch_size: int = Field(256, ge=1, description="images; not stated")
     weight_decay: float = Field(0.0, ge=0, description="not stated")
+    rescale: bool = Field(True, description="scale F(x) again as x was, by trainval statistics; not stated")
 
 
 class Train(Section):
@@ -69,6 +70,7 @@ class Generate(Section):
 
     per_unseen: int | None = Field(None, ge=1, description="features an unseen class; null: select decides")
     per_seen: int = Field(0, ge=0, description="features a seen class, added to the real ones; not stated")
+    noise: float = Field(0.0, ge=0, description="spread of Gaussian noise added to them; not in the paper")
     storage: Literal["float32", "float16"] = Field("float32", description="type on disk")
 
 
@@ -80,6 +82,7 @@ class Classify(Section):
     lr: float = Field(1e-3, gt=0, description="Adam's step; not stated")
     batch_size: int = Field(512, ge=1, description="features; not stated")
     weight_decay: float = Field(0.0, ge=0, description="not stated")
+    standardise: bool = Field(True, description="inputs, by the training set's statistics (softmax); not stated")
     temperature: float = Field(20.0, gt=0, description="scale of cosine similarities (kind: cosine)")
     seen: Literal["real", "synthetic", "both"] = Field("real", description="what seen classes learn from; not stated")
     calibration: float | None = Field(None, description="factor off seen scores; null: select decides")

@@ -70,8 +70,9 @@ class Clusterable(Method):
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
         settings: ClusterableSettings = self.settings
-        unseen = generate(self.model, signatures[~seen_mask], settings.generate.per_unseen or 200, seed, "unseen")
-        seen = generate(self.model, signatures[seen_mask], settings.generate.per_seen, seed, "seen")
+        wanted = settings.generate
+        unseen = generate(self.model, signatures[~seen_mask], wanted.per_unseen or 200, seed, "unseen", wanted.noise)
+        seen = generate(self.model, signatures[seen_mask], wanted.per_seen, seed, "seen", wanted.noise)
         real = self.real if seen_mask.any() else None
         features, labels = training_set(real, seen, unseen, seen_mask, settings.classify)
         device = self.model.device

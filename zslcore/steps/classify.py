@@ -16,6 +16,8 @@ Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Features (n, m) and their labels (n,)."""
 DEFAULT_EPOCHS = 25
 """Where neither the settings nor `select` say how long to train."""
+SMALLEST_SPREAD = 0.05
+"""A unit that is nearly always off would otherwise dominate after standardising: M's outputs lie in (0, 1)."""
 
 
 @dataclass
@@ -71,8 +73,10 @@ def _softmax(
 ) -> Callable[[Tensor], Tensor]:
     with seeded(seed, f"classify/{purpose}"):
         linear = nn.Linear(x.shape[1], classes).to(x.device)
-        _minimise(linear, linear.parameters(), x, y, settings)
-    return linear.requires_grad_(False)
+        shift, spread = (x.mean(0), x.std(0).clamp_min(SMALLEST_SPREAD)) if settings.standardise else (0.0, 1.0)
+        _minimise(linear, linear.parameters(), (x - shift) / spread, y, settings)
+    linear.requires_grad_(False)
+    return lambda z: linear((z - shift) / spread)
 
 
 def _cosine(
@@ -94,8 +98,7 @@ def _prototype(
     x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
 ) -> Callable[[Tensor], Tensor]:
     means = _class_means(x, y, classes)
-    variance = (x - means[y]).square().mean()
-    return lambda z: -torch.cdist(z, means).square() / (2 * variance)
+    return lambda z: -torch.cdist(z, means).square()
 
 
 _KINDS = {"softmax": _softmax, "cosine": _cosine, "prototype": _prototype}

@@ -23,6 +23,7 @@ class Finetuned:
     scaler: Scaler
     mapping: FineTuning | None
     device: torch.device
+    rescaler: Scaler | None = None
     gamma: float = float("nan")
     curve: Curve = field(default_factory=list)
 
@@ -36,11 +37,13 @@ class Finetuned:
             self.mapping(tensor(scaled[start : start + block], self.device)).cpu().numpy()
             for start in range(0, len(scaled), block)
         ]
-        return np.concatenate(parts)
+        mapped = np.concatenate(parts)
+        return mapped if self.rescaler is None else self.rescaler(mapped)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Named arrays for saving."""
-        return {**self.scaler.state("F.scaler."), **numpy_state(self.mapping, "F.")}
+        after = {} if self.rescaler is None else self.rescaler.state("F.rescaler.")
+        return {**self.scaler.state("F.scaler."), **after, **numpy_state(self.mapping, "F.")}
 
     @classmethod
     def from_state(cls, settings: Finetune, state: Mapping[str, NDArray[Any]], device: torch.device) -> Self:
@@ -50,7 +53,8 @@ class Finetuned:
             return cls(scaler, None, device)
         mapping = FineTuning(len(state["F.linear.bias"])).to(device)
         put_state(mapping, state, "F.")
-        return cls(scaler, mapping, device)
+        rescaler = Scaler.from_state(settings.scaling, state, "F.rescaler.") if settings.rescale else None
+        return cls(scaler, mapping, device, rescaler)
 
 
 def finetune(
@@ -88,4 +92,7 @@ def finetune(
             weight_decay=settings.weight_decay,
             label="finetune",
         )
-    return Finetuned(scaler, mapping.eval(), device, float(classifier.gamma.detach()), curve)
+    tuned = Finetuned(scaler, mapping.eval(), device, None, float(classifier.gamma.detach()), curve)
+    if settings.rescale:
+        tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
+    return tuned

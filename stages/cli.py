@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "classify": "stages.classify",
     "evaluate": "stages.evaluate",
     "report": "stages.report",
+    "params": "stages.params",
 }
 """Name -> module with a `command` function, or a typer `app` where there are subcommands: one line each."""
 

@@ -5,7 +5,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from zslcore.errors import ZSLError
-from zslcore.params import SECTIONS, Params, load_params, merge
+from zslcore.params import SECTIONS, Params, explain, load_params, merge
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -95,3 +95,9 @@ def test_every_preset_has_every_section() -> None:
         for preset, sections in presets.items():
             assert set(sections) == set(SECTIONS), f"presets.{dataset}.{preset}"
             Params({**params.raw, "preset": preset}).resolve(dataset)
+
+
+def test_every_parameter_says_what_it_means() -> None:
+    for model in SECTIONS.values():
+        for name, _, meaning in explain(model):
+            assert meaning, name

@@ -5,7 +5,7 @@ For a data set, an explicit value of a section (`train.lr: 0.01`) wins over the 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -164,6 +164,15 @@ def validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> A
     except ValidationError as error:
         lines = [_explain(model, problem) for problem in error.errors()]
         raise ZSLError("\n".join(f"{where}: {line}" for line in lines)) from error
+
+
+def explain(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(dotted name, default, meaning) of every parameter of a section, nested ones too."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from explain(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.default, field.description or ""
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:

@@ -8,6 +8,7 @@ import typer
 from stages.common import run
 
 COMMANDS: dict[str, str] = {
+    "import": "stages.import_data",
     "prepare": "stages.prepare",
     "extract": "stages.extract",
     "select": "stages.select",

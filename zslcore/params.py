@@ -182,6 +182,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         near = get_close_matches(str(problem["loc"][-1]), fields, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(fields)}"
         return f"unknown parameter '{path}'; {hint}"
+    if problem["type"] == "missing":
+        return f"'{path}' is missing"
     return f"{path} is {problem['input']!r}: {problem['msg']}"
 
 

@@ -376,9 +376,12 @@ def test_settings_are_checked_by_name() -> None:
     for raw, message in (
         ({"kind": "xlsa71"}, r"unknown kind of data set 'xlsa71': did you mean 'xlsa17'\?"),
         ({}, r"params\.yaml: a data set needs a 'kind'"),
-        ({"kind": "xlsa17", **pair, "signature": "att"}, r"unknown setting 'signature': did you mean 'signatures'\?"),
-        ({"kind": "xlsa17", "splits": "b.mat"}, r"params\.yaml: features: Field required"),
-        ({"kind": "xlsa17", **pair, "signatures": "words"}, r"signatures: Input should be 'att' or 'original_att'"),
+        ({"kind": "xlsa17", **pair, "signature": "att"}, r"unknown parameter 'signature'; did you mean 'signatures'\?"),
+        ({"kind": "xlsa17", "splits": "b.mat"}, r"params\.yaml: 'features' is missing"),
+        (
+            {"kind": "xlsa17", **pair, "signatures": "words"},
+            r"signatures is 'words': Input should be 'att' or 'original_att'",
+        ),
     ):
         with pytest.raises(ZSLError, match=message):
             source(raw)

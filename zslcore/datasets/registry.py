@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from pydantic import ValidationError
-
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError, unknown
+from zslcore.params import validate
 
 SOURCES: dict[str, str] = {
     "xlsa17": "zslcore.datasets.xlsa17:XLSA17Source",
@@ -32,14 +31,6 @@ def source(raw: Mapping[str, Any], where: str = "params.yaml") -> Source:
     if not isinstance(raw.get("kind"), str):
         raise ZSLError(f"{where}: a data set needs a 'kind', one of {', '.join(SOURCES)}")
     found = get(raw["kind"])
-    try:
-        return found(**{name: value for name, value in raw.items() if name != "kind"})
-    except ValidationError as error:
-        problems = [_problem(found, problem["loc"], problem["type"], problem["msg"]) for problem in error.errors()]
-        raise ZSLError(f"{where}: {'; '.join(problems)}") from error
-
-
-def _problem(found: type[Source], loc: tuple[int | str, ...], kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return str(unknown("setting", str(loc[0]), found.model_fields))
-    return f"{'.'.join(map(str, loc))}: {message}"
+    values = {name: value for name, value in raw.items() if name != "kind"}
+    built: Source = validate(found, values, where)
+    return built

@@ -2,20 +2,18 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
-
-from pydantic import BaseModel, ConfigDict
+from typing import ClassVar, Self
 
 from zslcore.datasets.dataset import Dataset
+from zslcore.settings import Section
 
 
-class Source(BaseModel, ABC):
+class Source(Section, ABC):
     """Settings of one way to get a data set, as they stand in params.yaml under `sources.<name>`.
 
     Immutable; unknown settings are refused. Paths are relative to the project (absolute ones are taken as they are).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: ClassVar[str]
 
     @abstractmethod
@@ -28,3 +26,7 @@ class Source(BaseModel, ABC):
     def files(self) -> tuple[Path, ...]:
         """The tables it reads, relative to the project; their hashes are stored with the data set."""
         return ()
+
+    def named(self, root: Path) -> Self:
+        """The same settings with every file named that would else be found by itself."""
+        return self

@@ -6,7 +6,7 @@ the Ugly", TPAMI 2019. The files count rows and classes from 1; everything this 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,11 @@ class XLSA17Source(Source):
         if self.validation_classes or self.unseen_classes:
             return tuple(root / path for path in self.validation_classes)
         return tuple(sorted((root / self.splits).parent.glob("valclasses*.txt")))
+
+    def named(self, root: Path) -> Self:
+        """With the lists of validation classes that were found beside the split file."""
+        found = self.class_lists(root)
+        return self.model_copy(update={"validation_classes": found}) if found else self
 
     def load(self, name: str, root: Path) -> Dataset:
         """Read both files and check that they belong together."""

@@ -1,0 +1,307 @@
+"""`zsl import`: a new data set is there completely and usable, or everything is as it was."""
+
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+from typer.testing import CliRunner
+
+from stages import import_data, prepare
+from zslcore import imports
+from zslcore.datasets import dataset as datasets
+from zslcore.datasets.dataset import Dataset
+from zslcore.errors import ZSLError
+from zslcore.params import load_params
+from zslcore.params_edit import with_dataset
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with this project's params.yaml, which is the working folder."""
+    folder = tmp_path / "project"
+    (folder / "data").mkdir(parents=True)
+    shutil.copyfile(PARAMS, folder / "params.yaml")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def pair(tmp_path: Path, toy: Dataset) -> Path:
+    """A folder with the toy data set in the benchmark's format, and one list of validation classes; read-only."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    assert toy.features is not None
+    savemat(folder / "res101.mat", {"features": toy.features.T, "labels": toy.labels[:, None] + 1.0})
+    savemat(
+        folder / "att_splits.mat",
+        {
+            "att": toy.signatures.T,
+            "allclasses_names": np.array(toy.classes, dtype=object)[:, None],
+            **{f"{split}_loc": getattr(toy, split)[:, None] + 1.0 for split in datasets.SPLITS},
+        },
+    )
+    (folder / "valclasses1.txt").write_text("class 1\nclass 2\n", encoding="utf-8")
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of images with its tables; read-only, as archives often are."""
+    folder = tmp_path / "photos"
+    for name in ("kiwi", "moa", "weka"):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(3):
+            (folder / "pictures" / name / f"{number}.JPG").write_bytes(f"{name}{number}".encode())
+        (folder / "pictures" / name / ".DS_Store").touch()
+        (folder / "pictures" / name).chmod(0o555)
+    (folder / "words.csv").write_text("class,a,b\nkiwi,0,1\nmoa,1,0\nweka,1,1\n", encoding="utf-8")
+    (folder / "new.txt").write_text("moa\n", encoding="utf-8")
+    return folder
+
+
+def add_pair(pair: Path, name: str = "toy", **options: object) -> None:
+    import_data.xlsa17(pair / "res101.mat", pair / "att_splits.mat", name, **{"no_dvc": True, **options})
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of all files below a folder, .git and DVC's temporary files left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not {".git", ".dvc"} & set(path.relative_to(folder).parts)
+    }
+
+
+def test_a_pair_is_copied_entered_and_can_be_prepared(project: Path, pair: Path, toy: Dataset) -> None:
+    add_pair(pair)
+    home = project / "data/toy"
+    assert sorted(path.name for path in home.iterdir()) == ["features.mat", "splits.mat", "validation_classes1.txt"]
+    assert os.access(home / "features.mat", os.W_OK)
+    assert not list((project / "data").glob(".*"))
+    params = load_params()
+    assert params.datasets[-1] == "toy"
+    assert params.source("toy") == {
+        "kind": "xlsa17",
+        "features": "data/toy/features.mat",
+        "splits": "data/toy/splits.mat",
+        "validation_classes": ["data/toy/validation_classes1.txt"],
+        "signatures": "att",
+    }
+    shutil.rmtree(pair)  # nothing of it is needed any more
+    prepare.command("toy")
+    data = datasets.load(Path("artifacts/toy/dataset.h5"), with_features=True)
+    np.testing.assert_array_equal(data.features, toy.features)
+    np.testing.assert_allclose(data.signatures, toy.signatures, rtol=1e-6)
+    for split in datasets.SPLITS:
+        np.testing.assert_array_equal(getattr(data, split), getattr(toy, split))
+    assert [held_out.tolist() for held_out in data.validation_splits] == [[1, 2]]
+
+
+def test_a_folder_is_copied_without_hidden_files(project: Path, photos: Path) -> None:
+    import_data.folder(
+        photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", test_share=0.4, no_dvc=True
+    )
+    files = set(everything(project / "data/mine"))
+    images = {f"images/{name}/{number}.JPG" for name in ("kiwi", "moa", "weka") for number in range(3)}
+    assert files == images | {"signatures.csv", "unseen.txt"}
+    prepare.command("mine")
+    data = datasets.load(Path("artifacts/mine/dataset.h5"))
+    assert data.image_files[0] == "data/mine/images/kiwi/0.JPG"
+    assert Path(data.image_files[0]).read_bytes() == b"kiwi0"
+    assert len(data.test_seen) == 2
+
+
+def test_every_other_line_of_the_parameters_stays(project: Path, pair: Path) -> None:
+    before = (project / "params.yaml").read_text(encoding="utf-8")
+    add_pair(pair)
+    after = (project / "params.yaml").read_text(encoding="utf-8")
+    lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
+    removed = [line for line in lines if line.startswith("- ")]
+    assert [line[:12] for line in removed] == ["- datasets: "]
+    assert all("#" not in line for line in lines if line.startswith("+ ") and "datasets:" not in line)
+
+
+def test_null_stays_null_and_long_lines_stay_whole() -> None:
+    long = f"  long: {'word ' * 60}end\n"
+    text = f"datasets: [a] # c\nsources:\n  a: {{x: 1}}\n\n# next\ntrain:\n  lr: null\n{long}presets:\n"
+    added = with_dataset(text, "b", {"kind": "folder", "split_name": None}, {"best": {"train": {"lr": None}}})
+    assert "  lr: null\n" in added
+    assert long in added
+    assert "\n\n# next\ntrain:\n" in added
+    assert "train: {lr: null}" in added
+    assert added.startswith("datasets: [a, b] # c\n")
+
+
+def test_the_preset_is_that_of_like_or_of_the_beginning_of_the_name(project: Path, pair: Path) -> None:
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    for known, hidden in (("zed", 11), ("zed2", 22)):
+        text = with_dataset(text, known, {"kind": "folder"}, {"best": {"train": {"hidden": hidden}}, "paper": {}})
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    for name, like, hidden in (
+        ("Zed-x", None, 11),
+        ("zed2-x", None, 22),
+        ("q", "zed2", 22),
+        ("q2", None, 4096),
+        ("zedX", None, 4096),
+    ):
+        add_pair(pair, name, like=like)
+        assert load_params().resolve(name).train.hidden == hidden
+        assert set(load_params().raw["presets"][name]) == {"best", "paper"}
+    with pytest.raises(ZSLError, match=r"unknown preset 'zd2': did you mean 'zed2'"):
+        add_pair(pair, "q3", like="zd2")
+
+
+def test_an_existing_name_is_refused_unless_replaced(project: Path, pair: Path) -> None:
+    add_pair(pair)
+    before = everything(project)
+    for name in ("toy", "birds"):
+        with pytest.raises(ZSLError, match=f"data set '{name}' exists"):
+            add_pair(pair, name)
+    assert everything(project) == before
+    (pair / "valclasses1.txt").unlink()
+    add_pair(pair, replace=True, signatures="att")
+    assert "validation_classes" not in load_params().source("toy")
+    assert sorted(path.name for path in (project / "data/toy").iterdir()) == ["features.mat", "splits.mat"]
+    assert load_params().datasets.count("toy") == 1
+    assert not list((project / "data").glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../up", "a.b", "-x"])
+def test_a_name_that_paths_or_parameters_cannot_hold_is_refused(name: str, project: Path, pair: Path) -> None:
+    before = everything(project)
+    with pytest.raises(ZSLError, match="use letters, digits, - and _ only"):
+        add_pair(pair, name)
+    assert everything(project) == before
+
+
+class Faults:
+    """What can go wrong on the way, one method a fault."""
+
+    def __init__(self, pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pair, self.patch = pair, monkeypatch
+
+    def damaged_file(self) -> None:
+        (self.pair / "res101.mat").chmod(0o644)
+        (self.pair / "res101.mat").write_bytes(b"broken")
+
+    def disk_full_at_the_second_file(self) -> None:
+        copy = shutil.copyfile
+
+        def fail(source: Path, target: Path) -> None:
+            if target.name == "splits.mat":
+                target.write_bytes(b"half")
+                raise OSError(28, "No space left on device")
+            copy(source, target)
+
+        self.patch.setattr(imports.shutil, "copyfile", fail)
+
+    def dvc_not_set_up(self) -> None:
+        """.dvc is an empty folder."""
+
+    def interrupted_while_dvc_adds(self) -> None:
+        def fail(home: Path) -> None:
+            self.add(home)
+            raise KeyboardInterrupt
+
+        self.patch.setattr(imports, "_dvc_add", fail)
+
+    def parameters_not_writable(self) -> None:
+        def fail(path: Path, text: str, **options: str) -> None:
+            raise OSError(30, "Read-only file system")
+
+        self.patch.setattr(imports, "_dvc_add", self.add)
+        self.patch.setattr(Path, "write_text", fail)
+
+    @staticmethod
+    def add(home: Path) -> None:
+        """The traces that `dvc add` leaves."""
+        home.with_name("toy.dvc").write_bytes(b"added")
+        with open(home.with_name(".gitignore"), "ab") as stream:
+            stream.write(b"/toy")
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        ("damaged_file", ZSLError, "cannot be read as a MATLAB file"),
+        ("disk_full_at_the_second_file", ZSLError, r"data/toy: cannot be written \(No space left on device\)"),
+        ("dvc_not_set_up", ZSLError, "`dvc add data/toy` failed; put that right or give --no-dvc: ERROR"),
+        ("interrupted_while_dvc_adds", KeyboardInterrupt, None),
+        ("parameters_not_writable", ZSLError, r"params\.yaml: cannot be written \(Read-only"),
+    ],
+)
+def test_a_failure_leaves_everything_as_it_was(
+    fault: str,
+    error: type[BaseException],
+    message: str | None,
+    replace: bool,
+    project: Path,
+    pair: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (project / ".dvc").mkdir()
+    if replace:
+        add_pair(pair)
+        Faults.add(project / "data/toy")
+    before = everything(project)
+    folders = {path for path in project.rglob("*") if path.is_dir() and ".dvc" not in path.parts}
+    (pair / "valclasses1.txt").unlink()
+    getattr(Faults(pair, monkeypatch), fault)()
+    with pytest.raises(error, match=message):
+        add_pair(pair, replace=replace, no_dvc=False)
+    assert everything(project) == before
+    assert {path for path in project.rglob("*") if path.is_dir() and ".dvc" not in path.parts} == folders
+
+
+def test_without_dvc_here_nothing_is_copied(project: Path, pair: Path) -> None:
+    before = everything(project)
+    with pytest.raises(ZSLError, match=r"no \.dvc folder here: .*--no-dvc"):
+        add_pair(pair, no_dvc=False)
+    assert everything(project) == before
+
+
+@pytest.mark.slow
+def test_the_files_stand_under_dvc_by_the_command_line(project: Path, pair: Path) -> None:
+    for command in (("git", "init", "-q"), (sys.executable, "-m", "dvc", "init", "-q")):
+        subprocess.run(command, check=True, capture_output=True)
+    options = ["--features", str(pair / "res101.mat"), "--splits", str(pair / "att_splits.mat"), "--name", "toy"]
+    result = CliRunner().invoke(import_data.app, ["xlsa17", *options, "--signatures", "att"])
+    assert result.exit_code == 0, result.output
+    assert (project / "data/toy.dvc").exists()
+    assert "/toy" in (project / "data/.gitignore").read_text(encoding="utf-8")
+    status = subprocess.run((sys.executable, "-m", "dvc", "status", "-q"), capture_output=True, check=False)
+    assert status.returncode == 0
+
+
+def test_the_help_says_where_the_benchmark_is_downloaded() -> None:
+    for arguments in (["--help"], ["xlsa17", "--help"]):
+        output = CliRunner().invoke(import_data.app, arguments, terminal_width=200).output
+        assert "datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip" in output
+
+
+@pytest.mark.realdata
+def test_real_flowers_and_cub_are_imported(project: Path, real_data: Path) -> None:
+    lists = [real_data / f"splits/class_lists/CUB_valclasses{k}.txt" for k in (1, 2, 3)]
+    cub = real_data / "cub"
+    import_data.xlsa17(
+        cub / "resnet_fc1000.mat", cub / "att_splits.mat", "cub-fc1000", validation_classes=lists, no_dvc=True
+    )
+    flo = real_data / "flo"
+    import_data.folder(flo / "images", flo / "class_embeddings.csv", flo / "classes.csv", "flo", no_dvc=True)
+    for name, images in (("cub-fc1000", 11788), ("flo", 1246)):
+        prepare.command(name)
+        data = datasets.load(Path("artifacts") / name / "dataset.h5")
+        assert len(data.labels) == images
+    assert len(data.image_files) == 1246
+    assert all(Path(file).is_file() for file in data.image_files)

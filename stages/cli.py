@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "stages.evaluate",
     "report": "stages.report",
     "params": "stages.params",
+    "ablation": "stages.ablation",
 }
 """Name -> module with a `command` function, or a typer `app` where there are subcommands: one line each."""
 

@@ -10,6 +10,7 @@ import typer
 from zslcore.errors import ZSLError
 
 ARTIFACTS, RESULTS = Path("artifacts"), Path("results")
+EXPERIMENTS = Path("experiments/results")
 
 DatasetName = Annotated[str, typer.Argument(help="Name of the data set, as in params.yaml.")]
 
@@ -22,6 +23,11 @@ def artifact(dataset: str, name: str) -> Path:
 def result(dataset: str, name: str) -> Path:
     """Path of a small result: `results/<dataset>/<name>`."""
     return RESULTS / dataset / name
+
+
+def experiment(dataset: str, name: str) -> Path:
+    """Path of a result of the experiments, which `dvc repro` leaves alone: `experiments/results/<dataset>/<name>`."""
+    return EXPERIMENTS / dataset / name
 
 
 def say(message: str) -> None:

@@ -51,7 +51,10 @@ class Settings(Section):
 
     def with_chosen(self, path: Path) -> "Settings":
         """Fill what is null here with what `select` wrote to `path`. Raises ZSLError when that file is missing."""
-        chosen = read_json(path)
+        return self.filled(read_json(path))
+
+    def filled(self, chosen: Mapping[str, Any]) -> "Settings":
+        """Fill what is null here with what `select` chose."""
         filled = {}
         for name in ("train", "generate", "classify"):
             section: BaseModel = getattr(self, name)
@@ -100,20 +103,25 @@ class Params:
             raise ZSLError(f"{self.file}: {unknown('data set', dataset, sources)}; add one with `zsl import`")
         return dict(sources[dataset])
 
-    def resolve(self, dataset: str) -> Settings:
-        """The settings of one data set: explicit values over its preset over the defaults."""
+    def resolve(self, dataset: str, over: Mapping[str, Any] | None = None) -> Settings:
+        """The settings of one data set: explicit values over its preset over the defaults.
+
+        over: sections whose values win over all of these, for a variant of the run.
+        """
         presets = self.raw.get("presets") or {}
         if dataset not in presets:
             raise ZSLError(f"{self.file}: {unknown('preset', dataset, presets)}; presets.{dataset} is missing")
         if self.preset not in presets[dataset]:
             raise ZSLError(f"{self.file}: preset: {unknown('preset', self.preset, presets[dataset])}")
         preset = presets[dataset][self.preset] or {}
-        for name in preset:
-            if name not in SECTIONS:
-                raise ZSLError(f"{self.file}: presets.{dataset}.{self.preset}: {unknown('section', name, SECTIONS)}")
+        over = over or {}
+        for where, names in ((f"presets.{dataset}.{self.preset}", preset), ("overrides", over)):
+            for name in names:
+                if name not in SECTIONS:
+                    raise ZSLError(f"{self.file}: {where}: {unknown('section', name, SECTIONS)}")
         values = {}
         for name, model in SECTIONS.items():
-            merged = merge(preset.get(name) or {}, self.raw.get(name) or {})
+            merged = merge(merge(preset.get(name) or {}, self.raw.get(name) or {}), over.get(name) or {})
             values[name] = validate(model, merged, f"{self.file}: {name} (data set '{dataset}')")
         return Settings(**values)
 

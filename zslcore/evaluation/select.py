@@ -70,13 +70,8 @@ def _score_candidates(
     advance: Any,
 ) -> dict[Candidate, tuple[float, Curve]]:
     """One fit to the longest training length, scored at each candidate on the way."""
-    base = ClusterableSettings(
-        finetune=settings.finetune,
-        train=settings.train.model_copy(update={"epochs": max(lengths)}),
-        generate=settings.generate,
-        classify=settings.classify,
-        device=device,
-    )
+    longest = settings.train.model_copy(update={"epochs": max(lengths)})
+    base = ClusterableSettings.of(settings.model_copy(update={"train": longest}), device)
     method = Clusterable(base)
     found: dict[Candidate, tuple[float, Curve]] = {}
 

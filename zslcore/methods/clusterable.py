@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
+from zslcore.params import Settings
 from zslcore.settings import Classify, Finetune, Generate, Train
 from zslcore.steps.classify import Classifier, fit_classifier, training_set
 from zslcore.steps.finetune import Finetuned, finetune
@@ -25,6 +26,17 @@ class ClusterableSettings(MethodSettings):
     generate: Generate = Generate()
     classify: Classify = Classify()
     device: str = "auto"
+
+    @classmethod
+    def of(cls, settings: Settings, device: str) -> Self:
+        """The sections that concern the method, out of a data set's settings."""
+        return cls(
+            finetune=settings.finetune,
+            train=settings.train,
+            generate=settings.generate,
+            classify=settings.classify,
+            device=device,
+        )
 
 
 class Clusterable(Method):

@@ -1,0 +1,118 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from zslcore.artifacts import write_json
+from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.errors import ZSLError
+from zslcore.evaluation.ablation import Variant, load_variants, run_variant
+from zslcore.params import Params
+
+ROOT = Path(__file__).resolve().parents[2]
+RAW: dict[str, Any] = {
+    "datasets": ["toy"],
+    "seeds": [0, 1],
+    "device": "cpu",
+    "preset": "best",
+    "presets": {"toy": {"best": {}}},
+    "select": {"splits": 1, "train_epochs": [2, 4], "per_unseen": [10], "classify_epochs": [5]},
+    "finetune": {"epochs": 1},
+    "train": {"hidden": 16, "projection": 8},
+}
+
+
+def seen_of(data: Dataset) -> Seen:
+    assert data.features is not None
+    rows = data.trainval
+    return Seen("toy", data.features[rows], data.labels[rows], data.signatures, data.seen, data.unseen)
+
+
+def run(name: str, variants: dict[str, Variant], toy: Dataset, folder: Path) -> dict[str, Any]:
+    main = folder / "selected.json", folder / "metrics.json"
+    return run_variant(Params(RAW), "toy", name, variants, toy, seen_of(toy), toy.features, main)
+
+
+def test_the_full_variant_reuses_the_main_run(toy: Dataset, tmp_path: Path) -> None:
+    write_json(tmp_path / "selected.json", {"train": {"epochs": 4}})
+    write_json(tmp_path / "metrics.json", {"zsl": {"T1": {"mean": 12.5}}, "about": {"dataset": "toy"}})
+    variants = {"full": Variant(title="full"), "same": Variant(title="same", settings={"finetune": {"enabled": True}})}
+    for name in variants:
+        found = run(name, variants, toy, tmp_path)
+        assert found["about"]["reused"]
+        assert found["zsl"]["T1"]["mean"] == 12.5
+        assert found["about"]["title"] == name
+
+
+def test_a_variant_is_its_overrides(toy: Dataset, tmp_path: Path) -> None:
+    variants = {"NA": Variant(title="NA", settings={"train": {"projection": 0}, "finetune": {"enabled": False}})}
+    found = run("NA", variants, toy, tmp_path)
+    assert not found["about"]["reused"]
+    assert set(found["zsl"]["T1"]["seeds"]) == {"0", "1"}
+    assert found["chosen"]["train"]["epochs"] in (2, 4)
+    again = run("NA", variants, toy, tmp_path)
+    assert again == found
+
+
+def test_grid_is_the_product_of_its_axes_and_one_of_it_is_chosen(toy: Dataset, tmp_path: Path) -> None:
+    axes = [
+        [{"train": {"output": "relu"}, "finetune": {"scaling": "minmax"}}, {"train": {"output": "linear"}}],
+        [{"train": {"kl_weight": 0.001}}, {"train": {"kl_weight": 0.1}}],
+    ]
+    variant = Variant(title="NA", settings={"train": {"projection": 0}}, grid=axes)
+    assert len(variant.candidates) == 4
+    assert variant.candidates[1] == {
+        "train": {"projection": 0, "output": "relu", "kl_weight": 0.1},
+        "finetune": {"scaling": "minmax"},
+    }
+    found = run("NA", {"NA": variant}, toy, tmp_path)
+    assert found["settings"] in variant.candidates
+    assert found["about"]["candidates"] == 4
+
+
+def test_choices_never_look_at_test_rows(toy: Dataset, tmp_path: Path) -> None:
+    variants = {"NA": Variant(title="NA", settings={"train": {"projection": 0}})}
+    honest = run("NA", variants, toy, tmp_path)
+    assert toy.features is not None
+    features = toy.features.copy()
+    features[np.concatenate([toy.test_seen, toy.test_unseen])] = 1e3
+    main = tmp_path / "selected.json", tmp_path / "metrics.json"
+    spoilt = run_variant(Params(RAW), "toy", "NA", variants, toy, seen_of(toy), features, main)
+    assert spoilt["chosen"] == honest["chosen"]
+    assert spoilt["zsl"] != honest["zsl"]
+
+
+def test_bad_rows(toy: Dataset, tmp_path: Path) -> None:
+    variants = {"NA": Variant(title="NA", settings={"train": {"projectoin": 0}}), "bad": Variant(title="b")}
+    with pytest.raises(ZSLError, match="did you mean 'projection'"):
+        run("NA", variants, toy, tmp_path)
+    with pytest.raises(ZSLError, match="unknown ablation variant 'NAA': did you mean 'NA'"):
+        run("NAA", variants, toy, tmp_path)
+    table = tmp_path / "variants.yaml"
+    for text, problem in (
+        ("NA: {title: x, setings: {}}", "did you mean 'settings'"),
+        ("NA: {title: x, against: CLS}", "unknown variant 'CLS'"),
+        ("NA: {title: ", "not valid YAML"),
+    ):
+        table.write_text(text)
+        with pytest.raises(ZSLError, match=problem):
+            load_variants(table)
+
+
+def test_the_projects_own_table() -> None:
+    variants = load_variants(ROOT / "experiments" / "variants.yaml")
+    pipeline = YAML(typ="safe").load((ROOT / "experiments" / "dvc.yaml").read_text())
+    assert pipeline["stages"]["ablation"]["matrix"]["variant"] == list(variants)
+    params = Params(RAW)
+    resolved = {name: [params.resolve("toy", over) for over in row.candidates] for name, row in variants.items()}
+    assert len(resolved["NA"]) == 9
+    assert all(found.train.projection == 0 for found in resolved["NA"])
+    assert resolved["CLS-GAUSS-NOISE"] == [params.resolve("toy")]
+    assert {resolved[f"noise-{place}"][0].train.noise.on for place in ("target", "encoder", "both", "synthetic")} == {
+        "target",
+        "encoder",
+        "both",
+        "synthetic",
+    }

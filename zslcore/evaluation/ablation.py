@@ -1,0 +1,121 @@
+"""The ablation: variants of the main method, each chosen on validation classes and scored like the main run."""
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from zslcore.artifacts import read_json
+from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.errors import ZSLError, unknown
+from zslcore.evaluation.protocol import benchmark_task, evaluate, score, summarise
+from zslcore.evaluation.select import select
+from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.params import Params, Settings, merge, validate
+from zslcore.progress import track
+from zslcore.settings import Section
+
+Overrides = dict[str, Any]
+"""Sections of params.yaml and the values that replace theirs."""
+
+
+class Variant(Section):
+    """A row of the ablation."""
+
+    title: str
+    against: str | None = Field(None, description="the row it is compared with, seed by seed")
+    settings: Overrides = Field({}, description="sections as in params.yaml")
+    grid: tuple[tuple[Overrides, ...], ...] = Field((), description="axes of candidates, chosen on validation classes")
+
+    @property
+    def candidates(self) -> list[Overrides]:
+        """Every combination of the grid on top of the settings; the settings alone where there is no grid."""
+        found = []
+        for choice in product(*self.grid):
+            candidate: Overrides = dict(self.settings)
+            for overrides in choice:
+                candidate = merge(candidate, overrides)
+            found.append(candidate)
+        return found
+
+
+def load_variants(path: Path) -> dict[str, Variant]:
+    """The table of variants, by name. Raises ZSLError naming the file and what is wrong in it."""
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ZSLError(f"{path}: not valid YAML: {error}") from error
+    variants = {name: validate(Variant, row, f"{path}: {name}") for name, row in raw.items()}
+    for name, variant in variants.items():
+        if variant.against is not None and variant.against not in variants:
+            raise ZSLError(f"{path}: {name}: against: {unknown('variant', variant.against, variants)}")
+    return variants
+
+
+def get_variant(variants: Mapping[str, Variant], name: str) -> Variant:
+    """A row by name. Raises ZSLError for an unknown one, with the nearest known one."""
+    if name not in variants:
+        raise unknown("ablation variant", name, variants)
+    return variants[name]
+
+
+def run_variant(
+    params: Params,
+    dataset: str,
+    name: str,
+    variants: Mapping[str, Variant],
+    data: Dataset,
+    seen: Seen,
+    features: Any,
+    main: tuple[Path, Path],
+) -> dict[str, Any]:
+    """The figures of one variant, in memory: choose on validation classes, fit once a seed, score the test images.
+
+    features: (n, d) float32 of all images. main: the main run's selected.json and metrics.json, whose figures are
+    reused where the variant's settings equal the main run's.
+    """
+    variant = get_variant(variants, name)
+    candidates = {str(position): params.resolve(dataset, over) for position, over in enumerate(variant.candidates)}
+    about = {
+        "dataset": dataset,
+        "variant": name,
+        "title": variant.title,
+        "against": variant.against,
+        "split": data.split_name,
+        "preset": params.preset,
+        "candidates": len(candidates),
+    }
+    if list(candidates.values()) == [params.resolve(dataset)]:
+        selected, metrics = (read_json(path) for path in main)
+        return {**metrics, "about": {**about, "reused": True}, "chosen": selected, "settings": {}, "warnings": []}
+    chosen, position = _choose(seen, candidates, params.device)
+    settings = candidates[position].filled(chosen)
+    task = benchmark_task(data, features)
+    runs, warnings = {}, []
+    for seed in track(params.seeds, f"{dataset}: {name}", len(params.seeds)):
+        method = Clusterable(ClusterableSettings.of(settings, params.device)).fit(task.train, seed)
+        runs[seed] = evaluate(score(method, task, seed), settings.classify.calibration or 0.0)
+        warnings += [f"seed {seed}: {warning}" for warning in method.model.warnings]
+    return {
+        **summarise(runs),
+        "about": {**about, "reused": False},
+        "chosen": chosen,
+        "settings": variant.candidates[int(position)],
+        "warnings": warnings,
+    }
+
+
+def _choose(seen: Seen, candidates: Mapping[str, Settings], device: str) -> tuple[dict[str, Any], str]:
+    """What `select` chose for the candidate with the best validation score, and which candidate that is."""
+    found = {}
+    for name, settings in candidates.items():
+        chosen, _ = select(seen, settings, device)
+        found[name] = chosen
+    best = max(found, key=lambda name: found[name]["validation"]["T1"] + found[name]["validation"]["H"])
+    return found[best], best

@@ -59,6 +59,7 @@ class Train(Section):
     target_grad: bool = Field(True, description="whether the reconstruction loss also pulls on M, as eq. 4 is printed")
     encoder_signature: bool = Field(False, description="E sees the signature too; E(x) in eq. 1")
     output: Literal["relu", "sigmoid", "linear"] = Field("relu", description="last activation of G")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the matrix products while training")
     signatures: Literal["none", "l2", "sphere", "standard"] = Field(
         "sphere", description="scaling of signatures (sphere: length √a); not stated"
     )

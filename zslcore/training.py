@@ -83,11 +83,13 @@ def minimise(
     betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 0.0,
     label: str = "training",
+    precision: str = "fp32",
     observe: Callable[[int], None] | None = None,
 ) -> Curve:
     """Adam on `terms(rows, epoch)["total"]`, over shuffled batches of the rows 0..count-1.
 
     epoch counts from 0. observe(epochs done) is called after each epoch. Call it inside `seeded`.
+    precision: bf16 computes matrix products in bfloat16 and everything else in float32.
     Raises ZSLError when the loss stops being finite.
     """
     wanted = [parameter for parameter in parameters if parameter.requires_grad]
@@ -98,7 +100,8 @@ def minimise(
         sums: Terms = {}
         for rows in batches(count, batch_size, device):
             optimiser.zero_grad(set_to_none=True)
-            values = terms(rows, epoch)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                values = terms(rows, epoch)
             values["total"].backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             for name, value in values.items():

@@ -116,6 +116,7 @@ def train(
             lr=settings.lr,
             betas=(settings.beta1, settings.beta2),
             label="train",
+            precision=settings.precision,
             observe=None if observe is None else lambda done: observe(done, model),
         )
     model.warnings = collapse_warnings(model, len(signatures))
@@ -128,19 +129,21 @@ def objective(model: Trained, x: Tensor, y: Tensor, a: Tensor, epoch: int) -> Te
     noise = settings.noise
     projected = x if model.projection is None else model.projection(x)
     seen_by_encoder = perturb(projected, noise.strength if noise.on in ("encoder", "both") else 0.0)
+    projected = projected.float()  # under bf16 only the matrix products are coarse, never the losses
     target = projected if settings.target_grad else projected.detach()
     target = perturb(target, noise.strength if noise.on in ("target", "both") else 0.0)
     inputs = torch.cat([seen_by_encoder, a], dim=1) if settings.encoder_signature else seen_by_encoder
     mean, log_variance = model.encoder(inputs)
-    output = model.generator(reparameterise(mean, log_variance), a)
+    mean, log_variance = mean.float(), log_variance.float()
+    output = model.generator(reparameterise(mean, log_variance), a).float()
     rebuilt = reconstruction(target, output, settings.reconstruction)
     kl = kl_to_standard_normal(mean, log_variance)
     warm = min(1.0, (epoch + 1) / settings.kl_warmup) if settings.kl_warmup else 1.0
     total = rebuilt + settings.kl_weight * warm * kl
     terms = {"reconstruction": rebuilt, "kl": kl}
     if model.classifier is not None:
-        real = similarity_loss(model.classifier(projected), y)  # eq. 2
-        synthetic = similarity_loss(model.classifier(output), y)  # eq. 3
+        real = similarity_loss(model.classifier(projected).float(), y)  # eq. 2
+        synthetic = similarity_loss(model.classifier(output).float(), y)  # eq. 3
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
     return {"total": total, **terms}

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "report": "stages.report",
     "params": "stages.params",
     "ablation": "stages.ablation",
+    "clusterability": "stages.clusterability",
 }
 """Name -> module with a `command` function, or a typer `app` where there are subcommands: one line each."""
 

@@ -98,3 +98,10 @@ class Select(Section):
     train_epochs: tuple[int, ...] = Field((20, 40, 60, 80), description="training lengths to score")
     classify_epochs: tuple[int, ...] = Field((25,), description="classifier lengths to score")
     per_unseen: tuple[int, ...] = Field((200,), description="numbers of synthetic features to score")
+
+
+class ClusterabilitySettings(Section):
+    """k-means on the features of each space (Table 4)."""
+
+    n_init: int = Field(10, ge=1, description="starts of k-means, the best kept; not stated")
+    clusters: int | None = Field(None, ge=2, description="null: as many as there are classes")

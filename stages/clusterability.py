@@ -1,0 +1,31 @@
+"""Experiment `clusterability`: do F and M make classes easier to find again by k-means? (Table 4)"""
+
+from stages.common import DatasetName, artifact, experiment, result, say
+
+
+def command(dataset: DatasetName) -> None:
+    """Cluster x, F(x), M(x) and M(F(x)) of unseen and of seen test images, and compare with the classes."""
+    import numpy as np
+
+    from zslcore import artifacts
+    from zslcore.datasets import dataset as datasets
+    from zslcore.evaluation.clusterability import measure
+    from zslcore.evaluation.protocol import summarise
+    from zslcore.params import load_params
+    from zslcore.progress import track
+    from zslcore.settings import ClusterabilitySettings
+
+    params = load_params()
+    own = params.extra("clusterability", ClusterabilitySettings)
+    settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json"))
+    data = datasets.load(artifact(dataset, "dataset.h5"))
+    features = datasets.load_features(artifact(dataset, "features.h5"), np.arange(len(data.labels)))
+    runs = {
+        seed: measure(data, features, settings, own, seed, params.device)
+        for seed in track(params.seeds, f"{dataset}: clusterability", len(params.seeds))
+    }
+    about = {"dataset": dataset, "split": data.split_name, "preset": params.preset, "seeds": len(params.seeds)}
+    found = summarise(runs)
+    artifacts.write_json(experiment(dataset, "clusterability.json"), {"about": about, "spaces": found})
+    nmi = {name: values["NMI arithmetic"]["mean"] for name, values in found.items()}
+    say(f"{dataset}: NMI " + ", ".join(f"{name} {value:.3f}" for name, value in nmi.items()))

@@ -1,0 +1,67 @@
+import math
+
+import numpy as np
+import pytest
+
+from zslcore.datasets.dataset import Dataset
+from zslcore.errors import ZSLError
+from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity
+from zslcore.params import Params
+from zslcore.settings import ClusterabilitySettings
+
+SETTINGS = ClusterabilitySettings(n_init=2)
+
+
+def test_hand_computed() -> None:
+    # Contingency [[2, 0], [1, 1]]: H(labels) = ln 2, H(clusters) = ln 4 − ¾ ln 3, joint = 1.5 ln 2
+    labels, clusters = np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])
+    first, second = math.log(2), math.log(4) - 0.75 * math.log(3)
+    mutual = first + second - 1.5 * math.log(2)
+    found = {name: one(labels, clusters) for name, one in MEASURES.items()}
+    assert found["MI nats"] == pytest.approx(mutual)
+    assert found["NMI arithmetic"] == pytest.approx(mutual / ((first + second) / 2))
+    assert found["NMI geometric"] == pytest.approx(mutual / math.sqrt(first * second))
+    assert found["NMI max"] == pytest.approx(mutual / max(first, second))
+    assert found["purity"] == pytest.approx(3 / 4)
+
+
+def test_purity_against_brute_force() -> None:
+    random = np.random.default_rng(0)
+    labels, clusters = random.integers(0, 5, 200), random.integers(0, 7, 200)
+    most = sum(max(np.sum((labels == k) & (clusters == c)) for k in range(5)) for c in range(7))
+    assert purity(labels, clusters) == pytest.approx(most / 200)
+
+
+def test_separated_classes_are_found_and_noise_is_not() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 30)
+    apart = (10 * np.eye(4)[labels] + 0.1 * random.normal(size=(120, 4))).astype(np.float32)
+    assert all(value == pytest.approx(1.0) for name, value in _find(apart, labels).items() if name != "MI nats")
+    assert _find(apart, labels)["MI nats"] == pytest.approx(math.log(4))
+    blind = _find(random.normal(size=(120, 4)).astype(np.float32), labels)
+    assert abs(blind["AMI"]) < 0.1
+
+
+def _find(features: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    return clusterability(features, labels, SETTINGS, 0)
+
+
+def test_fewer_points_than_clusters() -> None:
+    with pytest.raises(ZSLError, match=r"3 points for 4 clusters; set clusterability.clusters"):
+        clusterability(np.eye(3, dtype=np.float32), np.arange(3), ClusterabilitySettings(clusters=4), 0)
+
+
+def test_every_space_and_side(toy: Dataset) -> None:
+    raw = {
+        "preset": "best",
+        "presets": {
+            "toy": {"best": {"train": {"hidden": 16, "projection": 8, "epochs": 2}, "finetune": {"epochs": 1}}}
+        },
+    }
+    assert toy.features is not None
+    settings = Params(raw).resolve("toy")
+    found = measure(toy, toy.features, settings, SETTINGS, 0, "cpu")
+    names = ("x", "M(x)", "F(x)", "M(F(x))", "F′(x)", "M(F′(x))")
+    assert list(found) == [f"{side} {name}" for name in names for side in ("unseen", "seen-test")]
+    assert found == measure(toy, toy.features, settings, SETTINGS, 0, "cpu")
+    assert found["unseen x"]["NMI arithmetic"] > 0.8

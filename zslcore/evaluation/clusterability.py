@@ -1,0 +1,101 @@
+"""How well k-means finds the classes again: Table 4's "MI", in every variant that could be meant."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+from sklearn.cluster import KMeans
+from sklearn.metrics.cluster import contingency_matrix
+
+from zslcore.datasets.dataset import Dataset
+from zslcore.errors import ZSLError
+from zslcore.methods.base import TrainData
+from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.params import Settings
+from zslcore.settings import ClusterabilitySettings
+from zslcore.training import stream
+
+Labels = NDArray[np.int64]
+
+
+def purity(labels: Labels, clusters: Labels) -> float:
+    """Share of points whose class is the most frequent one of their cluster, in (0, 1]."""
+    return float(contingency_matrix(labels, clusters).max(axis=0).sum() / len(labels))
+
+
+MEASURES: dict[str, Callable[[Labels, Labels], float]] = {
+    "NMI arithmetic": partial(metrics.normalized_mutual_info_score, average_method="arithmetic"),
+    "NMI geometric": partial(metrics.normalized_mutual_info_score, average_method="geometric"),
+    "NMI max": partial(metrics.normalized_mutual_info_score, average_method="max"),
+    "AMI": metrics.adjusted_mutual_info_score,
+    "MI nats": metrics.mutual_info_score,
+    "purity": purity,
+}
+"""(labels, clusters) -> agreement. All but MI, which is in nats, lie in [0, 1] (AMI: about 0 by chance)."""
+
+
+def clusterability(
+    features: NDArray[np.float32], labels: Labels, settings: ClusterabilitySettings, seed: int
+) -> dict[str, float]:
+    """k-means on (n, d) features, as many clusters as there are classes unless the settings say otherwise.
+
+    Raises ZSLError for fewer points than clusters.
+    """
+    clusters = settings.clusters or len(np.unique(labels))
+    if len(features) < clusters:
+        raise ZSLError(
+            f"k-means: {len(features)} points for {clusters} clusters; set clusterability.clusters to at most "
+            f"{len(features)}, or use a data set with more images"
+        )
+    found = KMeans(clusters, n_init=settings.n_init, random_state=stream(seed, "k-means") % 2**32).fit(features)
+    assigned = found.labels_.astype(np.int64)
+    return {name: float(measure(labels, assigned)) for name, measure in MEASURES.items()}
+
+
+def spaces(
+    data: Dataset, features: NDArray[np.float32], settings: Settings, seed: int, device: str
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Every feature space in the order of the table, as (name, features (n, ·) of all images).
+
+    x: features scaled as F's input is; F(x), M(x), M(F(x)): of models fitted on trainval with the run's settings, M(x)
+    without F; F′: F trained by plain cross-entropy (eq. 5) instead of Gaussian similarity (eq. 8).
+    """
+    train = TrainData(
+        features[data.trainval],
+        np.searchsorted(data.seen, data.labels[data.trainval]),
+        data.signatures[data.seen],
+    )
+    without, gaussian, cross_entropy = (
+        settings.finetune.model_copy(update=update)
+        for update in ({"enabled": False}, {"enabled": True, "loss": "gaussian"}, {"enabled": True, "loss": "cce"})
+    )
+    for finetune, names in (
+        (without, ("x", "M(x)")),
+        (gaussian, ("F(x)", "M(F(x))")),
+        (cross_entropy, ("F′(x)", "M(F′(x))")),
+    ):
+        own = ClusterableSettings.of(settings.model_copy(update={"finetune": finetune}), device)
+        method = Clusterable(own).fit(train, seed)
+        tuned = method.finetuned(features)
+        yield names[0], tuned
+        if method.model.projection is not None:
+            yield names[1], method.model.project(tuned)
+
+
+def measure(
+    data: Dataset,
+    features: NDArray[np.float32],
+    settings: Settings,
+    own: ClusterabilitySettings,
+    seed: int,
+    device: str,
+) -> dict[str, dict[str, float]]:
+    """Every measure of every space and side, one seed: {"unseen M(x)": {"AMI": …}, "seen-test x": …}."""
+    sides = {"unseen": data.test_unseen, "seen-test": data.test_seen}
+    return {
+        f"{side} {name}": clusterability(space[rows], data.labels[rows], own, seed)
+        for name, space in spaces(data, features, settings, seed, device)
+        for side, rows in sides.items()
+    }

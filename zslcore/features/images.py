@@ -1,0 +1,80 @@
+"""Encoded images to RGB pixels, and what is wrong with those that cannot be read."""
+
+import io
+import math
+import struct
+import warnings
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from timm.data.transforms_factory import create_transform
+
+MAX_PIXELS = 100_000_000
+"""Largest picture that is decoded (10,000 x 10,000); a file that claims more is refused before it takes memory."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is checked here instead
+
+
+class BadImage(Exception):
+    """An image that cannot be used; the message says why."""
+
+
+class Transform(Protocol):
+    """Encoded bytes -> (height, width, 3) uint8. Raises BadImage."""
+
+    def __call__(self, content: bytes) -> NDArray[np.uint8]: ...
+
+
+def transform(preprocessing: dict[str, Any]) -> Transform:
+    """timm's own evaluation transform up to the normalisation, which the network does (`Network`).
+
+    preprocessing: as in `Backbone`. Large JPEGs are decoded at a half, a quarter or an eighth of their size where that
+    leaves at least twice the size they are then resized to.
+    """
+    steps = create_transform(**preprocessing, is_training=False, use_prefetcher=True).transforms
+    *geometry, _to_tensor = steps
+    target = 2 * math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1))
+
+    def apply(content: bytes) -> NDArray[np.uint8]:
+        picture = decode(content, target)
+        for step in geometry:
+            picture = step(picture)
+        return np.asarray(picture)
+
+    return apply
+
+
+def decode(content: bytes, at_least: int | None = None) -> Image.Image:
+    """An RGB picture from the bytes of an image file: turned upright (EXIF), first frame, 16 bits scaled to 8.
+
+    at_least: JPEGs may be decoded at a fraction of their size, never below this side. Transparency is dropped.
+    Raises BadImage.
+    """
+    if not content:
+        raise BadImage("the file is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}: scale it down")
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
+            return _rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise BadImage("not an image, or of an unknown kind") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"claims more than {MAX_PIXELS:,} pixels") from error
+    except MemoryError as error:
+        raise BadImage("too large for the memory") from error
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error) as error:
+        raise BadImage(f"truncated or damaged ({error})") from error  # what Pillow's readers raise on broken files
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits: convert() would clip to 255 instead of scaling
+        values = np.asarray(image)
+        return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise BadImage("pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
+    return image.convert("RGB")

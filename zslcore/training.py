@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from zslcore.errors import ZSLError
 
 Terms = dict[str, Tensor]
 """Named loss terms of one batch; `total` is what is minimised."""
+OptimiserName = Literal["adam", "sgd"]
 Curve = list[dict[str, float]]
 """Mean of each term over an epoch, one entry an epoch."""
 
@@ -82,28 +84,37 @@ def minimise(
     lr: float,
     betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 0.0,
+    optimiser: OptimiserName = "adam",
+    momentum: float = 0.0,
     label: str = "training",
     precision: str = "fp32",
+    begin: Callable[[int], None] | None = None,
     observe: Callable[[int], None] | None = None,
 ) -> Curve:
-    """Adam on `terms(rows, epoch)["total"]`, over shuffled batches of the rows 0..count-1.
+    """Adam, or SGD with `momentum`, on `terms(rows, epoch)["total"]`, over shuffled batches of the rows 0..count-1.
 
-    epoch counts from 0. observe(epochs done) is called after each epoch. Call it inside `seeded`.
-    precision: bf16 computes matrix products in bfloat16 and everything else in float32.
+    epoch counts from 0. begin(epoch) is called before each epoch, observe(epochs done) after it. Call it inside
+    `seeded`. precision: bf16 computes matrix products in bfloat16 and everything else in float32.
     Raises ZSLError when the loss stops being finite.
     """
     wanted = [parameter for parameter in parameters if parameter.requires_grad]
-    optimiser = torch.optim.Adam(wanted, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    stepper: torch.optim.Optimizer
+    if optimiser == "sgd":
+        stepper = torch.optim.SGD(wanted, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
+    else:
+        stepper = torch.optim.Adam(wanted, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     device = wanted[0].device
     curve: Curve = []
     for epoch in range(epochs):
+        if begin is not None:
+            begin(epoch)
         sums: Terms = {}
         for rows in batches(count, batch_size, device):
-            optimiser.zero_grad(set_to_none=True)
+            stepper.zero_grad(set_to_none=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 values = terms(rows, epoch)
             values["total"].backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            stepper.step()
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * len(rows)
         means = {name: float(value) / count for name, value in sums.items()}

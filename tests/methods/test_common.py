@@ -14,6 +14,7 @@ QUICK: dict[str, dict[str, object]] = {
         "generate": {"per_unseen": 40},
         "classify": {"lr": 0.03, "batch_size": 64},
     },
+    "metric-learning": {"epochs": 40, "batch_size": 32, "lr": 0.02},
 }
 """Settings that keep a method's training short on the toy set, by method name."""
 

@@ -7,6 +7,7 @@ from zslcore.methods.base import Method
 
 METHODS: dict[str, str] = {
     "clusterable": "zslcore.methods.clusterable:Clusterable",
+    "metric-learning": "zslcore.methods.metric_learning:MetricLearning",
     "eszsl": "zslcore.methods.eszsl:ESZSL",
 }
 

@@ -1,0 +1,189 @@
+"""Equations 8-10 against loops, and what the mining draws against the probabilities they state (chi-square)."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from zslcore import mining
+from zslcore.errors import ZSLError
+from zslcore.mining import Miner, check_correlation, draw, log_correlation, probabilities
+
+LABELS = np.array([0, 1, 2, 1, 0])
+CLASSES = np.array([2, 0, 1, 1, 0, 2, 2, 1])  # of candidates, not in order
+
+
+@pytest.fixture
+def scores() -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 3, (len(LABELS), len(CLASSES)))
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, 1, (len(CLASSES), 3))
+
+
+def correlation(vectors: np.ndarray) -> np.ndarray:
+    """Eq. 9, by loops."""
+    out = []
+    for y, k in zip(vectors, CLASSES, strict=True):
+        same = [other for other, j in zip(vectors, CLASSES, strict=True) if j == k]
+        out.append(np.exp(-1 / len(same) * sum(np.sqrt(((y - other) ** 2).sum()) for other in same)))
+    return np.array(out)
+
+
+def expected(scores: np.ndarray, q: np.ndarray | None = None) -> np.ndarray:
+    """Eq. 8 (times eq. 9: eq. 10), by loops, normalised for each image."""
+    out = np.zeros_like(scores)
+    for i in range(len(LABELS)):
+        true = 0.7 + i  # S_t(X, Y*), any number: it must not matter once normalised
+        for j in range(len(CLASSES)):
+            if CLASSES[j] != LABELS[i]:
+                out[i, j] = np.exp(-(scores[i, j] - true)) * (1 if q is None else q[j])
+    return out / out.sum(axis=1, keepdims=True)
+
+
+def own() -> torch.Tensor:
+    return torch.from_numpy(LABELS[:, None] == CLASSES)
+
+
+@pytest.mark.parametrize("block", [1, 3, 1000])
+def test_correlation(vectors: np.ndarray, block: int) -> None:
+    found = log_correlation(torch.from_numpy(vectors), CLASSES, block).exp()
+    np.testing.assert_allclose(found, correlation(vectors), rtol=1e-12)
+
+
+def test_probabilities(scores: np.ndarray, vectors: np.ndarray) -> None:
+    found = probabilities(torch.from_numpy(scores), own())
+    np.testing.assert_allclose(found, expected(scores), rtol=1e-12)
+    q = correlation(vectors)
+    found = probabilities(torch.from_numpy(scores), own(), torch.from_numpy(np.log(q)))
+    np.testing.assert_allclose(found, expected(scores, q), rtol=1e-12)
+
+
+def test_probabilities_of_far_candidates_stay_finite() -> None:
+    found = probabilities(torch.tensor([[1e4, 1e4 + 1, 5.0]]), torch.tensor([[False, False, True]]))
+    np.testing.assert_allclose(found, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0]], rtol=1e-12)
+
+
+def test_draw_never_takes_what_has_no_weight() -> None:
+    weights = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]], dtype=torch.float64)
+    uniform = torch.tensor([[np.nextafter(0, 1), 0.25, np.nextafter(0.25, 1), 1.0]], dtype=torch.float64)
+    assert draw(weights, uniform).tolist() == [[1, 1, 3, 3]]
+
+
+def mined(scores: np.ndarray, epoch: int = 1, n: int = 4000, **options: object) -> np.ndarray:
+    """The pairs of one epoch drawn anew."""
+    miner = Miner(LABELS, CLASSES, n=n, epochs=2, growth="resample", **options)  # type: ignore[arg-type]
+    miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
+    return miner.pairs.toarray()
+
+
+@pytest.mark.parametrize("strategy", ["first epoch", "random", "uncertainty", "uncertainty-correlation"])
+def test_frequencies(scores: np.ndarray, vectors: np.ndarray, strategy: str) -> None:
+    q = correlation(vectors)
+    uniform = expected(np.zeros_like(scores))
+    counts, probability = {
+        "first epoch": lambda: (mined(scores, epoch=0), uniform),
+        "random": lambda: (mined(scores, mined=False), uniform),
+        "uncertainty": lambda: (mined(scores), expected(scores)),
+        "uncertainty-correlation": lambda: (
+            mined(scores, log_q=torch.from_numpy(np.log(q))),
+            expected(scores, q),
+        ),
+    }[strategy]()
+    assert (counts.sum(axis=1) == 4000).all()
+    assert (counts[own().numpy()] == 0).all()
+    for row, p in zip(counts, probability, strict=True):
+        assert chisquare(row[p > 0], 4000 * p[p > 0]).pvalue > 1e-4
+    if strategy == "uncertainty-correlation":  # the test has the power to tell eq. 10 from eq. 8
+        other = expected(scores)
+        assert min(chisquare(r[p > 0], 4000 * p[p > 0]).pvalue for r, p in zip(counts, other, strict=True)) < 1e-4
+
+
+def test_all_pairs_of_an_image_are_independent_draws(scores: np.ndarray) -> None:
+    """Variance of the counts over seeds is that of a multinomial, not of a sample without replacement."""
+    counts = np.array([mined(scores, n=10, seed=seed)[0] for seed in range(400)])
+    p = expected(scores)[0]
+    np.testing.assert_allclose(counts.var(axis=0), 10 * p * (1 - p), rtol=0.3, atol=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 3, 100])
+@pytest.mark.parametrize("epochs", [1, 4, 7])
+def test_accumulated_pairs_end_at_n_an_image(scores: np.ndarray, n: int, epochs: int) -> None:
+    miner = Miner(LABELS, CLASSES, n, epochs)
+    sizes = []
+    before = np.zeros((5, 8))
+    for epoch in range(epochs):
+        miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
+        now = miner.pairs.toarray()
+        assert (now >= before).all(), "pairs are only added"
+        assert np.ptp(now.sum(axis=1)) <= 1, "images take turns"
+        before = now
+        sizes.append(miner.size)
+    np.testing.assert_allclose(sizes, n * 5 * np.arange(1, epochs + 1) / epochs, atol=1)
+    assert (before.sum(axis=1) == n).all()
+    assert sizes[0] > 0
+
+
+def test_random_has_all_its_pairs_from_the_start(scores: np.ndarray) -> None:
+    miner = Miner(LABELS, CLASSES, 6, 3, mined=False)
+    found = []
+    for epoch in range(3):
+        miner.mine(epoch, lambda rows: pytest.fail("the random strategy needs no scores"))
+        found.append(miner.pairs.toarray())
+    assert (found[0].sum(axis=1) == 6).all()
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_scores_only_images_that_draw() -> None:
+    asked = []
+    miner = Miner(LABELS, CLASSES, n=1, epochs=5)
+    for epoch in range(5):
+        miner.mine(epoch, lambda rows: asked.append(len(rows)) or torch.zeros(len(rows), len(CLASSES)))
+    assert asked == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("options", [{}, {"mined": False}, {"growth": "accumulate", "n": 7}])
+def test_same_bytes_whatever_the_block(scores: np.ndarray, options: dict[str, object]) -> None:
+    def run(block: int, seed: int = 5) -> list[bytes]:
+        chosen = {"n": 50, "growth": "resample", **options}
+        miner = Miner(LABELS, CLASSES, epochs=3, seed=seed, block=block, **chosen)  # type: ignore[arg-type]
+        out = []
+        for epoch in range(3):
+            miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
+            out.append(miner.pairs.toarray().tobytes())
+        return out
+
+    assert run(1) == run(17) == run(2**22)
+    assert run(1) != run(1, seed=6)
+
+
+def test_memory_is_bounded_by_the_block(scores: np.ndarray) -> None:
+    asked = []
+    miner = Miner(LABELS, CLASSES, n=4, epochs=2, growth="resample", block=2 * len(CLASSES))
+    miner.mine(1, lambda rows: asked.append(len(rows)) or torch.from_numpy(scores[rows]))
+    assert max(asked) == 2
+
+
+def test_refuses() -> None:
+    with pytest.raises(ZSLError, match="at least one negative"):
+        Miner(LABELS, CLASSES, n=0, epochs=1)
+    with pytest.raises(ZSLError, match="one seen class"):
+        Miner(np.zeros(3, dtype=int), np.zeros(2, dtype=int), n=1, epochs=1)
+
+
+def test_refuses_more_pairs_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    Miner(LABELS, CLASSES, n=10**9, epochs=1)  # counts of 8 candidates, however many draws
+    monkeypatch.setattr(mining, "PAIRS_LIMIT", 8 * 3 * len(LABELS))
+    Miner(LABELS, CLASSES, n=3, epochs=1)
+    with pytest.raises(ZSLError, match="smaller n"):
+        Miner(LABELS, CLASSES, n=4, epochs=1)
+
+
+def test_refuses_correlation_of_constant_attributes(vectors: np.ndarray) -> None:
+    check_correlation(vectors, CLASSES)
+    constant = vectors.copy()
+    constant[CLASSES == 1] = 0.5
+    with pytest.raises(ZSLError, match=r"1 of 3 seen classes.*number 1.*strategy: uncertainty"):
+        check_correlation(constant, CLASSES)

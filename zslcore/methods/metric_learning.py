@@ -1,0 +1,228 @@
+"""Metric learning with hard negative mining (Bucher, Herbin and Jurie, TASK-CV at ECCV 2016)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import sparse
+from torch import Tensor
+
+from zslcore.errors import ZSLError
+from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
+from zslcore.metric_losses import HINGES, attribute_loss, objective, regulariser
+from zslcore.mining import Growth, Miner, check_correlation, log_correlation
+from zslcore.models.metric import AttributeMetric
+from zslcore.models.weights import numpy_state, put_state
+from zslcore.scaling import Scaler, Scaling
+from zslcore.training import Curve, OptimiserName, Terms, minimise, resolve_device, seeded, tensor
+
+
+class Mining(MethodSettings):
+    """How D₋ is chosen (section 2.2)."""
+
+    strategy: Literal["random", "uncertainty", "uncertainty-correlation"] = Field(
+        "uncertainty", description="uniform; u_t of eq. 8; p_t of eq. 10, for attributes that vary within a class"
+    )
+    n: int = Field(10, ge=1, description="negative pairs a positive one; random with 1 is the parent method")
+    growth: Growth = Field("accumulate", description="add n·|D₊|/epochs pairs an epoch, or draw all anew each epoch")
+    block: int = Field(2**22, ge=1, description="most scores held at a time")
+
+
+class MetricLearningSettings(MethodSettings):
+    """What the paper searches (λ, m, μ), its choices, and what it leaves open."""
+
+    mining: Mining = Mining()
+    hinge: Literal["parent", "printed"] = Field("parent", description="τ − S² or (τ − S)²; see MetricLearning")
+    weighting: Literal["frequency", "none"] = Field("frequency", description="eq. 11, or eq. 6 (divided by |D₊|)")
+    lambda_attributes: float = Field(0.1, ge=0, description="λ of eq. 6")
+    dimensions: int | None = Field(None, ge=1, description="m, columns of W_A; null: as many as attributes")
+    mu: float = Field(1e-3, ge=0, description="μ of eq. 6")
+    tau: float = Field(2.0, description="start of τ; not stated")
+    scale_x: float = Field(0.01, gt=0, description="start of W_X: standard deviation times √d; not stated")
+    scale_a: float = Field(0.05, gt=0, description="start of W_A: standard deviation times √m; not stated")
+    attributes: Literal["auto", "image", "class"] = Field(
+        "auto", description="vectors to train with: of each image, of its class, or auto: of images where given"
+    )
+    scaling: Scaling = Field("standard", description="of the features; not stated")
+    signatures: Scaling = Field("sphere", description="scaling of attribute vectors; not stated")
+    optimiser: OptimiserName = Field("sgd", description="the paper's, or adam")
+    lr: float = Field(1e-3, gt=0, description="not stated")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; not stated")
+    epochs: int = Field(10, ge=1, description="not stated")
+    batch_size: int = Field(128, ge=1, description="images; not stated")
+    device: str = "auto"
+
+
+class MetricLearning(Method):
+    """min over W_X, b_X, W_A, τ of eq. 11: hinge on S of positive and mined negative pairs + λ l_A + μ R.
+
+    Eq. 3 is printed with (τ − S)²; the parent method has τ − S². `hinge` selects, and is `parent` by default:
+    chosen on validation classes, and the printed form's minimum for negatives is S = τ, not S > τ.
+    Images are scored with class signatures alone: −S, eq. 7.
+    """
+
+    name: ClassVar[str] = "metric-learning"
+    citation: ClassVar[str] = "Bucher, Herbin and Jurie, ECCV workshops 2016"
+    Settings: ClassVar[type[MethodSettings]] = MetricLearningSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "lambda_attributes": (0.01, 0.1, 1.0),
+        "dimensions": (50, 150, None),
+        "mu": (1e-3, 1e-2, 1e-1),
+    }
+
+    def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
+        """Learn the embedding and the metric, mining D₋ before each epoch."""
+        settings: MetricLearningSettings = self.settings
+        mining, device = settings.mining, resolve_device(settings.device)
+        self.seen_classes = len(train.signatures)
+        self.scaler = Scaler.fit(train.features, settings.scaling)
+        self.attribute_scaler = Scaler.fit(train.signatures, settings.signatures)
+        vectors, classes, own = self._candidates(train)
+        log_q = None
+        if mining.strategy == "uncertainty-correlation":
+            check_correlation(vectors, classes)
+            log_q = log_correlation(tensor(vectors, device), classes, mining.block)
+        mined = mining.strategy != "random"
+        miner = Miner(train.labels, classes, mining.n, settings.epochs, mined, log_q, mining.growth, seed, mining.block)
+        with seeded(seed, self.name):
+            self.model = self._new_model(train.features.shape[1], vectors.mean(axis=0)).to(device)
+            features = tensor(self.scaler(train.features), device)
+            problem = Problem(self.model, features, tensor(vectors, device), tensor(own, device), settings)
+
+            def terms(rows: Tensor, epoch: int) -> Terms:
+                return {"total": problem.loss(rows, miner.pairs, miner.size)}
+
+            self.curve: Curve = minimise(
+                terms,
+                self.model.parameters(),
+                count=len(features),
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                lr=settings.lr,
+                optimiser=settings.optimiser,
+                momentum=settings.momentum,
+                label=self.name,
+                begin=lambda epoch: miner.mine(epoch, problem.distances),
+                observe=observe,
+            )
+        return self
+
+    def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
+        """Distances to each signature, eq. 7."""
+        check_classes(signatures, seen_mask, self.seen_classes, len(self.model.b_x))
+        return MetricScorer(self.scaler, self.model, self.attribute_scaler(signatures))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """W_X, b_X, W_A, τ and the scalers."""
+        return {
+            **numpy_state(self.model, "model."),
+            **self.scaler.state(),
+            **self.attribute_scaler.state("attribute_scaler."),
+            "seen_classes": np.array(self.seen_classes),
+        }
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `state` returned."""
+        settings: MetricLearningSettings = self.settings
+        self.seen_classes = int(state["seen_classes"])
+        self.scaler = Scaler.from_state(settings.scaling, state)
+        self.attribute_scaler = Scaler.from_state(settings.signatures, state, "attribute_scaler.")
+        self.model = self._new_model(len(state["model.w_x"]), state["model.b_x"]).to(resolve_device(settings.device))
+        put_state(self.model, state, "model.")
+
+    def _new_model(self, features: int, mean: NDArray[np.float32]) -> AttributeMetric:
+        settings: MetricLearningSettings = self.settings
+        dimensions = settings.dimensions or len(mean)
+        return AttributeMetric(features, mean, dimensions, settings.scale_x, settings.scale_a, settings.tau)
+
+    def _candidates(self, train: TrainData) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """Attribute vectors (c, a), the class of each (c,), and the row of each image's own vector (n,)."""
+        settings: MetricLearningSettings = self.settings
+        given = train.image_attributes
+        if given is None and settings.attributes == "image":
+            raise ZSLError("metric-learning: attributes: image, but the data set has none an image; use class or auto")
+        if given is None or settings.attributes == "class":
+            if settings.mining.strategy == "uncertainty-correlation":
+                raise ZSLError(
+                    "metric-learning: uncertainty-correlation compares the attribute vectors within a class (q of "
+                    "eq. 9), and here each class has one signature; use strategy: uncertainty (the paper leaves AwA "
+                    "out as well)"
+                )
+            return self.attribute_scaler(train.signatures), np.arange(len(train.signatures)), train.labels
+        if given.shape != (len(train.labels), train.signatures.shape[1]) or not np.isfinite(given).all():
+            raise ZSLError(
+                f"metric-learning: per-image attributes of shape {given.shape}, or with NaN or infinity; expected "
+                f"({len(train.labels)}, {train.signatures.shape[1]}) finite numbers"
+            )
+        return self.attribute_scaler(given), train.labels, np.arange(len(train.labels))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Eq. 11 on training data: features (n, d), candidates (c, a), own: (n,) the row of each image's true vector."""
+
+    model: AttributeMetric
+    features: Tensor
+    candidates: Tensor
+    own: Tensor
+    settings: MetricLearningSettings
+
+    @torch.inference_mode()
+    def distances(self, rows: NDArray[np.int64]) -> Tensor:
+        """S_t of these images to every candidate: (b, c)."""
+        predicted = self.model.attributes(self.features[tensor(rows, self.features.device)])
+        return self.model.squared_to_each(predicted, self.candidates).sqrt_()
+
+    def loss(self, rows: Tensor, pairs: sparse.csr_matrix, negatives: int) -> Tensor:
+        """Eq. 11 of a batch of images with their pairs in D₋, of which there are `negatives` in all.
+
+        Weighted so that the mean over the images of an epoch is eq. 11 itself; eq. 6 / |D₊| with weighting: none.
+        """
+        settings, model, count = self.settings, self.model, len(self.features)
+        hinge, frequency = HINGES[settings.hinge], settings.weighting == "frequency"
+        used, counts = dense_columns(pairs[rows.cpu().numpy()])
+        predicted, own = model.attributes(self.features[rows]), self.candidates[self.own[rows]]
+        others = self.candidates[tensor(used, rows.device)]
+        return objective(
+            hinge(model.squared_to_own(predicted, own), model.tau, 1),
+            attribute_loss(predicted, own),
+            hinge(model.squared_to_each(predicted, others), model.tau, -1),
+            tensor(counts, rows.device),
+            regulariser(model.w_x, model.b_x, model.w_a),
+            lambda_attributes=settings.lambda_attributes,
+            mu=settings.mu if frequency else settings.mu / count,
+            positive_weight=1 / len(rows),
+            negative_weight=(count / negatives if frequency else 1) / len(rows),
+        )
+
+
+def dense_columns(counts: sparse.csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The candidates (k,) that occur at all, and their counts as a dense (images, k) array."""
+    used, where = np.unique(counts.indices, return_inverse=True)
+    dense = np.zeros((counts.shape[0], len(used)), dtype=np.float32)
+    dense[np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), where] = counts.data
+    return used.astype(np.int64), dense
+
+
+@dataclass(frozen=True)
+class MetricScorer:
+    """Scores −S(x, y) for the signature y of each class, eq. 7."""
+
+    scaler: Scaler
+    model: AttributeMetric
+    signatures: NDArray[np.float32]
+
+    @torch.inference_mode()
+    def scores(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
+        """(n, d) unscaled features -> (n, classes), all ≤ 0, by blocks of rows."""
+        device = self.model.w_x.device
+        vectors = tensor(self.signatures, device)
+        parts = [np.empty((0, len(vectors)), dtype=np.float32)]
+        for start in range(0, len(features), block):
+            predicted = self.model.attributes(tensor(self.scaler(features[start : start + block]), device))
+            parts.append(-self.model.squared_to_each(predicted, vectors).sqrt().cpu().numpy())
+        return np.concatenate(parts)

@@ -53,6 +53,9 @@ class Train(Section):
     projection: int = Field(512, ge=0, description="outputs of M; 0: no M and no C, the plain CVAE (NA)")
     lambda_cls: float = Field(1.0, ge=0, description="λcls of eq. 4")
     lambda_synthetic: float = Field(0.1, ge=0, description="λcls′ of eq. 4")
+    feedback: float = Field(
+        0.0, ge=0, description="weight of a regression of the signature from x′ and from x̂′; not in the paper"
+    )
     kl_weight: float = Field(0.005, ge=0, description="of the KL term, beside a mean over dimensions; not stated")
     kl_warmup: int = Field(0, ge=0, description="epochs over which the KL weight rises from 0; not stated")
     reconstruction: Literal["mean", "sum"] = Field("mean", description="squared error over dimensions; not stated")

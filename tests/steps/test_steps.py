@@ -77,6 +77,21 @@ def test_total_is_equation_4(model: Trained, toy_task: Task) -> None:
     assert terms["total"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_feedback_adds_its_term_and_survives_saving(toy_task: Task) -> None:
+    data = toy_task.train
+    settings = SMALL.model_copy(update={"feedback": 0.5})
+    model = train(data.features, data.labels, data.signatures, settings, 0, CPU)
+    terms = {name: value.item() for name, value in objective(model, *batch(model, toy_task), epoch=0).items()}
+    rest = settings.model_copy(update={"feedback": 0.0})
+    expected = terms["reconstruction"] + rest.kl_weight * terms["kl"] + terms["cls"]
+    expected += rest.lambda_synthetic * terms["cls_synthetic"] + 0.5 * terms["feedback"]
+    assert terms["total"] == pytest.approx(expected, rel=1e-5)
+    assert model.curve[-1]["feedback"] < model.curve[0]["feedback"]
+    again = Trained.from_state(settings, model.state(), CPU)
+    assert again.regressor is not None
+    np.testing.assert_array_equal(again.state()["R.bias"], model.state()["R.bias"])
+
+
 @pytest.mark.parametrize("pulls", [True, False])
 def test_target_grad_decides_whether_the_reconstruction_target_pulls_on_m(
     model: Trained, toy_task: Task, pulls: bool

@@ -32,6 +32,7 @@ class Trained:
     encoder: Encoder
     generator: Generator
     device: torch.device
+    regressor: nn.Linear | None = None
     curve: Curve = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -54,6 +55,7 @@ class Trained:
             **numpy_state(self.classifier, "C."),
             **numpy_state(self.encoder, "E."),
             **numpy_state(self.generator, "G."),
+            **numpy_state(self.regressor, "R."),
         }
 
     @classmethod
@@ -63,7 +65,10 @@ class Trained:
         latent = len(state["E.heads.bias"]) // 2
         outputs, _ = state["G.net.2.weight"].shape
         attributes = state["G.net.0.weight"].shape[1] - latent
-        projection = classifier = None
+        projection = classifier = regressor = None
+        if "R.bias" in state:
+            regressor = nn.Linear(outputs, attributes).to(device)
+            put_state(regressor, state, "R.")
         if "M.linear.weight" in state:
             projection = Projection(state["M.linear.weight"].shape[1], outputs).to(device)
             classifier = nn.Linear(outputs, len(state["C.bias"])).to(device)
@@ -74,7 +79,7 @@ class Trained:
         put_state(encoder, state, "E.")
         put_state(generator, state, "G.")
         scaler = Scaler.from_state(settings.signatures, state, "signatures.")
-        return cls(settings, scaler, projection, classifier, encoder, generator, device)
+        return cls(settings, scaler, projection, classifier, encoder, generator, device, regressor)
 
 
 def train(
@@ -105,8 +110,9 @@ def train(
             Encoder(m + attributes * settings.encoder_signature, settings.hidden, latent).to(device),
             Generator(latent, attributes, settings.hidden, m, settings.output).to(device),
             device,
+            nn.Linear(m, attributes).to(device) if settings.feedback else None,
         )
-        modules = [model.projection, model.classifier, model.encoder, model.generator]
+        modules = [model.projection, model.classifier, model.encoder, model.generator, model.regressor]
         model.curve = minimise(
             lambda rows, epoch: objective(model, x[rows], y[rows], a[y[rows]], epoch),
             [parameter for module in modules if module is not None for parameter in module.parameters()],
@@ -124,7 +130,10 @@ def train(
 
 
 def objective(model: Trained, x: Tensor, y: Tensor, a: Tensor, epoch: int) -> Terms:
-    """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, a (n, attributes) scaled signatures."""
+    """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, a (n, attributes) scaled signatures.
+
+    With `feedback`, features real and rebuilt must tell their signature: not the paper's, but its stronger relatives'.
+    """
     settings = model.settings
     noise = settings.noise
     projected = x if model.projection is None else model.projection(x)
@@ -146,6 +155,10 @@ def objective(model: Trained, x: Tensor, y: Tensor, a: Tensor, epoch: int) -> Te
         synthetic = similarity_loss(model.classifier(output).float(), y)  # eq. 3
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
+    if model.regressor is not None:
+        both = [reconstruction(a, model.regressor(features).float()) for features in (projected, output)]
+        terms["feedback"] = both[0] + both[1]
+        total = total + settings.feedback * terms["feedback"]
     return {"total": total, **terms}
 
 

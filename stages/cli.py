@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "params": "stages.params",
     "ablation": "stages.ablation",
     "clusterability": "stages.clusterability",
+    "fewshot": "stages.fewshot",
 }
 """Name -> module with a `command` function, or a typer `app` where there are subcommands: one line each."""
 

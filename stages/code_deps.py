@@ -64,16 +64,16 @@ def module_of(stage: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Rewrite the code dependencies in dvc.yaml; everything else in it stays as it is."""
+    """Rewrite the code dependencies in each dvc.yaml; everything else in it stays as it is."""
     yaml = YAML()
     yaml.width = 1000
-    file = ROOT / "dvc.yaml"
-    pipeline = yaml.load(file.read_text(encoding="utf-8"))
-    for stage in pipeline["stages"].values():
-        kept = [dep for dep in stage["deps"] if not str(dep).endswith(".py")]
-        stage["deps"] = [*kept, *code(module_of(stage))]
-    with file.open("w", encoding="utf-8") as out:
-        yaml.dump(pipeline, out)
+    for file in (ROOT / "dvc.yaml", *ROOT.glob("*/dvc.yaml")):
+        pipeline = yaml.load(file.read_text(encoding="utf-8"))
+        for stage in pipeline["stages"].values():
+            kept = [dep for dep in stage["deps"] if not str(dep).endswith(".py")]
+            stage["deps"] = [*kept, *code(module_of(stage))]
+        with file.open("w", encoding="utf-8") as out:
+            yaml.dump(pipeline, out)
 
 
 if __name__ == "__main__":

@@ -108,3 +108,48 @@ class ClusterabilitySettings(Section):
 
     n_init: int = Field(10, ge=1, description="starts of k-means, the best kept; not stated")
     clusters: int | None = Field(None, ge=2, description="null: as many as there are classes")
+
+
+class ProtoNet(Section):
+    """Prototypical Networks, trained by episodes of base classes."""
+
+    way: int = Field(20, ge=2, description="classes a training episode; not stated")
+    shot: int = Field(1, ge=1, description="support images a class; not stated")
+    query: int = Field(5, ge=1, description="queries a class; not stated")
+    episodes: int = Field(400, ge=1, description="training episodes; not stated")
+    lr: float = Field(1e-4, gt=0, description="Adam's step; not stated")
+    scale: float = Field(10.0, gt=0, description="of the squared distances, over the dimension; not stated")
+
+
+class DeltaEncoderSettings(Section):
+    """Δ-encoder on fixed features."""
+
+    hidden: int = Field(512, ge=1, description="units of the hidden layers; 8192 in its paper")
+    latent: int = Field(16, ge=1, description="size of z, as in its paper")
+    dropout: float = Field(0.5, ge=0, lt=1, description="as in its paper")
+    samples: int = Field(64, ge=1, description="synthetic features a class; 1024 in its paper")
+    epochs: int = Field(12, ge=1, description="passes over the base classes, as in its paper")
+    batch_size: int = Field(128, ge=1, description="pairs, as in its paper")
+    lr: float = Field(1e-3, gt=0, description="Adam's step")
+
+
+class FewshotFinetune(Section):
+    """F for few-shot: null as in the data set's own `finetune`."""
+
+    epochs: int | None = Field(None, ge=0, description="passes over the base classes")
+    lr: float | None = Field(None, gt=0, description="Adam's step")
+    gamma: float | None = Field(None, gt=0, description="start of γ in eq. 7, times the dimension")
+
+
+class FewshotSettings(Section):
+    """Few-shot episodes on novel (unseen) classes (Table 5)."""
+
+    way: int = Field(5, ge=2, description="classes an episode")
+    shots: tuple[int, ...] = Field((1, 5, 10, 20), description="support images a class, one column each")
+    query: int = Field(15, ge=1, description="queries a class; not stated")
+    episodes: int = Field(600, ge=2, description="episodes a column; not stated")
+    seed: int = Field(0, ge=0, description="of the episodes and of the fits")
+    ridge: float = Field(1.0, gt=0, description="of the linear classifier, times the features' mean squared length")
+    finetune: FewshotFinetune = FewshotFinetune()
+    protonet: ProtoNet = ProtoNet()
+    delta: DeltaEncoderSettings = DeltaEncoderSettings()

@@ -1,0 +1,29 @@
+"""Prototypical Networks on fixed features (Snell, Swersky and Zemel, 2017): an embedding trained by episodes."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zslcore.evaluation.fewshot import Episodes, Learner
+from zslcore.fewshot.classifiers import nearest_mean
+from zslcore.models.mappings import FineTuning
+
+
+def train_protonet(features: Tensor, episodes: Episodes, lr: float, scale: float) -> Learner:
+    """Minimise cross-entropy over −scale ‖f(query) − mean f(support)‖² / d, one step an episode.
+
+    f: linear, starting as the identity. features: (n, d) of base classes; episodes: drawn from them. Call in `seeded`.
+    """
+    d = features.shape[1]
+    embedding: nn.Module = FineTuning(d).to(features.device)
+    optimiser = torch.optim.Adam(embedding.parameters(), lr=lr)
+    _, way, queries = episodes.query.shape
+    labels = torch.arange(way, device=features.device).repeat_interleave(queries)
+    for support, query in zip(torch.from_numpy(episodes.support), torch.from_numpy(episodes.query), strict=True):
+        optimiser.zero_grad(set_to_none=True)
+        means = embedding(features[support])[None]
+        scores = nearest_mean(means, embedding(features[query.reshape(-1)])[None])[0]
+        functional.cross_entropy(scale / d * scores, labels).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    embedding.requires_grad_(False)
+    return lambda support, query: nearest_mean(embedding(support), embedding(query))

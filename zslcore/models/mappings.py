@@ -1,5 +1,7 @@
 """The two mappings: F (fine-tuning, eq. 9) and M (projection, eq. 2)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,7 +34,8 @@ class SimilarityClassifier(nn.Module):
         super().__init__()
         self.prototypes = nn.Parameter(prototypes.clone())
         self.gaussian = gaussian
-        self.raw_gamma = nn.Parameter(torch.tensor(gamma).expm1().log(), requires_grad=learn_gamma and gaussian)
+        inverse = gamma + math.log(-math.expm1(-gamma))  # of softplus; log(exp γ − 1) would overflow at γ = 89
+        self.raw_gamma = nn.Parameter(torch.tensor(inverse), requires_grad=learn_gamma and gaussian)
 
     @property
     def gamma(self) -> Tensor:

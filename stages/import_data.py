@@ -9,9 +9,11 @@ from stages.common import say
 
 DATA = Path("data")
 
-DOWNLOADS = """The benchmark's res101.mat and att_splits.mat of CUB, SUN, AWA1, AWA2 and APY, with the published
-validation classes, are in http://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip (0.9 GB), those of FLO in
-http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip. Unpack, and give the two files of one data set."""
+DOWNLOADS = (
+    "The benchmark's res101.mat and att_splits.mat of CUB, SUN, AWA1, AWA2 and APY, with the published validation "
+    "classes, are in http://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip (0.9 GB), those of FLO in "
+    "http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip. Unpack, and give the two files of one data set."
+)
 
 app = typer.Typer(no_args_is_help=True, help=f"Add a data set to the project.\n\n{DOWNLOADS}")
 

@@ -1,5 +1,6 @@
 """The benchmark's file format: made-up pairs for every way a pair can be wrong, and the real files."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
+from zslcore.datasets import matfile
 from zslcore.datasets.dataset import Dataset
 from zslcore.datasets.registry import source
 from zslcore.datasets.xlsa17 import XLSA17Source, read_splits
@@ -42,8 +44,8 @@ def contents() -> tuple[Contents, Contents]:
 
 def load(folder: Path, features: Contents, splits: Contents, **settings: Any) -> Dataset:
     """Write a pair and load it."""
-    savemat(folder / "res.mat", features)
-    savemat(folder / "splits.mat", splits)
+    savemat(folder / "res.mat", features, do_compression=True)
+    savemat(folder / "splits.mat", splits, do_compression=True)
     return XLSA17Source(features="res.mat", splits="splits.mat", **settings).load("toy", folder)
 
 
@@ -120,6 +122,7 @@ BAD = {
         r"res\.mat: labels reach 7, but there are signatures of 6 classes only",
     ),
     "half labels": (changed(0, labels=put("labels", 0, 1.5)), r"'labels' should be one row or column of whole numbers"),
+    "endless label": (changed(0, labels=put("labels", 0, 1e300)), r"'labels' should be one row or column of whole"),
     "NaN label": (
         changed(0, labels=put("labels", 0, np.nan)),
         r"'labels' should be one row or column of whole numbers",
@@ -216,6 +219,43 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "res.mat").unlink()
     with pytest.raises(ZSLError, match=r"res\.mat: no such file"):
         settings.load("toy", tmp_path)
+
+
+def test_files_without_compression_read_the_same(tmp_path: Path) -> None:
+    pair = contents()
+    old = load(tmp_path, *pair)
+    for name, variables in zip(("res.mat", "splits.mat"), pair, strict=True):
+        savemat(tmp_path / name, variables)
+    new = XLSA17Source(features="res.mat", splits="splits.mat").load("toy", tmp_path)
+    np.testing.assert_array_equal(new.features, old.features)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_one_wrong_byte_never_ends_in_anything_but_an_error_for_people(compressed: bool, tmp_path: Path) -> None:
+    """Either the file still reads, or it is refused; the offsets include ones that crash SciPy's reader."""
+    savemat(tmp_path / "splits.mat", contents()[1], do_compression=compressed)
+    whole = (tmp_path / "splits.mat").read_bytes()
+    random = np.random.default_rng(0)
+    outcomes = set()
+    for offset in [913, 1056, 1057, *random.integers(0, len(whole), 40 if compressed else 0)]:
+        damaged = bytearray(whole)
+        damaged[offset % len(whole)] ^= 0xFF
+        (tmp_path / "splits.mat").write_bytes(damaged)
+        try:
+            read_splits(tmp_path / "splits.mat")
+            outcomes.add("read")
+        except ZSLError:
+            outcomes.add("refused")
+    assert "refused" in outcomes
+
+
+def test_a_file_the_reader_crashes_on_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    savemat(tmp_path / "splits.mat", contents()[1])
+    crash = "import os; os.abort()"
+    run = subprocess.run
+    monkeypatch.setattr(matfile.subprocess, "run", lambda command, **options: run([command[0], "-c", crash], **options))
+    with pytest.raises(ZSLError, match=r"splits\.mat: damaged, the reader of MATLAB files crashes on it"):
+        read_splits(tmp_path / "splits.mat")
 
 
 def write_hdf5(path: Path, variables: Contents) -> None:

@@ -39,7 +39,9 @@ def pair(tmp_path: Path, toy: Dataset) -> Path:
     folder = tmp_path / "downloads"
     folder.mkdir()
     assert toy.features is not None
-    savemat(folder / "res101.mat", {"features": toy.features.T, "labels": toy.labels[:, None] + 1.0})
+    savemat(
+        folder / "res101.mat", {"features": toy.features.T, "labels": toy.labels[:, None] + 1.0}, do_compression=True
+    )
     savemat(
         folder / "att_splits.mat",
         {
@@ -47,6 +49,7 @@ def pair(tmp_path: Path, toy: Dataset) -> Path:
             "allclasses_names": np.array(toy.classes, dtype=object)[:, None],
             **{f"{split}_loc": getattr(toy, split)[:, None] + 1.0 for split in datasets.SPLITS},
         },
+        do_compression=True,
     )
     (folder / "valclasses1.txt").write_text("class 1\nclass 2\n", encoding="utf-8")
     for path in folder.iterdir():

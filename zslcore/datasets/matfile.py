@@ -1,5 +1,7 @@
 """MATLAB files: numbers and lists of text, nothing else, from any version of the format."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
 from zslcore.errors import ZSLError
+
+HEADER, COMPRESSED = 128, b"\x0f\x00\x00\x00"
+"""Bytes before the first variable, and the type that starts a compressed one (little-endian)."""
 
 
 def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
@@ -25,6 +30,7 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
         if h5py.is_hdf5(path):
             present, found = _read_hdf5(path, wanted)
         else:
+            _probe(path, wanted)
             present = [name for name, _, _ in whosmat(path)]
             found = loadmat(path, variable_names=[name for name in wanted if name in present])
     except ZSLError:
@@ -34,12 +40,27 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
             f"{path}: cannot be read as a MATLAB file ({type(error).__name__}: {error}); download or save it again"
         ) from error
     for name in required:
-        if name not in present:
+        if name not in found:
             raise ZSLError(
                 f"{path}: no variable '{name}', only {', '.join(sorted(present)) or 'none at all'}; "
                 "check that this is the right file"
             )
-    return {name: _plain(path, name, found[name]) for name in wanted if name in present}
+    return {name: _plain(path, name, found[name]) for name in wanted if name in found}
+
+
+def _probe(path: Path, wanted: Sequence[str]) -> None:
+    """Read the file in another process first: damage can crash SciPy's reader, which no exception reports.
+
+    Compressed files carry checksums, so that damage is found before it does harm; they are not read twice.
+    """
+    with open(path, "rb") as stream:
+        header = stream.read(HEADER + 4)
+    if header[HEADER:] in (COMPRESSED, COMPRESSED[::-1]):
+        return
+    command = "import sys; from scipy.io import loadmat; loadmat(sys.argv[1], variable_names=sys.argv[2:])"
+    done = subprocess.run([sys.executable, "-c", command, str(path), *wanted], capture_output=True, check=False)
+    if done.returncode < 0:
+        raise ZSLError(f"{path}: damaged, the reader of MATLAB files crashes on it; download or save it again")
 
 
 def _plain(path: Path, name: str, value: Any) -> NDArray[Any]:

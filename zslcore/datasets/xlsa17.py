@@ -6,7 +6,7 @@ the Ugly", TPAMI 2019. The files count rows and classes from 1; everything this 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.source import Source
 from zslcore.datasets.tables import read_classes, read_table
 from zslcore.errors import ZSLError
+
+LARGEST = 2**53  # the largest whole number that MATLAB's own type of numbers counts to
 
 Signatures = Literal["att", "original_att"]
 
@@ -174,7 +176,7 @@ def read_splits(path: Path, signatures: Signatures = "att", strict: bool = False
             train = val = None
     return Splits(
         classes=classes,
-        signatures=att.T.astype(np.float32),
+        signatures=_float32(att.T),
         trainval=rows["trainval_loc"],
         test_seen=rows["test_seen_loc"],
         test_unseen=rows["test_unseen_loc"],
@@ -208,8 +210,7 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
         names = ", ".join(repr(classes[k]) for k in empty[:5])
         raise ZSLError(f"{path}: {len(empty)} classes have no image: {names}; leave them out of the split file")
     _check_folders(path, found.get("image_files"), labels, classes)
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the data contract refuses
-        return np.ascontiguousarray(features.T, dtype=np.float32), labels
+    return _float32(features.T), labels
 
 
 def _check_folders(
@@ -275,13 +276,20 @@ def read_image_attributes(path: Path) -> NDArray[np.float32]:
         raise ZSLError(f"{path}: image attributes are read from .npy, .csv or .mat; save them as one of these")
     if values.dtype.kind not in "biuf" or values.ndim != 2:
         raise ZSLError(f"{path}: holds {values.dtype} {values.shape}; expected numbers, one row an image")
-    return values.astype(np.float32)
+    return _float32(values)
 
 
-def _from_one(path: Path, name: str, values: NDArray[np.generic]) -> NDArray[np.int64]:
+def _float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Row by row in memory; what is too large becomes infinite, which the data contract refuses."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _from_one(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """A list of numbers counted from 1 as one counted from 0. Raises ZSLError where it is no such list."""
     numbers = values.ravel()
-    if numbers.dtype.kind not in "fiu" or numbers.size != max(values.shape, default=0) or (numbers % 1 != 0).any():
+    is_list = numbers.dtype.kind in "fiu" and numbers.size == max(values.shape, default=0)
+    if not is_list or (numbers % 1 != 0).any() or (numbers > LARGEST).any():
         raise ZSLError(
             f"{path}: '{name}' should be one row or column of whole numbers; check that it is the right file"
         )

@@ -9,9 +9,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from zslcore.datasets.registry import SOURCES
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("zslcore", "stages")
-BY_HAND: dict[str, tuple[str, ...]] = {}
+BY_HAND: dict[str, tuple[str, ...]] = {
+    "stages.prepare": tuple(target.partition(":")[0] for target in SOURCES.values()),
+}
 """Modules a stage reaches through a registry, by stage module: their closures are dependencies too."""
 
 

@@ -149,13 +149,14 @@ def test_the_preset_is_that_of_like_or_of_the_beginning_of_the_name(project: Pat
     text = (project / "params.yaml").read_text(encoding="utf-8")
     for known, hidden in (("zed", 11), ("zed2", 22)):
         text = with_dataset(text, known, {"kind": "folder"}, {"best": {"train": {"hidden": hidden}}, "paper": {}})
+    text = with_dataset(text, "default", {"kind": "folder"}, {"best": {"train": {"hidden": 33}}})
     (project / "params.yaml").write_text(text, encoding="utf-8")
     for name, like, hidden in (
         ("Zed-x", None, 11),
         ("zed2-x", None, 22),
         ("q", "zed2", 22),
-        ("q2", None, 4096),
-        ("zedX", None, 4096),
+        ("q2", None, 33),
+        ("zedX", None, 33),
     ):
         add_pair(pair, name, like=like)
         assert load_params().resolve(name).train.hidden == hidden

@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "generate": "stages.generate",
     "classify": "stages.classify",
     "evaluate": "stages.evaluate",
+    "tsne": "stages.tsne",
     "report": "stages.report",
     "params": "stages.params",
     "ablation": "stages.ablation",

@@ -138,7 +138,9 @@ class FewshotFinetune(Section):
 
     epochs: int | None = Field(None, ge=0, description="passes over the base classes")
     lr: float | None = Field(None, gt=0, description="Adam's step")
-    gamma: float | None = Field(None, gt=0, description="start of γ in eq. 7, times the dimension")
+    gamma: float | None = Field(
+        10.0, gt=0, description="start of γ in eq. 7, times the dimension; chosen on validation classes of CUB"
+    )
 
 
 class FewshotSettings(Section):
@@ -153,3 +155,12 @@ class FewshotSettings(Section):
     finetune: FewshotFinetune = FewshotFinetune()
     protonet: ProtoNet = ProtoNet()
     delta: DeltaEncoderSettings = DeltaEncoderSettings()
+
+
+class TSNESettings(Section):
+    """Fig. 3: real and synthetic features of some unseen classes in the plane."""
+
+    classes: int = Field(10, ge=2, description="unseen classes, drawn by seed; all where there are fewer")
+    per_class: int = Field(40, ge=1, description="real and synthetic features a class, at most; not stated")
+    perplexity: float = Field(30.0, gt=0, description="of t-SNE; not stated")
+    seed: int = Field(0, ge=0, description="of the classes, the fits and t-SNE")

@@ -72,11 +72,11 @@ def _delta_encoder(base: Base) -> tuple[Map, Learner]:
         return scaler, train_delta_encoder(features, labels, base.settings)
 
 
-def _finetuned(base: Base, loss: str) -> tuple[Map, Learner]:
+def _finetuned(base: Base, loss: str, learner: Learner | None = None) -> tuple[Map, Learner]:
     wanted = {"enabled": True, "loss": loss, **base.settings.finetune.model_dump(exclude_none=True)}
     settings = base.finetune.model_copy(update=wanted)
     tuned = finetune(base.features, base.labels, settings, base.seed, base.device)
-    return _same_length(tuned), partial(linear, ridge=base.settings.ridge)
+    return _same_length(tuned), learner or partial(linear, ridge=base.settings.ridge)
 
 
 ROWS: dict[str, Callable[[Base], tuple[Map, Learner]]] = {
@@ -86,6 +86,7 @@ ROWS: dict[str, Callable[[Base], tuple[Map, Learner]]] = {
     "Δ-encoder": _delta_encoder,
     "F by cross-entropy, linear classifier": partial(_finetuned, loss="cce"),
     "F by Gaussian similarity, linear classifier": partial(_finetuned, loss="gaussian"),
+    "F by Gaussian similarity, nearest prototype": partial(_finetuned, loss="gaussian", learner=nearest_mean),
 }
 """Name in the table -> how to fit it."""
 BASELINE = "plain features, linear classifier"

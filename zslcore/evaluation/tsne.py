@@ -1,0 +1,72 @@
+"""Fig. 3: real and synthetic features of unseen classes in the plane, before projection, after, and with noise."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+
+from zslcore.datasets.dataset import Dataset
+from zslcore.methods.base import TrainData
+from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.params import Settings
+from zslcore.settings import TSNESettings
+from zslcore.steps.generate import generate
+from zslcore.training import stream
+
+PANELS: dict[str, dict[str, dict[str, Any]]] = {
+    "before projection": {
+        "train": {"projection": 0, "output": "linear", "noise": {"on": "none"}},
+        "generate": {"noise": 0.0},
+    },
+    "after projection": {"train": {"noise": {"on": "none"}}, "generate": {"noise": 0.0}},
+    "with noise": {},
+}
+"""Panel -> what it changes in the run's settings; the last is the run itself."""
+
+
+def coordinates(
+    data: Dataset,
+    features: NDArray[np.float32],
+    panels: dict[str, Settings],
+    own: TSNESettings,
+    device: str,
+) -> pd.DataFrame:
+    """A row a point: panel, class, kind (real, synthetic), x, y. One model a panel, one embedding for both kinds.
+
+    features: (n, d) of all images. panels: the settings of each panel's model.
+    """
+    random = np.random.default_rng(own.seed)
+    classes = np.sort(random.permutation(data.unseen)[: own.classes])
+    rows = np.concatenate([_some(data.test_unseen[data.labels[data.test_unseen] == k], own, random) for k in classes])
+    labels = np.searchsorted(data.seen, data.labels[data.trainval])
+    train = TrainData(features[data.trainval], labels, data.signatures[data.seen])
+    tables = []
+    for panel, settings in panels.items():
+        method = Clusterable(ClusterableSettings.of(settings, device)).fit(train, own.seed)
+        real = method.model.project(method.finetuned(features[rows]))
+        synthetic, made_for = generate(
+            method.model, data.signatures[classes], own.per_class, own.seed, "tsne", settings.generate.noise
+        )
+        points = np.concatenate([real, synthetic])
+        perplexity = min(own.perplexity, (len(points) - 1) / 3)
+        random_state = stream(own.seed, f"tsne/{panel}") % 2**32
+        flat = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(points)
+        shown = np.concatenate([data.labels[rows], classes[made_for]])
+        tables.append(
+            pd.DataFrame(
+                {
+                    "panel": panel,
+                    "class": [data.classes[k] for k in shown],
+                    "kind": np.repeat(["real", "synthetic"], [len(real), len(synthetic)]),
+                    "x": flat[:, 0],
+                    "y": flat[:, 1],
+                }
+            )
+        )
+    return pd.concat(tables)
+
+
+def _some(rows: NDArray[np.int64], own: TSNESettings, random: np.random.Generator) -> NDArray[np.int64]:
+    return np.sort(random.permutation(rows)[: own.per_class])

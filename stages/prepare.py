@@ -31,8 +31,8 @@ def command(
     from zslcore.params import load_params
 
     params = load_params()
-    settings = params.resolve(dataset)  # a misspelt parameter of a later stage is better known now
     raw = params.source(dataset) | ({"strict_splits": True} if strict_splits else {})
+    settings = params.resolve(dataset)  # a misspelt parameter of a later stage is better known now
     source = registry.source(raw, f"{params.file}: sources.{dataset}")
     data = source.load(dataset, Path())
     for note in data.notes:

@@ -27,6 +27,8 @@ def with_dataset(text: str, name: str, source: Mapping[str, Any], preset: Mappin
     for group, value in (("sources", _block(source)), ("presets", _block(preset, depth=2))):
         if params.get(group) is None:
             params[group] = CommentedMap()
+        if params[group].get(name) == value:
+            continue
         if name in params[group]:
             params[group][name] = value
         else:

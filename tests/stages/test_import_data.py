@@ -165,6 +165,13 @@ def test_the_preset_is_that_of_like_or_of_the_beginning_of_the_name(project: Pat
         add_pair(pair, "q3", like="zd2")
 
 
+def test_a_preset_of_the_same_name_stays_as_it_is_written(project: Path, pair: Path) -> None:
+    before = (project / "params.yaml").read_text(encoding="utf-8")
+    add_pair(pair, "sun")
+    after = (project / "params.yaml").read_text(encoding="utf-8")
+    assert after.partition("\npresets:")[2] == before.partition("\npresets:")[2] != ""
+
+
 def test_an_existing_name_is_refused_unless_replaced(project: Path, pair: Path) -> None:
     add_pair(pair)
     before = everything(project)

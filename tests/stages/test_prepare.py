@@ -67,7 +67,7 @@ def test_an_error_leaves_the_old_artifact_alone(project: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "dataset", "message"),
     [
-        (("", ""), "main", r"unknown preset 'main': did you mean 'mine'\?"),
+        (("", ""), "main", r"unknown data set 'main': did you mean 'mine'\?"),
         (("", ""), "odd", r"unknown kind of data set 'flder': did you mean 'folder'\?"),
         (
             ("unseen:", "unsene:"),

@@ -27,6 +27,10 @@ class Source(Section, ABC):
         """The tables it reads, relative to the project; their hashes are stored with the data set."""
         return ()
 
+    def sheet(self) -> bytes | None:
+        """A picture (PNG) that shows every class, for the report; None where the source draws none itself."""
+        return None
+
     def named(self, root: Path) -> Self:
         """The same settings with every file named that would else be found by itself."""
         return self

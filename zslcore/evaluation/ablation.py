@@ -85,6 +85,7 @@ def run_variant(
     about = {
         "dataset": dataset,
         "variant": name,
+        "row": list(variants).index(name),
         "title": variant.title,
         "against": variant.against,
         "split": data.split_name,

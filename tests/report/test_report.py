@@ -1,0 +1,140 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from zslcore.artifacts import write_json
+from zslcore.errors import ZSLError
+from zslcore.params import Params
+from zslcore.report import write_report
+
+
+def value(mean: float, *seeds: float) -> dict[str, Any]:
+    return {"mean": mean, "std": 0.5, "seeds": {str(k): v for k, v in enumerate(seeds or (mean - 0.5, mean + 0.5))}}
+
+
+def metrics(t1: float = 61.2) -> dict[str, Any]:
+    names = ("test_selected_H", "selection_gap_H", "oracle_domain_U", "oracle_domain_S", "oracle_domain_H")
+    return {
+        "about": {"dataset": "cub-x", "split": "proposed split", "preset": "best", "seeds": 2},
+        "zsl": {"T1": value(t1)},
+        "gzsl": {name: value(50.0) for name in ("U", "S", "H", "AUSUC", "retention")},
+        "plain": {name: value(33.3) for name in "USH"},
+        "diagnostic": {name: value(77.7) for name in names},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_json(tmp_path / "results/cub-x/metrics.json", metrics())
+    return tmp_path
+
+
+def report(folder: Path, experiments: bool = False) -> tuple[str, str]:
+    raw = {"datasets": ["cub-x"], "preset": "best", "presets": {"cub-x": {"best": {}}}}
+    sources = {"cub-x": {"kind": "xlsa17", "features": "data/res.mat", "splits": "data/att.mat"}}
+    others = folder / "experiments" if experiments else None
+    write_report(Params({**raw, "sources": sources}), folder / "results", folder / "report", others)
+    return (folder / "report/report.md").read_text(), (folder / "report/report.html").read_text()
+
+
+def test_metrics_alone_make_a_report(folder: Path) -> None:
+    markdown, page = report(folder)
+    assert "| cub-x | proposed split | 61.2 ± 0.5 | 50.0 ± 0.5 |" in markdown
+    for optional in ("Ablation", "Clusterability", "Few-shot", "t-SNE", "Curves"):
+        assert optional not in markdown
+        assert optional not in page
+
+
+def test_measured_and_published_are_told_apart(folder: Path) -> None:
+    write_json(folder / "results/cub-x/methods/eszsl.json", {"zsl": {"T1": value(54.3)}, "gzsl": {}})
+    markdown, _ = report(folder)
+    lines = [line for line in markdown.splitlines() if "| **measured here** |" in line or "| published |" in line]
+    assert "| **this pipeline** | **measured here** | **61.2 ± 0.5** |" in lines[0]
+    assert "given: res.mat" in lines[0]
+    assert "| **eszsl** | **measured here** | **54.3 ± 0.5** |" in lines[1]
+    assert any("f-CLSWGAN" in line and "published" in line and line.endswith("| yes |") for line in lines)
+    assert any("Xu et al." in line and "63.1 | 56.8 | 69.2 | 62.4" in line and "unknown" in line for line in lines)
+    assert "repeats the SE-ZSL row" in markdown
+
+
+def test_what_the_test_set_would_add_and_the_oracle_stand_apart(folder: Path) -> None:
+    markdown, _ = report(folder)
+    assert "a bound, not a result | 77.7 ± 0.5 |" in markdown
+    assert "used for no claim" in markdown
+    assert markdown.index("used for no claim") < markdown.index("| oracle domain | 77.7")
+
+
+def test_plots_are_inside_the_page(folder: Path) -> None:
+    base = folder / "results/cub-x"
+    pd.DataFrame({"seed": [0, 0, 1, 1], "epoch": [1, 2, 1, 2], "total": [3.0, 1, 4, 2]}).to_csv(base / "train.csv")
+    pd.DataFrame({"seed": [0], "calibration": [0.1], "unseen": [30], "seen": [50]}).to_csv(base / "curve.csv")
+    pd.DataFrame({"train_epochs": [20, 40], "T1": [50, 51], "H": [40, 42]}).to_csv(base / "selection.csv")
+    rows = [(panel, "c", kind, 0.0, 1.0) for panel in ("a", "b") for kind in ("real", "synthetic")]
+    pd.DataFrame(rows, columns=["panel", "class", "kind", "x", "y"]).to_csv(base / "tsne.csv", index=False)
+    classes = pd.DataFrame({"class": ["<b>"], "kind": ["seen"], "images": [3], "gzsl": [50.0], "zsl": [np.nan]})
+    classes.to_csv(base / "classes.csv", index=False)
+    markdown, page = report(folder)
+    assert page.count("data:image/png;base64,") == 4
+    assert "&lt;b&gt;" in page
+    assert {path.stem for path in (folder / "report/figures").glob("*.png")} == {
+        "cub-x-training",
+        "cub-x-selection",
+        "cub-x-curve",
+        "cub-x-tsne",
+    }
+    assert report(folder) == (markdown, page)
+
+
+def test_ablation_says_which_increments_are_real(folder: Path) -> None:
+    def row(position: int, against: str | None, *t1: float) -> dict[str, Any]:
+        about = {"title": f"row {position}", "against": against, "row": position, "reused": False}
+        return {"about": about, "zsl": {"T1": value(float(np.mean(t1)), *t1)}, "gzsl": {"H": value(40.0)}}
+
+    write_json(folder / "experiments/cub-x/ablation/NA.json", row(0, None, 50, 52, 51))
+    write_json(folder / "experiments/cub-x/ablation/CLS.json", row(1, "NA", 55.1, 57, 55.9))
+    write_json(folder / "experiments/cub-x/ablation/AAA.json", row(2, "CLS", 55, 57.5, 55.8))
+    markdown, page = report(folder, experiments=True)
+    assert "excludes 0 for: CLS over NA." in markdown
+    assert "does NOT exclude 0 for: AAA over CLS." in markdown
+    assert markdown.index("| NA: row 0") < markdown.index("| CLS: row 1") < markdown.index("| AAA: row 2")
+    assert "PUBLISHED, not measured here" in page
+    assert "Ablation" not in report(folder)[0]
+
+
+def test_clusterability_says_where_it_does_not_rise(folder: Path) -> None:
+    def row(nmi: float, purity: float) -> dict[str, Any]:
+        return {"NMI arithmetic": value(nmi), "purity": value(purity)}
+
+    spaces = {"unseen x": row(0.5, 0.5), "unseen M(F(x))": row(0.6, 0.4)}
+    spaces |= {f"seen-test {name}": row(number, number) for name, number in (("x", 0.5), ("M(F(x))", 0.7))}
+    write_json(folder / "experiments/cub-x/clusterability.json", {"about": {}, "spaces": spaces})
+    markdown, _ = report(folder, experiments=True)
+    assert "From x to M(F(x)), unseen images: clusterability does NOT rise in: purity." in markdown
+    assert "From x to M(F(x)), seen-test images: clusterability rises in all measures." in markdown
+    assert "MI (variant unknown)" in markdown
+
+
+def test_fewshot(folder: Path) -> None:
+    interval = {"mean": 70.0, "low": 69.0, "high": 71.0, "count": 600}
+    lead = {"mean": 5.0, "low": 4.0, "high": 6.0, "count": 600}
+    rows = {"plain": {"1-shot": {**interval, "lead": None}}, "F by Gaussian": {"1-shot": {**interval, "lead": lead}}}
+    about = {"way": 5, "query": 15, "baseline": "plain"}
+    write_json(folder / "experiments/cub-x/fewshot.json", {"about": about, "rows": rows})
+    markdown, _ = report(folder, experiments=True)
+    assert "| plain | 70.0 ± 1.0 |" in markdown
+    assert "| F by Gaussian | +5.0 [+4.0, +6.0] |" in markdown
+    assert "86.6" in markdown  # the published figure, in its own table
+
+
+def test_damaged_and_missing_results(folder: Path) -> None:
+    (folder / "results/cub-x/selected.json").write_text("{")
+    with pytest.raises(ZSLError, match=r"selected.json: not valid JSON"):
+        report(folder)
+    (folder / "results/cub-x/selected.json").unlink()
+    (folder / "results/cub-x/metrics.json").unlink()
+    with pytest.raises(ZSLError, match=r"metrics.json: no such file"):
+        report(folder)
+    assert not (folder / "report").exists()

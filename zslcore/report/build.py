@@ -1,0 +1,76 @@
+"""Builds the report: the results table, then a chapter a data set."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from zslcore.artifacts import atomic, read_json, write_text
+from zslcore.params import Params
+from zslcore.report import experiments, pipeline
+from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table, to_markdown
+from zslcore.report.cells import spread
+from zslcore.report.page import page
+from zslcore.report.results import Results
+
+METRICS = (("zsl", "T1"), ("gzsl", "U"), ("gzsl", "S"), ("gzsl", "H"), ("gzsl", "AUSUC"))
+SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
+    pipeline.about,
+    pipeline.pictures,
+    pipeline.comparison,
+    pipeline.honesty,
+    pipeline.curves,
+    pipeline.tsne,
+    experiments.ablation,
+    experiments.clusterability,
+    experiments.fewshot,
+    experiments.mining,
+    pipeline.classes,
+)
+"""Sections of a data set's chapter, in order; one without results yields nothing."""
+TITLE = "Zero-shot learning: results"
+
+
+def write_report(
+    params: Params,
+    results: Path = Path("results"),
+    folder: Path = Path("report"),
+    others: Path | None = None,
+) -> str:
+    """Write report.md, its figures and report.html to `folder`; return the results table as Markdown.
+
+    results: a folder a data set, with at least `metrics.json`. others: the experiments' results, laid out alike.
+    Raises ZSLError when a data set has no metrics or a file is damaged.
+    """
+    folders = (results, *([others] if others is not None else []))
+    summary = results_table(params, results)
+    blocks: list[Block] = [
+        Heading(1, TITLE),
+        Paragraph(
+            "T1: zero-shot accuracy among unseen classes. U, S, H: unseen, seen and harmonic mean over all classes "
+            "jointly. AUSUC: area under the seen–unseen curve. Everything is fitted on trainval and chosen on "
+            "validation classes; test images are only scored."
+        ),
+        summary,
+    ]
+    for dataset in params.datasets:
+        own = Results(params, dataset, folders)
+        blocks.append(Heading(2, dataset))
+        blocks += [block for section in SECTIONS for block in section(own)]
+    for block in blocks:
+        if isinstance(block, Figure):
+            with atomic(folder / "figures" / f"{block.name}.png") as temporary:
+                temporary.write_bytes(block.png)
+    write_text(folder / "report.html", page(TITLE, blocks))
+    write_text(folder / "report.md", to_markdown(blocks))
+    return to_markdown([summary]).strip()
+
+
+def results_table(params: Params, results: Path) -> Table:
+    """A row a data set, mean ± std over seeds, in percent."""
+    rows = []
+    for dataset in params.datasets:
+        metrics: dict[str, Any] = read_json(results / dataset / "metrics.json")
+        cells = [spread(metrics[group][name]) for group, name in METRICS]
+        rows.append((dataset, str(metrics["about"]["split"]), *cells))
+    header = ("data set", "split", *(name for _, name in METRICS))
+    return Table("", header, tuple(rows))

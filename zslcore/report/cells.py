@@ -1,0 +1,28 @@
+"""How numbers look in the report's tables."""
+
+import math
+from collections.abc import Mapping
+
+from zslcore.evaluation.intervals import Interval
+
+
+def spread(value: Mapping[str, float] | None, digits: int = 1) -> str:
+    """mean ± standard deviation over seeds."""
+    return "" if value is None else f"{value['mean']:.{digits}f} ± {value['std']:.{digits}f}"
+
+
+def difference(interval: Interval, digits: int = 1) -> str:
+    """A signed mean and its 95 % interval."""
+    if math.isnan(interval.low):
+        return f"{interval.mean:+.{digits}f} (one seed: no interval)"
+    return f"{interval.mean:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+
+
+def half_width(mean: float, high: float, digits: int = 1) -> str:
+    """mean ± half the width of its 95 % interval."""
+    return f"{mean:.{digits}f} ± {high - mean:.{digits}f}"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number, or nothing."""
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"

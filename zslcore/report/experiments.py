@@ -1,0 +1,141 @@
+"""Sections of the report about the experiments; each appears where its results exist."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from zslcore.evaluation.intervals import Interval, paired_difference
+from zslcore.evaluation.published import published_for, table_note
+from zslcore.report import figures
+from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
+from zslcore.report.cells import difference, half_width, number, spread
+from zslcore.report.results import Results
+
+
+def ablation(results: Results) -> Iterator[Block]:
+    """Fig. 4 and Table 4's accuracy: each variant, and its paired difference from the row it is compared with."""
+    found = results.jsons("ablation")
+    if not found:
+        return
+    rows: list[tuple[str, ...]] = []
+    open_: list[str] = []
+    clear: list[str] = []
+    for name, row in _in_order(found):
+        against = row["about"]["against"]
+        cells = ["", "", ""]
+        if against in found:
+            leads = [_lead(row, found[against], *metric) for metric in (("zsl", "T1"), ("gzsl", "H"))]
+            cells = [against, *map(difference, leads)]
+            (clear if leads[0].excludes_zero else open_).append(f"{name} over {against}")
+        reused = " (figures of the main run)" if row["about"]["reused"] else ""
+        title = f"{name}: {row['about']['title']}{reused}"
+        rows.append((title, spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"]), *cells))
+    yield Heading(3, "Ablation (Fig. 4)")
+    yield Table(
+        "Each variant chosen on validation classes with the same budget; differences seed by seed, with the 95 % "
+        "interval of their mean",
+        ("variant", "T1", "H", "compared with", "difference in T1", "difference in H"),
+        tuple(rows),
+    )
+    if clear:
+        yield Paragraph(f"The interval of the difference in T1 excludes 0 for: {'; '.join(clear)}.")
+    if open_:
+        yield Paragraph(f"It does NOT exclude 0 for: {'; '.join(open_)}.", warning=True)
+    bars = [(name, row["zsl"]["T1"]["mean"], row["zsl"]["T1"]["std"]) for name, row in _in_order(found)]
+    caption = "Zero-shot accuracy of the variants; bars: standard deviation over seeds."
+    yield Figure(f"{results.dataset}-ablation", figures.ablation_bars(bars, "T1, percent"), caption)
+    yield from _published(results, "table4", ("T1",))
+
+
+def _in_order(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    """As in the table of variants."""
+    return sorted(found.items(), key=lambda item: item[1]["about"]["row"])
+
+
+def _lead(row: Any, other: Any, group: str, metric: str) -> Interval:
+    return paired_difference(row[group][metric]["seeds"], other[group][metric]["seeds"])
+
+
+def clusterability(results: Results) -> Iterator[Block]:
+    """Table 4's "MI", in every variant that could be meant."""
+    found = results.json("clusterability.json")
+    if found is None:
+        return
+    yield Heading(3, "Clusterability (Table 4)")
+    yield Paragraph(
+        "k-means with as many clusters as classes, against the classes. x: the scaled features; M(x): M trained "
+        "without F; F′: F trained by plain cross-entropy in place of Gaussian similarity."
+    )
+    spaces = found["spaces"]
+    measures = list(next(iter(spaces.values())))
+    for side in ("unseen", "seen-test"):
+        own = {name.removeprefix(f"{side} "): row for name, row in spaces.items() if name.startswith(f"{side} ")}
+        rows = tuple((name, *(spread(row[measure], 3) for measure in measures)) for name, row in own.items())
+        strong = frozenset(position for position, name in enumerate(own) if name == "M(F(x))")
+        yield Table(f"{side} images, measured here", ("space", *measures), rows, strong)
+        if {"x", "M(F(x))"} <= set(own):
+            falls = [m for m in measures if own["M(F(x))"][m]["mean"] <= own["x"][m]["mean"]]
+            verdict = f"does NOT rise in: {', '.join(falls)}" if falls else "rises in all measures"
+            yield Paragraph(f"From x to M(F(x)), {side} images: clusterability {verdict}.", warning=bool(falls))
+    yield from _published(results, "table4", ("MI",), "variant of MI unknown")
+
+
+def fewshot(results: Results) -> Iterator[Block]:
+    """Table 5."""
+    found = results.json("fewshot.json")
+    if found is None:
+        return
+    own, rows = found["about"], found["rows"]
+    columns = list(next(iter(rows.values())))
+    count = next(iter(rows.values()))[columns[0]]["count"]
+    yield Heading(3, "Few-shot (Table 5)")
+    yield Table(
+        f"{own['way']}-way accuracy on {count} episodes a column ({own['query']} queries a class), base classes: seen, "
+        "novel: unseen; mean ± 95 % interval; every row answers the same episodes. Measured here",
+        ("learner", *columns),
+        tuple((name, *(half_width(row[c]["mean"], row[c]["high"]) for c in columns)) for name, row in rows.items()),
+        frozenset(position for position, name in enumerate(rows) if "Gaussian" in name),
+    )
+    yield Table(
+        f"Lead over '{own['baseline']}', episode by episode, with the 95 % interval of its mean. Measured here",
+        ("learner", *columns),
+        tuple(
+            (name, *(difference(_interval(row[column]["lead"])) for column in columns))
+            for name, row in rows.items()
+            if name != own["baseline"]
+        ),
+    )
+    yield from _published(results, "table5", ("1-shot", "5-shot"))
+
+
+def _interval(lead: dict[str, Any]) -> Interval:
+    return Interval(lead["mean"], lead["low"], lead["high"], lead["count"])
+
+
+def mining(results: Results) -> Iterator[Block]:
+    """Hard-negative mining: a row a strategy, whatever has been run."""
+    found = results.jsons("mining")
+    if not found:
+        return
+    yield Heading(3, "Hard-negative mining")
+    rows = tuple(
+        (row.get("about", {}).get("title", name), spread(row.get("zsl", {}).get("T1"))) for name, row in found.items()
+    )
+    yield Table("Metric learning by how negatives are picked. Measured here", ("strategy", "T1"), rows)
+
+
+def _published(results: Results, table: str, metrics: Sequence[str], tag: str = "") -> Iterator[Block]:
+    """Published rows of a table in a table of their own, tagged."""
+    rows = published_for(results.dataset, table)
+    if not rows:
+        return
+    selected = {row.selected_on_test for row in rows}
+    yield Table(
+        f"PUBLISHED, not measured here: {rows[0].source}; {rows[0].features}; selected on test data: "
+        f"{', '.join(sorted(selected))}" + (f"; {tag}" if tag else ""),
+        ("method", *(f"{name}{' (variant unknown)' if name == 'MI' else ''}" for name in metrics)),
+        tuple(
+            (row.method, *(number(row.metrics.get(name), 2 if name == "MI" else 1) for name in metrics)) for row in rows
+        ),
+    )
+    if table_note(table):
+        yield Paragraph(f"{table_note(table)}.")

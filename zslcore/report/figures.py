@@ -1,0 +1,114 @@
+"""The report's figures, drawn by matplotlib into PNG bytes; the same data give the same bytes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+COLOURS = (
+    "#1f77b4", "#d1622b", "#2a9d5c", "#b3395b", "#7a5bb0",
+    "#8c6a3f", "#d68ab8", "#6b7785", "#a8a52b", "#2aa9b8",
+)  # fmt: skip
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8b98a5",
+    "axes.labelcolor": "#3a4754",
+    "xtick.color": "#5b6b7c",
+    "ytick.color": "#5b6b7c",
+    "axes.grid": True,
+    "grid.color": "#e8edf2",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def _canvas(columns: int, width: float, height: float) -> Iterator[tuple[list[Axes], list[bytes]]]:
+    with rc_context(STYLE):
+        canvas = Canvas(figsize=(width, height), layout="constrained")
+        out: list[bytes] = []
+        yield list(canvas.subplots(1, columns, squeeze=False)[0]), out
+        file = BytesIO()
+        canvas.savefig(file, format="png", dpi=140, metadata={"Software": None})
+        out.append(file.getvalue())
+
+
+def training_curves(curves: dict[str, pd.DataFrame]) -> bytes:
+    """A panel a stage (F, then M, C, E and G): each loss term over epochs, mean over seeds, their spread shaded."""
+    with _canvas(len(curves), 5.2 * len(curves), 3.0) as (axes, out):
+        for axis, (title, curve) in zip(axes, curves.items(), strict=True):
+            by_epoch = curve.drop(columns="seed").groupby("epoch")
+            mean, low, high = by_epoch.mean(), by_epoch.min(), by_epoch.max()
+            for colour, term in zip(COLOURS, mean.columns, strict=False):
+                axis.plot(mean.index, mean[term], color=colour, label=term, linewidth=2 if term == "total" else 1.2)
+                axis.fill_between(mean.index, low[term], high[term], color=colour, alpha=0.15, linewidth=0)
+            positive = bool((mean.min() > 0).all()) and float(mean.max().max() / mean.min().min()) > 20
+            axis.set(title=title, xlabel="epoch", ylabel="loss", yscale="log" if positive else "linear")
+            axis.legend(fontsize=7.5, ncols=2)
+    return out[0]
+
+
+def selection_curve(table: pd.DataFrame, chosen: int | None) -> bytes:
+    """T1 and H on validation classes over the training length, the best of the other choices at each."""
+    best = table.groupby("train_epochs")[["T1", "H"]].max()
+    with _canvas(1, 5.2, 3.2) as (axes, out):
+        for colour, name in zip(COLOURS, best.columns, strict=False):
+            axes[0].plot(best.index, best[name], "o-", color=colour, label=name)
+        if chosen is not None:
+            axes[0].axvline(chosen, color="#8b98a5", linestyle="--", linewidth=1, label="chosen")
+        axes[0].set(xlabel="epochs of training", ylabel="percent, validation classes")
+        axes[0].legend()
+    return out[0]
+
+
+def seen_unseen_curve(table: pd.DataFrame, points: list[tuple[str, float, float]]) -> bytes:
+    """Seen over unseen accuracy as calibration varies, one line a seed; points: (label, U, S)."""
+    with _canvas(1, 5.2, 3.2) as (axes, out):
+        for position, (_, curve) in enumerate(table.groupby("seed")):
+            axes[0].plot(curve["unseen"], curve["seen"], color=COLOURS[0], alpha=0.6, linewidth=1,
+                         label="calibration varies, a line a seed" if position == 0 else None)  # fmt: skip
+        for colour, (label, unseen, seen) in zip(COLOURS[1:], points, strict=False):
+            axes[0].plot(unseen, seen, "o", color=colour, markersize=7, label=label)
+        axes[0].set(xlabel="unseen accuracy U, percent", ylabel="seen accuracy S, percent")
+        axes[0].set_xlim(left=0)
+        axes[0].set_ylim(bottom=0)
+        axes[0].legend(fontsize=8)
+    return out[0]
+
+
+def tsne_panels(table: pd.DataFrame) -> bytes:
+    """Fig. 3: a panel each; real features ×, synthetic •, one colour a class."""
+    panels = list(table["panel"].unique())
+    classes = sorted(table["class"].unique())
+    colour = {name: COLOURS[position % len(COLOURS)] for position, name in enumerate(classes)}
+    marks: dict[str, dict[str, Any]] = {
+        "synthetic": {"marker": "o", "s": 9, "alpha": 0.45, "linewidths": 0},
+        "real": {"marker": "x", "s": 16, "alpha": 0.9, "linewidths": 0.9},
+    }
+    with _canvas(len(panels), 3.6 * len(panels), 3.7) as (axes, out):
+        for axis, panel in zip(axes, panels, strict=True):
+            points = table[table["panel"] == panel]
+            for kind, mark in marks.items():
+                for name, own in points[points["kind"] == kind].groupby("class"):
+                    axis.scatter(own["x"], own["y"], color=colour[str(name)], **mark)
+            axis.set(title=panel, xticks=[], yticks=[])
+            axis.grid(visible=False)
+    return out[0]
+
+
+def ablation_bars(rows: list[tuple[str, float, float]], label: str) -> bytes:
+    """Fig. 4: a bar a variant with its standard deviation; rows: (title, mean, std)."""
+    with _canvas(1, 7.2, 0.32 * len(rows) + 0.9) as (axes, out):
+        titles, means, stds = zip(*reversed(rows), strict=True)
+        axes[0].barh(titles, means, xerr=stds, color=COLOURS[0], alpha=0.8, ecolor="#3a4754", height=0.65)
+        axes[0].set(xlabel=label)
+        axes[0].set_xlim(left=max(0.0, min(means) - 12))
+        axes[0].grid(axis="y", visible=False)
+    return out[0]

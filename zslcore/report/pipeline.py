@@ -1,0 +1,162 @@
+"""Sections of the report about the pipeline's own run of a data set."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from zslcore.datasets import registry
+from zslcore.evaluation.published import Published, published_for
+from zslcore.report import figures
+from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
+from zslcore.report.cells import number, spread
+from zslcore.report.results import Results
+
+
+def about(results: Results) -> Iterator[Block]:
+    """What was run, on what, and what was chosen on validation classes."""
+    metrics, chosen = results.json("metrics.json"), results.json("selected.json")
+    if metrics is None:
+        yield Paragraph(f"No results yet: run `dvc repro evaluate@{results.dataset}`.", warning=True)
+        return
+    own = metrics["about"]
+    yield Paragraph(
+        f"Split: {own['split']}. Features: {results.features}. Preset: {own['preset']}. Seeds: {own['seeds']}; every "
+        "figure is mean ± standard deviation over them, per-class means in percent."
+    )
+    if chosen is not None:
+        names = ("train", "generate", "classify")
+        picked = ", ".join(f"{s}.{key} = {value:.4g}" for s in names for key, value in chosen.get(s, {}).items())
+        reached = chosen.get("validation", {})
+        yield Paragraph(
+            f"Chosen on validation classes, without any test image: {picked}"
+            + (f" (there: T1 {reached['T1']:.1f}, H {reached['H']:.1f})." if {"T1", "H"} <= set(reached) else ".")
+        )
+
+
+def pictures(results: Results) -> Iterator[Block]:
+    """A picture of each class, where the data set draws its pictures itself."""
+    raw = (results.params.raw.get("sources") or {}).get(results.dataset)
+    png = registry.source(raw).sheet() if raw and raw.get("kind") in registry.SOURCES else None
+    if png is not None:
+        yield Figure(f"{results.dataset}-pictures", png, "A picture of each class; the unseen ones are named in red.")
+
+
+def comparison(results: Results) -> Iterator[Block]:
+    """Measured rows, then published rows; each says whose it is, and what it rests on."""
+    metrics = results.json("metrics.json")
+    if metrics is None:
+        return
+    rows = [_measured("this pipeline", metrics, results)]
+    rows += [_measured(name, found, results) for name, found in results.jsons("methods").items()]
+    count = len(rows)
+    published: dict[str, list[Published]] = {}
+    for row in (*published_for(results.dataset, "table1"), *published_for(results.dataset, "table2")):
+        published.setdefault(row.method, []).append(row)
+    rows += [_published(found) for found in published.values()]
+    yield Heading(3, "Measured here, and published")
+    header = ("method", "whose figure", "T1", "U", "S", "H", "features", "selected on test data")
+    yield Table("", header, tuple(rows), frozenset(range(count)))
+    if not published:
+        yield Paragraph("Nothing is published for this data set.")
+        return
+    first = next(iter(published.values()))[0]
+    yield Paragraph(
+        f"Published rows are quoted as printed ({first.source.rsplit(',', 1)[0]}, Tables 1 and 2; {first.split}; "
+        f"{first.signatures}). Their features differ from those measured here unless the column says the same: a "
+        "difference between the two kinds of rows is not a difference between methods."
+    )
+    for found in published.values():
+        for note in sorted({row.note for row in found if row.note}):
+            yield Paragraph(f"{found[0].method}: {note}.")
+
+
+def _measured(name: str, found: dict[str, Any], results: Results) -> tuple[str, ...]:
+    title = (found.get("about") or {}).get("title", name)
+    gzsl = found.get("gzsl", {})
+    figures_ = (spread(found.get("zsl", {}).get("T1")), *(spread(gzsl.get(key)) for key in "USH"))
+    return (title, "measured here", *figures_, results.features, "no")
+
+
+def _published(found: list[Published]) -> tuple[str, ...]:
+    values = {name: value for row in found for name, value in row.metrics.items()}
+    flags = {row.selected_on_test for row in found}
+    flag = next(flag for flag in ("yes", "unknown", "no") if flag in flags)
+    figures_ = tuple(number(values.get(name)) for name in ("T1", "U", "S", "H"))
+    return (f"{found[0].method} ({found[0].by})", "published", *figures_, found[0].features, flag)
+
+
+def honesty(results: Results) -> Iterator[Block]:
+    """What looking at the test set would have added; and, apart, the oracle-domain diagnostic."""
+    metrics = results.json("metrics.json")
+    if metrics is None:
+        return
+    gzsl, test = metrics["gzsl"], metrics["diagnostic"]
+    yield Heading(3, "Honest and test-selected")
+    yield Table(
+        "How much H owes to looking at the test set",
+        ("", "H"),
+        (
+            ("calibration chosen on validation classes: the result", spread(gzsl["H"])),
+            ("no calibration", spread(metrics["plain"]["H"])),
+            ("calibration chosen on the test set: a bound, not a result", spread(test["test_selected_H"])),
+            ("difference a reader of other tables should keep in mind", spread(test["selection_gap_H"])),
+        ),
+        frozenset({0}),
+    )
+    yield Paragraph(
+        f"Area under the seen–unseen curve (AUSUC): {spread(gzsl['AUSUC'])}. Unseen retention U/T1: "
+        f"{spread(gzsl['retention'])} percent."
+    )
+    yield Table(
+        "Diagnostic only, used for no claim: scored as if it were known whether an image is seen or unseen "
+        "(separate label spaces)",
+        ("", "U", "S", "H"),
+        (("oracle domain", *(spread(test[f"oracle_domain_{name}"]) for name in "USH")),),
+    )
+
+
+def curves(results: Results) -> Iterator[Block]:
+    """Training, selection and the seen/unseen trade-off."""
+    names = {"F": "finetune.csv", "M, C, E and G": "train.csv"}
+    training = {title: table for title, name in names.items() if (table := results.csv(name)) is not None}
+    selection, trade = results.csv("selection.csv"), results.csv("curve.csv")
+    metrics, chosen = results.json("metrics.json"), results.json("selected.json")
+    if training or selection is not None or trade is not None:
+        yield Heading(3, "Curves")
+    if training:
+        yield Figure(f"{results.dataset}-training", figures.training_curves(training), "Losses; shaded: all seeds.")
+    if selection is not None:
+        length = (chosen or {}).get("train", {}).get("epochs")
+        caption = "Choice of the training length, on validation classes."
+        yield Figure(f"{results.dataset}-selection", figures.selection_curve(selection, length), caption)
+    if trade is not None:
+        points = []
+        if metrics is not None:
+            for label, group in (("chosen calibration", "gzsl"), ("no calibration", "plain")):
+                points.append((label, metrics[group]["U"]["mean"], metrics[group]["S"]["mean"]))
+        caption = "Seen over unseen accuracy as the calibration factor varies."
+        yield Figure(f"{results.dataset}-curve", figures.seen_unseen_curve(trade, points), caption)
+
+
+def tsne(results: Results) -> Iterator[Block]:
+    """Fig. 3."""
+    table = results.csv("tsne.csv")
+    if table is not None:
+        yield Heading(3, "Real and synthetic features (Fig. 3)")
+        caption = f"t-SNE of {table['class'].nunique()} unseen classes, a colour each: real features ×, synthetic •."
+        yield Figure(f"{results.dataset}-tsne", figures.tsne_panels(table), caption)
+
+
+def classes(results: Results) -> Iterator[Block]:
+    """Accuracy of every class."""
+    table = results.csv("classes.csv")
+    if table is not None:
+        yield Heading(3, "Class by class")
+        yield Table(
+            f"Accuracy of each of {len(table)} classes, mean over seeds",
+            ("class", "kind", "test images", "GZSL", "ZSL"),
+            tuple(
+                (str(row["class"]), str(row["kind"]), str(row["images"]), number(row["gzsl"]), number(row["zsl"]))
+                for row in table.to_dict("records")
+            ),
+            folded=True,
+        )

@@ -1,0 +1,51 @@
+"""Where the report finds results: a data set's own folder, and the experiments' where they have been run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from zslcore.artifacts import read_json
+from zslcore.errors import ZSLError
+from zslcore.params import Params
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of one data set; what has not been run is None or empty."""
+
+    params: Params
+    dataset: str
+    folders: tuple[Path, ...]
+
+    def json(self, name: str) -> Any | None:
+        """A JSON result, e.g. `metrics.json`. Raises ZSLError for a damaged one."""
+        found = self._find(name)
+        return None if found is None else read_json(found)
+
+    def jsons(self, folder: str) -> dict[str, Any]:
+        """Every JSON result of a folder, by file name without suffix, in alphabetical order."""
+        paths = [path for base in self.folders for path in sorted((base / self.dataset / folder).glob("*.json"))]
+        return {path.stem: read_json(path) for path in paths}
+
+    def csv(self, name: str) -> pd.DataFrame | None:
+        """A table, e.g. `train.csv`; None where it is absent or has no rows. Raises ZSLError for a damaged one."""
+        found = self._find(name)
+        if found is None:
+            return None
+        try:
+            table = pd.read_csv(found)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise ZSLError(f"{found}: not a table ({error}); delete it and run dvc repro") from error
+        return table if len(table) else None
+
+    @property
+    def features(self) -> str:
+        """What the features are, for the tag beside measured figures."""
+        source = (self.params.raw.get("sources") or {}).get(self.dataset) or {}
+        given = source.get("features")
+        return f"given: {Path(given).name}" if given else self.params.resolve(self.dataset).extract.backbone
+
+    def _find(self, name: str) -> Path | None:
+        return next((path for base in self.folders if (path := base / self.dataset / name).exists()), None)

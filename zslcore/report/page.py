@@ -18,9 +18,10 @@ p { max-width: 48rem; margin: .5rem 0; }
 p.caption, figcaption, summary { color: var(--soft); font-size: .9rem; }
 p.warning { border-left: 4px solid #c8641b; background: #fdf3ea; padding: .6rem 1rem; }
 .scroll { overflow-x: auto; margin: .4rem 0 1rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: .4rem; }
+th, td:first-child { white-space: normal; }
 th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
 tr.strong td { background: var(--mark); font-weight: 600; }
 figure { margin: 1rem 1.5rem .5rem 0; display: inline-block; vertical-align: top; }

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "tsne": "stages.tsne",
     "report": "stages.report",
     "params": "stages.params",
+    "tune": "stages.tune",
     "ablation": "stages.ablation",
     "clusterability": "stages.clusterability",
     "fewshot": "stages.fewshot",

@@ -1,6 +1,6 @@
 """Choices on validation classes for the main method: training length, calibration, counts, classifier length."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -24,12 +24,15 @@ Candidate = tuple[int, int, int]
 """(training epochs, synthetic features an unseen class, classifier epochs)."""
 
 
-def select(seen: Seen, settings: Settings, device: str) -> tuple[dict[str, Any], list[Row]]:
+def select(
+    seen: Seen, settings: Settings, device: str, observe: Callable[[int, float], None] | None = None
+) -> tuple[dict[str, Any], list[Row]]:
     """Score every candidate on every validation task, and take the best mean of T1 and H over the tasks.
 
     H is taken at the one calibration factor that is best for all tasks together: the factor that is handed on.
     Returns the choice (sections and values, with the validation figures) and the table of all scores, in percent.
     Values set in the settings are kept: only what is None there is chosen.
+    observe(tasks done, best score so far) is called after each task; it may raise to end the search.
     """
     wanted = settings.select
     lengths = [settings.train.epochs] if settings.train.epochs else sorted(wanted.train_epochs)
@@ -42,6 +45,9 @@ def select(seen: Seen, settings: Settings, device: str) -> tuple[dict[str, Any],
             task = validation_task(seen, held_out, wanted.holdout, wanted.seed)
             for key, found in _score_candidates(task, settings, device, lengths, counts, passes, advance).items():
                 runs[key].append(found)
+            if observe is not None:
+                scores = [_summarise(found)["score"] for found in runs.values()]
+                observe(len(next(iter(runs.values()))), max(scores))
     summary = {key: _summarise(found) for key, found in runs.items()}
     best = max(summary, key=lambda key: (summary[key]["score"], -key[0], -key[1], -key[2]))
     calibration = settings.classify.calibration

@@ -24,6 +24,7 @@ SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     experiments.clusterability,
     experiments.fewshot,
     experiments.mining,
+    experiments.tuning,
     pipeline.classes,
 )
 """Sections of a data set's chapter, in order; one without results yields nothing."""

@@ -123,6 +123,17 @@ def mining(results: Results) -> Iterator[Block]:
     yield Table("Metric learning by how negatives are picked. Measured here", ("strategy", "T1"), rows)
 
 
+def tuning(results: Results) -> Iterator[Block]:
+    """The search of `zsl tune`, where there was one."""
+    table = results.csv("tune.csv")
+    if table is None or not table["score"].notna().any():
+        return
+    yield Heading(3, "Search for hyper-parameters")
+    done = int(table["score"].notna().sum())
+    caption = f"{len(table)} trials on validation classes, {done} of them complete; no test image took part."
+    yield Figure(f"{results.dataset}-tune", figures.search_history(table), caption)
+
+
 def _published(results: Results, table: str, metrics: Sequence[str], tag: str = "") -> Iterator[Block]:
     """Published rows of a table in a table of their own, tagged."""
     rows = published_for(results.dataset, table)

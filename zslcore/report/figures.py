@@ -112,3 +112,14 @@ def ablation_bars(rows: list[tuple[str, float, float]], label: str) -> bytes:
         axes[0].set_xlim(left=max(0.0, min(means) - 12))
         axes[0].grid(axis="y", visible=False)
     return out[0]
+
+
+def search_history(table: pd.DataFrame) -> bytes:
+    """Score of each trial (mean of T1 and H on validation classes), and the best so far."""
+    done = table[table["score"].notna()]
+    with _canvas(1, 5.2, 3.2) as (axes, out):
+        axes[0].plot(done["trial"], done["score"], "o", color=COLOURS[0], alpha=0.6, label="trial")
+        axes[0].step(done["trial"], done["score"].cummax(), where="post", color=COLOURS[1], label="best so far")
+        axes[0].set(xlabel="trial", ylabel="(T1 + H) / 2, percent")
+        axes[0].legend()
+    return out[0]

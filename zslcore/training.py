@@ -1,8 +1,9 @@
 """The one training loop: batches, device, seeds, curves."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zslcore.artifacts import atomic
+from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
 
 Terms = dict[str, Tensor]
@@ -19,6 +21,8 @@ Terms = dict[str, Tensor]
 OptimiserName = Literal["adam", "sgd"]
 Curve = list[dict[str, float]]
 """Mean of each term over an epoch, one entry an epoch."""
+EXPLODED = 1e8
+"""A loss this large is as good as infinite."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -74,6 +78,94 @@ def batches(count: int, batch_size: int, device: torch.device) -> Iterator[Tenso
         yield order[start : start + batch_size]
 
 
+@dataclass(frozen=True)
+class Player:
+    """What one optimiser minimises: most methods have a single player, adversarial ones let several take turns.
+
+    terms(rows, epoch): the loss terms of a batch, with epoch counted from 0. parameters: those the player moves; its
+    gradient reaches no others. optimiser: Adam, or SGD with `momentum`. steps: its steps a turn, all but the last on
+    rows drawn at random. name: put before the names of its terms in the curve.
+    """
+
+    terms: Callable[[Tensor, int], Terms]
+    parameters: Iterable[Tensor]
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    amsgrad: bool = False
+    optimiser: OptimiserName = "adam"
+    momentum: float = 0.0
+    steps: int = 1
+    name: str = ""
+
+    def stepper(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """A new optimiser of these parameters."""
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
+            )
+        return torch.optim.Adam(
+            parameters, self.lr, self.betas, weight_decay=self.weight_decay, amsgrad=self.amsgrad, fused=True
+        )
+
+
+def alternate(
+    players: Sequence[Player],
+    *,
+    count: int,
+    epochs: int,
+    batch_size: int,
+    label: str = "training",
+    precision: str = "fp32",
+    begin: Callable[[int], None] | None = None,
+    observe: Callable[[int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Curve:
+    """Each player in turn on every shuffled batch of the rows 0..count-1, each with an optimiser of its own.
+
+    begin(epoch), counted from 0, is called before each epoch, observe(epochs done) after it. precision: bf16 computes
+    matrix products in bfloat16 and everything else in float32. With a checkpoint, training goes on where a killed run
+    with the same checkpoint stood, to the same bytes on the CPU. Call it inside `seeded`.
+    Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
+    """
+    moved = [[parameter for parameter in player.parameters if parameter.requires_grad] for player in players]
+    optimisers = [player.stepper(parameters) for player, parameters in zip(players, moved, strict=True)]
+    device = moved[0][0].device
+    curve: Curve = [] if checkpoint is None else checkpoint.restore(optimisers)
+    for epoch in range(len(curve), epochs):
+        if begin is not None:
+            begin(epoch)
+        sums: Terms = {}
+        for batch in batches(count, batch_size, device):
+            for player, parameters, optimiser in zip(players, moved, optimisers, strict=True):
+                for left in reversed(range(player.steps)):
+                    rows = torch.randint(count, batch.shape).to(device) if left else batch
+                    optimiser.zero_grad(set_to_none=True)
+                    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                        values = player.terms(rows, epoch)
+                    torch.autograd.backward(values["total"], inputs=parameters)
+                    optimiser.step()
+                    for name, value in values.items():
+                        key = f"{player.name}.{name}" if player.name else name
+                        sums.setdefault(key, torch.zeros((), device=device)).add_(value.detach() * len(rows))
+        steps = {player.name: player.steps for player in players}
+        means = {name: float(value) / count / steps[_player(name)] for name, value in sums.items()}
+        for name, mean in means.items():
+            if name.split(".")[-1] == "total" and not abs(mean) < EXPLODED:
+                good = "" if checkpoint is None else f"; the last good checkpoint is {checkpoint.last()}"
+                raise ZSLError(f"{label}: the loss ({name}) is {mean:g} in epoch {epoch + 1}; use a smaller lr{good}")
+        curve.append(means)
+        if checkpoint is not None:
+            checkpoint.store(optimisers, curve, last=epoch + 1 == epochs)
+        if observe is not None:
+            observe(epoch + 1)
+    return curve
+
+
+def _player(term: str) -> str:
+    return term.rpartition(".")[0]
+
+
 def minimise(
     terms: Callable[[Tensor, int], Terms],
     parameters: Iterable[Tensor],
@@ -90,37 +182,17 @@ def minimise(
     precision: str = "fp32",
     begin: Callable[[int], None] | None = None,
     observe: Callable[[int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Curve:
-    """Adam, or SGD with `momentum`, on `terms(rows, epoch)["total"]`, over shuffled batches of the rows 0..count-1.
-
-    epoch counts from 0. begin(epoch) is called before each epoch, observe(epochs done) after it. Call it inside
-    `seeded`. precision: bf16 computes matrix products in bfloat16 and everything else in float32.
-    Raises ZSLError when the loss stops being finite.
-    """
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
-    stepper: torch.optim.Optimizer
-    if optimiser == "sgd":
-        stepper = torch.optim.SGD(wanted, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
-    else:
-        stepper = torch.optim.Adam(wanted, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
-    device = wanted[0].device
-    curve: Curve = []
-    for epoch in range(epochs):
-        if begin is not None:
-            begin(epoch)
-        sums: Terms = {}
-        for rows in batches(count, batch_size, device):
-            stepper.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                values = terms(rows, epoch)
-            values["total"].backward()  # type: ignore[no-untyped-call]
-            stepper.step()
-            for name, value in values.items():
-                sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach() * len(rows)
-        means = {name: float(value) / count for name, value in sums.items()}
-        if not np.isfinite(means["total"]):
-            raise ZSLError(f"{label}: the loss is {means['total']} in epoch {epoch + 1}; use a smaller lr")
-        curve.append(means)
-        if observe is not None:
-            observe(epoch + 1)
-    return curve
+    """`alternate` with a single player: Adam, or SGD with `momentum`, on `terms(rows, epoch)["total"]`."""
+    return alternate(
+        [Player(terms, parameters, lr, betas, weight_decay, optimiser=optimiser, momentum=momentum)],
+        count=count,
+        epochs=epochs,
+        batch_size=batch_size,
+        label=label,
+        precision=precision,
+        begin=begin,
+        observe=observe,
+        checkpoint=checkpoint,
+    )

@@ -1,0 +1,79 @@
+"""Training that survives being killed: everything the next epoch depends on, as safetensors, every few epochs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zslcore.artifacts import atomic
+from zslcore.errors import ZSLError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One file for one training run: parameters, the optimisers' moments, the random state and the curve so far.
+
+    path: where it stands; give each run (settings, data, seed) its own. every: epochs between two writes.
+    """
+
+    path: Path
+    every: int = 10
+
+    def store(self, optimisers: Sequence[torch.optim.Optimizer], curve: list[dict[str, float]], last: bool) -> None:
+        """Write the state after `len(curve)` epochs where it is due: every `every` epochs, and after the last."""
+        if len(curve) % self.every and not last:
+            return
+        tensors = {"random": torch.get_rng_state()}
+        for name, parameter, state in _slots(optimisers):
+            tensors[name] = parameter.detach().contiguous()
+            tensors |= {f"{name}.{key}": value for key, value in state.items()}
+        with atomic(self.path) as temporary:
+            save_file(tensors, str(temporary), metadata={"curve": json.dumps(curve)})
+
+    def restore(self, optimisers: Sequence[torch.optim.Optimizer]) -> list[dict[str, float]]:
+        """Put back what `store` wrote, and return the curve; an empty one where there is no checkpoint yet.
+
+        Raises ZSLError when the file is damaged or of another training run.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            with safe_open(str(self.path), framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator here
+                curve: list[dict[str, float]] = json.loads((file.metadata() or {})["curve"])
+            for name, parameter, state in _slots(optimisers):
+                if tensors[name].shape != parameter.shape:
+                    raise KeyError(name)
+                parameter.data.copy_(tensors[name])
+                state.clear()
+                prefix = f"{name}."
+                state.update(
+                    {
+                        key.removeprefix(prefix): value.to(parameter.device)
+                        for key, value in tensors.items()
+                        if key.startswith(prefix)
+                    }
+                )
+            torch.set_rng_state(tensors["random"])
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise ZSLError(
+                f"{self.path}: damaged, or of another training run ({error}); delete it to train anew"
+            ) from error
+        return curve
+
+    def last(self) -> str:
+        """The last good checkpoint, in words."""
+        return str(self.path) if self.path.exists() else f"none yet (one is written every {self.every} epochs)"
+
+
+def _slots(optimisers: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+    """(name, parameter, the optimiser's state of it) of everything that is trained, in a fixed order."""
+    for player, optimiser in enumerate(optimisers):
+        for group in optimiser.param_groups:
+            for number, parameter in enumerate(group["params"]):
+                yield f"{player}/{number}", parameter, optimiser.state[parameter]

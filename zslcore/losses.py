@@ -38,3 +38,14 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 def perturb(x: Tensor, strength: float) -> Tensor:
     """x̃ = x + strength · ε with ε ~ N(0, 1), eq. 10."""
     return x + strength * torch.randn_like(x) if strength else x
+
+
+def class_means(x: Tensor, y: Tensor, classes: int) -> Tensor:
+    """Mean of x (n, d) over each label of y (n,): (classes, d), 0 for a class without rows."""
+    sums = torch.zeros(classes, x.shape[1], device=x.device).index_add(0, y, x)
+    return sums / torch.bincount(y, minlength=classes).clamp_min(1)[:, None]
+
+
+def ramp(epoch: float, start: float, end: float) -> float:
+    """A warm-up: 0 up to epoch `start`, 1 from epoch `end` on, linear between."""
+    return float(epoch >= end) if end <= start else min(1.0, max(0.0, (epoch - start) / (end - start)))

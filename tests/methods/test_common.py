@@ -8,7 +8,39 @@ from zslcore.evaluation.protocol import Task, score
 from zslcore.methods import registry
 from zslcore.methods.base import Method, TrainData
 
+SMALL = {
+    "hidden": 64,
+    "latent": 4,
+    "batch_size": 32,
+    "epochs": 30,
+    "lr": 3e-3,
+    "generate": {"per_unseen": 40},
+    "classify": {"lr": 0.03, "batch_size": 128, "epochs": 5},
+}
+GAN = {**SMALL, "hidden": 128, "epochs": 40, "critic_steps": 2}
+WGAN = {**GAN, "epochs": 50, "cls_weight": 0.1, "pretrain_epochs": 5}
 QUICK: dict[str, dict[str, object]] = {
+    "cada-vae": {
+        **SMALL,
+        "image_hidden": (64, 64),
+        "signature_hidden": (64, 64),
+        "latent": 8,
+        "epochs": 60,
+        "beta_span": (0, 30),
+        "cross_span": (0, 20),
+        "alignment_span": (0, 20),
+        "per_seen": 20,
+    },
+    "ce-gzsl": {**GAN, "embedding": 32, "projection": 16, "comparator": 16, "class_level": 0.1},
+    "cvae-zsl": SMALL,
+    "f-clswgan": WGAN,
+    "f-vaegan-d2": GAN,
+    "jgm-zsl": GAN,
+    "lisgan": WGAN,
+    "ocd": {**SMALL, "regressor_hidden": 32},
+    "rff-gzsl": {**WGAN, "mapped": 32},
+    "se-zsl": {**SMALL, "regressor_hidden": 32},
+    "tf-vaegan": {**GAN, "hidden": 64},
     "clusterable": {
         "train": {"hidden": 64, "projection": 32, "epochs": 40, "batch_size": 32, "lr": 3e-3},
         "generate": {"per_unseen": 40},
@@ -24,17 +56,23 @@ def make(name: str) -> Method:
     return cls(cls.Settings(**QUICK.get(name, {})))
 
 
-@pytest.fixture(params=sorted(registry.METHODS))
+@pytest.fixture(scope="module", params=sorted(registry.METHODS))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def fitted(name: str, toy_task: Task) -> Method:
+    """One fit for all checks of a method."""
+    return make(name).fit(toy_task.train, seed=0)
 
 
 def joint_scores(method: Method, task: Task) -> np.ndarray:
     return method.for_classes(task.signatures, task.seen_mask, seed=0).scores(task.unseen_features)
 
 
-def test_beats_chance(name: str, toy_task: Task) -> None:
-    scores = score(make(name).fit(toy_task.train, seed=0), toy_task)
+def test_beats_chance(fitted: Method, toy_task: Task) -> None:
+    scores = score(fitted, toy_task)
     chance = 1 / scores.zsl.shape[1]
     assert scores.zsl_top1 > 2 * chance
     assert scores.joint_unseen.shape == (len(toy_task.unseen_labels), len(toy_task.signatures))
@@ -42,13 +80,13 @@ def test_beats_chance(name: str, toy_task: Task) -> None:
     assert np.isfinite(scores.joint_seen).all()
 
 
-def test_deterministic(name: str, toy_task: Task) -> None:
-    first, second = (joint_scores(make(name).fit(toy_task.train, seed=3), toy_task) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+def test_deterministic(name: str, fitted: Method, toy_task: Task) -> None:
+    again = make(name).fit(toy_task.train, seed=0)
+    np.testing.assert_array_equal(joint_scores(fitted, toy_task), joint_scores(again, toy_task))
 
 
-def test_save_and_load(name: str, toy_task: Task, tmp_path) -> None:
-    method = make(name).fit(toy_task.train, seed=0)
+def test_save_and_load(name: str, fitted: Method, toy_task: Task, tmp_path) -> None:
+    method = fitted
     method.save(tmp_path / "method.safetensors")
     again = registry.get(name).load(tmp_path / "method.safetensors")
     np.testing.assert_array_equal(joint_scores(method, toy_task), joint_scores(again, toy_task))
@@ -63,13 +101,13 @@ def _another(name: str) -> type[Method]:
     return Other
 
 
-def test_image_order_of_scoring_does_not_matter(name: str, toy_task: Task) -> None:
-    scorer = make(name).fit(toy_task.train).for_classes(toy_task.signatures, toy_task.seen_mask)
+def test_image_order_of_scoring_does_not_matter(fitted: Method, toy_task: Task) -> None:
+    scorer = fitted.for_classes(toy_task.signatures, toy_task.seen_mask)
     flipped = scorer.scores(toy_task.unseen_features[::-1])[::-1]
     np.testing.assert_allclose(scorer.scores(toy_task.unseen_features), flipped, rtol=1e-4, atol=1e-4)
 
 
-def test_class_permutation_equivariance_of_closed_forms(name: str, toy_task: Task) -> None:
+def test_class_permutation_equivariance_of_closed_forms(name: str, fitted: Method, toy_task: Task) -> None:
     if registry.get(name).random:
         pytest.skip("exact for closed forms only; seeded methods draw by class number")
     train = toy_task.train
@@ -80,15 +118,15 @@ def test_class_permutation_equivariance_of_closed_forms(name: str, toy_task: Tas
         train.signatures[order],
         train.image_attributes,
     )
-    plain = joint_scores(make(name).fit(train), toy_task)
+    plain = joint_scores(fitted, toy_task)
     signatures = np.concatenate([train.signatures[order], toy_task.signatures[len(order) :]])
     scores = make(name).fit(permuted).for_classes(signatures, toy_task.seen_mask).scores(toy_task.unseen_features)
     back = np.concatenate([scores[:, np.argsort(order)], scores[:, len(order) :]], axis=1)
     np.testing.assert_allclose(plain, back, rtol=1e-3, atol=1e-3)
 
 
-def test_refuses_bad_input(name: str, toy_task: Task) -> None:
-    method = make(name).fit(toy_task.train)
+def test_refuses_bad_input(fitted: Method, toy_task: Task) -> None:
+    method = fitted
     wrong = np.zeros((3, toy_task.signatures.shape[1] + 1), dtype=np.float32)
     with pytest.raises(ZSLError, match="attributes"):
         method.for_classes(wrong, np.zeros(3, dtype=bool))

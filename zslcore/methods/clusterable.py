@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.params import Settings
 from zslcore.settings import Classify, Finetune, Generate, Train
-from zslcore.steps.classify import Classifier, fit_classifier, training_set
+from zslcore.steps.classify import Classifier, fit_classifier
 from zslcore.steps.finetune import Finetuned, finetune
-from zslcore.steps.generate import generate
+from zslcore.steps.label_space import label_space
 from zslcore.steps.train import Trained
 from zslcore.steps.train import train as train_modules
 from zslcore.training import resolve_device
@@ -82,14 +82,10 @@ class Clusterable(Method):
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
         settings: ClusterableSettings = self.settings
-        wanted = settings.generate
-        unseen = generate(self.model, signatures[~seen_mask], wanted.per_unseen or 200, seed, "unseen", wanted.noise)
-        seen = generate(self.model, signatures[seen_mask], wanted.per_seen, seed, "seen", wanted.noise)
         real = self.real if seen_mask.any() else None
-        features, labels = training_set(real, seen, unseen, seen_mask, settings.classify)
-        device = self.model.device
+        taught = label_space(self.model, real, signatures, seen_mask, settings.generate, settings.classify, seed)
         purpose = "joint" if seen_mask.any() else "zsl"
-        classifier = fit_classifier(features, labels, len(signatures), settings.classify, seed, device, purpose)
+        classifier = fit_classifier(*taught, len(signatures), settings.classify, seed, self.model.device, purpose)
         return ClusterableScorer(self.finetuned, self.model, classifier)
 
     def state(self) -> dict[str, NDArray[Any]]:

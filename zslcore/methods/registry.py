@@ -7,6 +7,17 @@ from zslcore.methods.base import Method
 
 METHODS: dict[str, str] = {
     "clusterable": "zslcore.methods.clusterable:Clusterable",
+    "cada-vae": "zslcore.methods.cada_vae:CADAVAE",
+    "ce-gzsl": "zslcore.methods.ce_gzsl:CEGZSL",
+    "cvae-zsl": "zslcore.methods.cvae_zsl:CVAEZSL",
+    "f-clswgan": "zslcore.methods.f_clswgan:FCLSWGAN",
+    "f-vaegan-d2": "zslcore.methods.f_vaegan_d2:FVAEGAN",
+    "jgm-zsl": "zslcore.methods.jgm_zsl:JGMZSL",
+    "lisgan": "zslcore.methods.lisgan:LisGAN",
+    "ocd": "zslcore.methods.ocd:OCD",
+    "rff-gzsl": "zslcore.methods.rff_gzsl:RFFGZSL",
+    "se-zsl": "zslcore.methods.se_zsl:SEZSL",
+    "tf-vaegan": "zslcore.methods.tf_vaegan:TFVAEGAN",
     "metric-learning": "zslcore.methods.metric_learning:MetricLearning",
     "eszsl": "zslcore.methods.eszsl:ESZSL",
 }

@@ -14,9 +14,9 @@ class Encoder(nn.Module):
     The heads are linear: a ReLU on them, as the paper prints it, would force the mean to be ≥ 0 and the variance ≥ 1.
     """
 
-    def __init__(self, inputs: int, hidden: int, latent: int) -> None:
+    def __init__(self, inputs: int, hidden: int, latent: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(nn.Linear(inputs, hidden), nn.LeakyReLU(0.2))
+        self.hidden = nn.Sequential(nn.Linear(inputs, hidden), nn.LeakyReLU(0.2), nn.Dropout(dropout))
         self.heads = nn.Linear(hidden, 2 * latent)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,9 +35,10 @@ class Generator(nn.Module):
             nn.Linear(latent + attributes, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, outputs), OUTPUTS[output]()
         )
 
-    def forward(self, z: Tensor, signatures: Tensor) -> Tensor:
-        """x̂′ = G(z, a)."""
-        return self.net(torch.cat([z, signatures], dim=1))
+    def forward(self, z: Tensor, signatures: Tensor, feedback: Tensor | None = None) -> Tensor:
+        """x̂′ = G(z, a); feedback (n, hidden), where a method gives it, is added to the hidden layer."""
+        hidden = self.net[:2](torch.cat([z, signatures], dim=1))
+        return self.net[2:](hidden if feedback is None else hidden + feedback)
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zslcore.losses import class_means
 from zslcore.settings import Classify
 from zslcore.training import minimise, seeded, tensor
 
@@ -83,7 +84,7 @@ def _cosine(
     x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
 ) -> Callable[[Tensor], Tensor]:
     centre = x.mean(0)
-    weights = nn.Parameter(_class_means(x, y, classes) - centre)
+    weights = nn.Parameter(class_means(x, y, classes) - centre)
 
     def logits(z: Tensor) -> Tensor:
         return settings.temperature * functional.normalize(z - centre) @ functional.normalize(weights).T
@@ -97,16 +98,11 @@ def _cosine(
 def _prototype(
     x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
 ) -> Callable[[Tensor], Tensor]:
-    means = _class_means(x, y, classes)
+    means = class_means(x, y, classes)
     return lambda z: -torch.cdist(z, means).square()
 
 
 _KINDS = {"softmax": _softmax, "cosine": _cosine, "prototype": _prototype}
-
-
-def _class_means(x: Tensor, y: Tensor, classes: int) -> Tensor:
-    sums = torch.zeros(classes, x.shape[1], device=x.device).index_add_(0, y, x)
-    return sums / torch.bincount(y, minlength=classes).clamp_min(1)[:, None]
 
 
 def _minimise(

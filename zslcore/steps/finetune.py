@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zslcore.losses import similarity_loss
+from zslcore.losses import class_means, similarity_loss
 from zslcore.models.mappings import FineTuning, SimilarityClassifier
 from zslcore.models.weights import numpy_state, put_state
 from zslcore.scaling import Scaler
@@ -72,7 +72,7 @@ def finetune(
     if not settings.enabled or settings.epochs == 0:
         return Finetuned(scaler, None, device)
     x, y = tensor(scaler(features), device), tensor(labels, device)
-    means = torch.stack([x[y == k].mean(0) for k in range(int(y.max()) + 1)])
+    means = class_means(x, y, int(y.max()) + 1)
     with seeded(seed, "finetune"):
         mapping = FineTuning(x.shape[1]).to(device)
         classifier = SimilarityClassifier(means, settings.loss == "gaussian", settings.gamma, settings.learn_gamma).to(

@@ -1,17 +1,36 @@
-"""Synthetic features: z ~ N(0, I) and a class signature through the generator."""
+"""Synthetic features: z ~ N(0, I) and a class signature through a generator."""
+
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zslcore.losses import perturb
-from zslcore.steps.train import Trained
+from zslcore.scaling import Scaler
 from zslcore.training import seeded, tensor
+
+
+class Source(Protocol):
+    """A fitted generative model, as far as drawing from it goes."""
+
+    device: torch.device
+    signature_scaler: Scaler
+
+    @property
+    def latent(self) -> int:
+        """Size of z."""
+        ...
+
+    def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
+        """z (n, latent) and scaled signatures (n, a) -> synthetic features (n, m), as classifiers see them."""
+        ...
 
 
 @torch.inference_mode()
 def generate(
-    model: Trained,
+    model: Source,
     signatures: NDArray[np.float32],
     per_class: int,
     seed: int,
@@ -25,13 +44,12 @@ def generate(
     extra_noise: spread of Gaussian noise on top of what eq. 10 asks for.
     """
     labels = np.repeat(np.arange(len(signatures)), per_class)
-    noise = model.settings.noise
-    strength = extra_noise + (noise.strength if noise.on == "synthetic" else 0.0)
     scaled = tensor(model.signature_scaler(signatures), model.device)
-    parts = []
+    nothing = torch.empty(0, model.latent, device=model.device)
+    parts = [model.draw(nothing, scaled[:0]).cpu().numpy()]  # so that no classes still give (0, m)
     with seeded(seed, f"generate/{purpose}"):
         for signature in scaled:
-            z = torch.randn(per_class, model.generator.latent).to(model.device)
-            output = model.generator(z, signature.expand(per_class, -1))
-            parts.append(perturb(output, strength).cpu().numpy())
-    return np.concatenate([*parts, np.empty((0, model.generator.outputs), np.float32)]), labels
+            z = torch.randn(per_class, model.latent).to(model.device)
+            drawn = model.draw(z, signature.expand(per_class, -1))
+            parts.append(perturb(drawn, extra_noise).cpu().numpy())
+    return np.concatenate(parts), labels

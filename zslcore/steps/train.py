@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zslcore.losses import kl_to_standard_normal, perturb, reconstruction, similarity_loss
+from zslcore.losses import kl_to_standard_normal, perturb, ramp, reconstruction, similarity_loss
 from zslcore.models.cvae import Encoder, Generator, reparameterise
 from zslcore.models.mappings import Projection
 from zslcore.models.weights import numpy_state, put_state
@@ -46,6 +46,16 @@ class Trained:
             for start in range(0, len(features), block)
         ]
         return np.concatenate(parts) if parts else np.empty((0, self.projection.linear.out_features), np.float32)
+
+    @property
+    def latent(self) -> int:
+        """Size of z."""
+        return self.generator.latent
+
+    def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
+        """A synthetic feature for each z (n, latent) and scaled signature (n, a): (n, m)."""
+        noise = self.settings.noise
+        return perturb(self.generator(z, signatures), noise.strength if noise.on == "synthetic" else 0.0)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Named arrays for saving."""
@@ -147,8 +157,7 @@ def objective(model: Trained, x: Tensor, y: Tensor, a: Tensor, epoch: int) -> Te
     output = model.generator(reparameterise(mean, log_variance), a).float()
     rebuilt = reconstruction(target, output, settings.reconstruction)
     kl = kl_to_standard_normal(mean, log_variance)
-    warm = min(1.0, (epoch + 1) / settings.kl_warmup) if settings.kl_warmup else 1.0
-    total = rebuilt + settings.kl_weight * warm * kl
+    total = rebuilt + settings.kl_weight * ramp(epoch + 1, 0, settings.kl_warmup) * kl
     terms = {"reconstruction": rebuilt, "kl": kl}
     if model.classifier is not None:
         real = similarity_loss(model.classifier(projected).float(), y)  # eq. 2

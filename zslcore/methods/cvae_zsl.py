@@ -1,0 +1,63 @@
+"""CVAE-ZSL: a conditional variational auto-encoder (Mishra, Reddy, Mittal and Murthy, CVPR Workshops 2018)."""
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from zslcore.losses import kl_to_standard_normal, ramp, reconstruction
+from zslcore.methods._generative import Data, Generative, GenerativeSettings
+from zslcore.methods.base import MethodSettings
+from zslcore.models.cvae import Encoder, Generator, reparameterise
+from zslcore.training import Player, Terms
+
+
+class CVAESettings(GenerativeSettings):
+    """What methods built on the CVAE add."""
+
+    kl_weight: float = Field(1.0, ge=0, description="of the KL term, beside a sum over dimensions")
+    kl_warmup: int = Field(0, ge=0, description="epochs over which the KL weight rises from 0")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in the encoder's hidden layer")
+
+
+class CVAEZSL(Generative):
+    """min over E, G of ‖x − G(z, a)‖² + KL(E(x, a) ‖ N(0, I)), with z ~ E(x, a); a classifier on what G draws.
+
+    The paper's last classifier is a linear SVM; `classify.kind` offers the softmax its followers use instead.
+    """
+
+    name: ClassVar[str] = "cvae-zsl"
+    citation: ClassVar[str] = "Mishra et al., CVPR Workshops 2018"
+    Settings: ClassVar[type[MethodSettings]] = CVAESettings
+
+    def build(self, dimensions: int, attributes: int, classes: int) -> None:
+        """E on x ⊕ a, and G."""
+        settings: CVAESettings = self.settings
+        self.encoder = Encoder(dimensions + attributes, settings.hidden, self.latent, settings.dropout)
+        self.generator = Generator(self.latent, attributes, settings.hidden, dimensions, settings.output)
+
+    def players(self, data: Data) -> list[Player]:
+        """E and G together."""
+        return [
+            self.player(lambda rows, epoch: self.terms(*data[rows], epoch), [self.encoder, self.generator]),
+        ]
+
+    def terms(self, x: Tensor, a: Tensor, y: Tensor, epoch: int) -> Terms:
+        """The negative evidence lower bound."""
+        return self.evidence(x, a, epoch)[0]
+
+    def evidence(self, x: Tensor, a: Tensor, epoch: int) -> tuple[Terms, Tensor]:
+        """The negative evidence lower bound of x (n, d) with signatures a (n, attributes); and G's output (n, d)."""
+        settings: CVAESettings = self.settings
+        mean, log_variance = self.encode(x, a)
+        output = self.generator(reparameterise(mean, log_variance), a)
+        rebuilt = reconstruction(x, output, "sum")
+        kl = kl_to_standard_normal(mean, log_variance)
+        total = rebuilt + settings.kl_weight * ramp(epoch + 1, 0, settings.kl_warmup) * kl
+        return {"total": total, "reconstruction": rebuilt, "kl": kl}, output
+
+    def encode(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of z, each (n, latent), for x (n, d) and signatures a (n, attributes)."""
+        mean, log_variance = self.encoder(torch.cat([x, a], dim=1))
+        return mean, log_variance

@@ -1,0 +1,95 @@
+"""f-VAEGAN-D2: a VAE and a WGAN that share their generator (Xian, Sharma, Schiele and Akata, CVPR 2019)."""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from zslcore.losses import kl_to_standard_normal, reconstruction
+from zslcore.methods._generative import Data, Generative
+from zslcore.methods.base import MethodSettings
+from zslcore.methods.f_clswgan import WGANSettings
+from zslcore.models.critic import Critic, critic_terms
+from zslcore.models.cvae import Encoder, Generator, reparameterise
+from zslcore.training import Player, Terms
+
+
+class FVAEGANSettings(WGANSettings):
+    """Weights of the VAE beside the critic's."""
+
+    adversarial: float = Field(10.0, ge=0, description="weight of the critic's opinion in the generator's loss")
+    kl_weight: float = Field(1.0, ge=0, description="of the KL term, beside a sum over dimensions")
+    reconstruction: Literal["bernoulli", "squared"] = Field(
+        "squared", description="bernoulli, as in the authors' code, needs features and outputs in [0, 1]"
+    )
+
+
+def bernoulli(target: Tensor, output: Tensor) -> Tensor:
+    """−Σ x log x̂ + (1 − x) log(1 − x̂), for both in [0, 1]: summed over dimensions, mean over the batch."""
+    return functional.binary_cross_entropy(output, target.clamp(0, 1), reduction="none").sum(1).mean()
+
+
+RECONSTRUCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "bernoulli": bernoulli,
+    "squared": lambda target, output: reconstruction(target, output, "sum"),
+}
+
+
+class FVAEGAN(Generative):
+    """min over E, G, max over D of −log p(x | z, a) + KL(E(x, a) ‖ N(0, I)) + γ WGAN-GP(D; x, G(z′, a)), z′ ~ N(0, I).
+
+    The inductive form: the second, unconditional critic of the paper needs unlabelled images of unseen classes.
+    """
+
+    name: ClassVar[str] = "f-vaegan-d2"
+    citation: ClassVar[str] = "Xian et al., CVPR 2019"
+    Settings: ClassVar[type[MethodSettings]] = FVAEGANSettings
+
+    def build(self, dimensions: int, attributes: int, classes: int) -> None:
+        """E, G and D."""
+        hidden = self.settings.hidden
+        self.encoder = Encoder(dimensions + attributes, hidden, self.latent)
+        self.generator = Generator(self.latent, attributes, hidden, dimensions, self.settings.output)
+        self.critic = Critic(dimensions, attributes, hidden)
+
+    def players(self, data: Data) -> list[Player]:
+        """D, several steps for one of E and G together."""
+        return [
+            self.player(
+                lambda rows, epoch: self.critic_terms(*data[rows]), [self.critic], "critic", self.settings.critic_steps
+            ),
+            self.player(
+                lambda rows, epoch: self.generator_terms(*data[rows]), [self.encoder, self.generator], "generator"
+            ),
+        ]
+
+    def synthesise(self, z: Tensor, a: Tensor) -> Tensor:
+        """G(z, a)."""
+        return self.generator(z, a)
+
+    def critic_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
+        """What D minimises."""
+        with torch.no_grad():
+            drawn = self.synthesise(self.noise(x), a)
+        return critic_terms(self.critic, x, drawn, a, self.settings.penalty)
+
+    def generator_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
+        """What E and G minimise."""
+        settings: FVAEGANSettings = self.settings
+        mean, log_variance = self.encoder(torch.cat([x, a], dim=1))
+        output = self.synthesise(reparameterise(mean, log_variance), a)
+        drawn = self.synthesise(self.noise(x), a)
+        terms = {
+            "reconstruction": RECONSTRUCTIONS[settings.reconstruction](x, output),
+            "kl": settings.kl_weight * kl_to_standard_normal(mean, log_variance),
+            "adversarial": -settings.adversarial * self.critic(drawn, a).mean(),
+            **self.guidance(drawn, output, x, a, y),
+        }
+        return {"total": torch.stack(list(terms.values())).sum(), **terms}
+
+    def guidance(self, drawn: Tensor, output: Tensor, x: Tensor, a: Tensor, y: Tensor) -> Terms:
+        """Weighted terms beside the VAE's and the critic's: none here."""
+        return {}

@@ -1,0 +1,113 @@
+"""LisGAN: leveraging the invariant side of generative zero-shot learning (Li et al., CVPR 2019)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from zslcore.losses import class_means
+from zslcore.methods._generative import Data, GenerativeScorer
+from zslcore.methods.base import MethodSettings, Scorer
+from zslcore.methods.f_clswgan import FCLSWGAN, FCLSWGANSettings
+from zslcore.steps.classify import Labelled, fit_classifier
+from zslcore.training import Player, Terms
+
+
+class LisGANSettings(FCLSWGANSettings):
+    """Soul samples and the cascade."""
+
+    souls: int = Field(3, ge=1, description="soul samples a class")
+    soul_weight: float = Field(0.01, ge=0, description="of each drawn feature's distance to its nearest soul")
+    mean_weight: float = Field(0.01, ge=0, description="of drawn classes' distance to their souls")
+    cascade: float = Field(
+        0.0, ge=0, le=1, description="share of images, most certain first, that teach a second classifier; 0: none"
+    )
+
+
+class LisGAN(FCLSWGAN):
+    """f-CLSWGAN + λ₁ E minₖ ‖x̂ − s_yₖ‖² + λ₂ mean over classes of minₖ ‖mean x̂ of the class − s_yₖ‖².
+
+    The souls s_yₖ are the centres of k clusters of each class's images. Distances are means over dimensions.
+
+    The paper's second classifier learns from the most certain test images as well (lowest entropy first): it is
+    transductive, its scores depend on which images are scored together. `cascade` turns it on; it is off by default
+    and in every comparison of inductive methods.
+    """
+
+    name: ClassVar[str] = "lisgan"
+    citation: ClassVar[str] = "Li et al., CVPR 2019"
+    Settings: ClassVar[type[MethodSettings]] = LisGANSettings
+
+    def players(self, data: Data) -> list[Player]:
+        """As f-CLSWGAN's, once the souls are known."""
+        self.souls = soul_samples(data.x, data.y, self.settings.souls)
+        return super().players(data)
+
+    def guidance(self, drawn: Tensor, x: Tensor, a: Tensor, y: Tensor) -> Terms:
+        """The classification loss and the two soul terms."""
+        settings: LisGANSettings = self.settings
+        near = to_nearest_soul(drawn, self.souls[y]).mean()
+        present = torch.bincount(y, minlength=len(self.souls)) > 0
+        means = class_means(drawn, y, len(self.souls))[present]
+        together = to_nearest_soul(means, self.souls[present]).mean()
+        own = {"soul": settings.soul_weight * near, "mean": settings.mean_weight * together}
+        return {**super().guidance(drawn, x, a, y), **own}
+
+    def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
+        """As every generative method's; with `cascade`, a second classifier for each set of images scored."""
+        first = super().for_classes(signatures, seen_mask, seed)
+        if not self.settings.cascade:
+            return first
+        assert isinstance(first, GenerativeScorer)
+        return Cascade(first, self.taught(signatures, seen_mask, seed), self.settings.cascade, seed)
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Scores with a classifier that also learns from the images the first one is most certain of."""
+
+    first: GenerativeScorer
+    taught: Labelled
+    share: float
+    seed: int
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, d) unscaled features -> (n, classes); depends on all of them."""
+        method = self.first.method
+        images = method.embed_rows(method.scaler(features))
+        scores = self.first.classifier.scores(images)
+        x, y = with_certain(self.taught, images, scores, self.share)
+        classify = method.settings.classify
+        again = fit_classifier(x, y, scores.shape[1], classify, self.seed, method.device, "cascade")
+        return again.scores(images)
+
+
+def with_certain(taught: Labelled, images: NDArray[np.float32], scores: NDArray[np.float32], share: float) -> Labelled:
+    """A training set plus the `share` of images (n, m) whose log-probabilities (n, classes) have the least entropy."""
+    entropy = -(np.exp(scores) * np.where(np.isfinite(scores), scores, 0)).sum(axis=1)
+    certain = np.argsort(entropy, kind="stable")[: round(share * len(images))]
+    guessed = scores[certain].argmax(axis=1)
+    return np.concatenate([taught[0], images[certain]]), np.concatenate([taught[1], guessed])
+
+
+def soul_samples(x: Tensor, y: Tensor, count: int) -> Tensor:
+    """Centres of `count` clusters of each class's features: (n, d), (n,) -> (classes, count, d).
+
+    A class with fewer images than that repeats its own.
+    """
+    souls: list[NDArray[Any]] = []
+    for k in range(int(y.max()) + 1):
+        own = x[y == k].cpu().numpy()
+        centres = KMeans(min(count, len(own)), n_init=3, random_state=0).fit(own).cluster_centers_
+        souls.append(centres[np.arange(count) % len(centres)])
+    return torch.from_numpy(np.stack(souls)).to(x)
+
+
+def to_nearest_soul(x: Tensor, souls: Tensor) -> Tensor:
+    """(n, d) features and the souls (n, k, d) of each one's class -> (n,) squared distances, means over d."""
+    return (x[:, None] - souls).square().mean(2).amin(1)

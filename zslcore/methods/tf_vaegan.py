@@ -1,0 +1,76 @@
+"""TF-VAEGAN: latent embedding feedback (Narayan, Gupta, Khan, Snoek and Shao, ECCV 2020)."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from zslcore.methods._generative import Data
+from zslcore.methods.base import MethodSettings
+from zslcore.methods.f_vaegan_d2 import FVAEGAN, FVAEGANSettings
+from zslcore.models.mlp import MLP
+from zslcore.training import Player, Terms
+
+
+class TFVAEGANSettings(FVAEGANSettings):
+    """The semantic decoder and its feedback."""
+
+    decoding: float = Field(0.01, ge=0, description="weight of the decoded signatures' L1 error")
+    strength: float = Field(1.0, ge=0, description="a₁, of the feedback into the generator")
+    embedding: bool = Field(True, description="the classifier sees x ⊕ hidden layer of Dec ⊕ Dec(x), not x alone")
+
+
+class TFVAEGAN(FVAEGAN):
+    """f-VAEGAN + λ‖Dec(x̂) − a‖₁; G's hidden layer gets a₁ F(h), with h the hidden layer of Dec at a first G(z, a).
+
+    Dec: x -> a is trained on real features beside the critic. Half of the steps go without feedback, so that the first
+    pass stays a sound generator. The classifier learns from x ⊕ h(x) ⊕ Dec(x).
+    """
+
+    name: ClassVar[str] = "tf-vaegan"
+    citation: ClassVar[str] = "Narayan et al., ECCV 2020"
+    Settings: ClassVar[type[MethodSettings]] = TFVAEGANSettings
+
+    def build(self, dimensions: int, attributes: int, classes: int) -> None:
+        """E, G, D, Dec and F."""
+        super().build(dimensions, attributes, classes)
+        hidden = self.settings.hidden
+        self.decoder = MLP(dimensions, hidden, attributes)
+        self.feedback = MLP(hidden, hidden, hidden)
+
+    def players(self, data: Data) -> list[Player]:
+        """Dec; D; then E, G and F together."""
+        decoder = self.player(lambda rows, epoch: self.decoder_terms(*data[rows]), [self.decoder], "decoder")
+        critic, generator = super().players(data)
+        both = [*generator.parameters, *self.feedback.parameters()]
+        return [decoder, critic, replace(generator, parameters=both)]
+
+    def decoder_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
+        """What Dec minimises: the L1 error of signatures decoded from real features."""
+        return {"total": functional.l1_loss(self.decoder(x), a)}
+
+    def guidance(self, drawn: Tensor, output: Tensor, x: Tensor, a: Tensor, y: Tensor) -> Terms:
+        """Drawn and rebuilt features must decode to their signature (L1, summed over entries)."""
+        error = functional.l1_loss(self.decoder(torch.cat([drawn, output])), torch.cat([a, a]))
+        return {"decoding": self.settings.decoding * a.shape[1] * error}
+
+    def synthesise(self, z: Tensor, a: Tensor) -> Tensor:
+        """G(z, a) in a second pass, with feedback; in training, by the toss of a coin, the first pass alone."""
+        first = self.generator(z, a)
+        if self.decoder.training and torch.rand(()) < 0.5:
+            return first
+        return self.generator(z, a, self.settings.strength * self.feedback(self.decoder.hidden(first)))
+
+    def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
+        """What the classifier sees of features drawn with feedback."""
+        return self.embed(self.synthesise(z, signatures))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """x ⊕ h(x) ⊕ Dec(x)."""
+        if not self.settings.embedding:
+            return x
+        hidden = self.decoder.hidden(x)
+        return torch.cat([x, hidden, self.decoder.out(hidden)], dim=1)

@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "ablation": "stages.ablation",
     "clusterability": "stages.clusterability",
     "fewshot": "stages.fewshot",
+    "metric-learning": "stages.metric_learning",
+    "mining": "stages.mining",
 }
 """Name -> module with a `command` function, or a typer `app` where there are subcommands: one line each."""
 

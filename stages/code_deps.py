@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("zslcore", "stages")
 BY_HAND: dict[str, tuple[str, ...]] = {
     "stages.prepare": tuple(target.partition(":")[0] for target in SOURCES.values()),
+    "stages.metric_learning": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
+    "stages.mining": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
 }
 """Modules a stage reaches through a registry, by stage module: their closures are dependencies too."""
 

@@ -53,6 +53,18 @@ def test_embedding_and_similarity(model: AttributeMetric, data: tuple[np.ndarray
     np.testing.assert_allclose(own.detach(), [similarity(model, a, b) for a, b in zip(x, y, strict=False)], rtol=1e-9)
 
 
+def test_bf16_is_near_and_keeps_the_type(data: tuple[np.ndarray, np.ndarray]) -> None:
+    x = torch.from_numpy(data[0].astype("f4"))
+    found = []
+    for bf16 in (False, True):
+        torch.manual_seed(0)
+        made = AttributeMetric(6, np.full(4, 0.1, dtype=np.float32), 3, 2.0, 0.7, 1.3, bf16)
+        found.append(made.attributes(x))
+    assert found[1].dtype == torch.float32
+    assert not torch.equal(*found)
+    torch.testing.assert_close(*found, rtol=0.02, atol=0.05)
+
+
 @pytest.mark.parametrize("form", sorted(HINGES))
 @pytest.mark.parametrize("z", [1, -1])
 def test_hinge(form: str, z: int) -> None:

@@ -38,7 +38,7 @@ class MetricLearningSettings(MethodSettings):
     mining: Mining = Mining()
     hinge: Literal["parent", "printed"] = Field("parent", description="τ − S² or (τ − S)²; see MetricLearning")
     weighting: Literal["frequency", "none"] = Field("frequency", description="eq. 11, or eq. 6 (divided by |D₊|)")
-    lambda_attributes: float = Field(0.1, ge=0, description="λ of eq. 6")
+    lambda_attributes: float = Field(0.01, ge=0, description="λ of eq. 6")
     dimensions: int | None = Field(None, ge=1, description="m, columns of W_A; null: as many as attributes")
     mu: float = Field(1e-3, ge=0, description="μ of eq. 6")
     tau: float = Field(2.0, description="start of τ; not stated")
@@ -54,6 +54,7 @@ class MetricLearningSettings(MethodSettings):
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; not stated")
     epochs: int = Field(10, ge=1, description="not stated")
     batch_size: int = Field(128, ge=1, description="images; not stated")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the product of features and W_X")
     device: str = "auto"
 
 
@@ -136,8 +137,8 @@ class MetricLearning(Method):
 
     def _new_model(self, features: int, mean: NDArray[np.float32]) -> AttributeMetric:
         settings: MetricLearningSettings = self.settings
-        dimensions = settings.dimensions or len(mean)
-        return AttributeMetric(features, mean, dimensions, settings.scale_x, settings.scale_a, settings.tau)
+        dimensions, bf16 = settings.dimensions or len(mean), settings.precision == "bf16"
+        return AttributeMetric(features, mean, dimensions, settings.scale_x, settings.scale_a, settings.tau, bf16)
 
     def _candidates(self, train: TrainData) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
         """Attribute vectors (c, a), the class of each (c,), and the row of each image's own vector (n,)."""

@@ -11,13 +11,22 @@ class AttributeMetric(nn.Module):
 
     W_X: (d, a); b_X: (a,); W_A: (a, m). Both matrices start normal, as in the paper; the rest of the start is not
     stated: standard deviations scale_x/√d and scale_a/√m, τ, and b_X at `mean`, that of the attribute vectors (a,), so
-    that no unit of the ReLU starts dead.
+    that no unit of the ReLU starts dead. With `bf16`, x W_X, by far the largest product, is taken in bfloat16; S, a
+    difference of near numbers, never is.
     """
 
     def __init__(
-        self, features: int, mean: NDArray[np.float32], dimensions: int, scale_x: float, scale_a: float, tau: float
+        self,
+        features: int,
+        mean: NDArray[np.float32],
+        dimensions: int,
+        scale_x: float,
+        scale_a: float,
+        tau: float,
+        bf16: bool = False,
     ) -> None:
         super().__init__()
+        self.bf16 = bf16
         attributes = len(mean)
         self.w_x = nn.Parameter(torch.randn(features, attributes) * (scale_x / features**0.5))
         self.b_x = nn.Parameter(torch.from_numpy(mean.copy()))
@@ -26,6 +35,8 @@ class AttributeMetric(nn.Module):
 
     def attributes(self, x: Tensor) -> Tensor:
         """Â(x) of eq. 2: (n, d) -> (n, a), all ≥ 0."""
+        if self.bf16:
+            return torch.relu((x.bfloat16() @ self.w_x.bfloat16()).to(self.b_x.dtype) + self.b_x)
         return torch.relu(torch.addmm(self.b_x, x, self.w_x))
 
     def squared_to_own(self, predicted: Tensor, own: Tensor) -> Tensor:

@@ -1,0 +1,129 @@
+"""The grid search, its resumption, and the tables of the mining study."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stages.metric_learning
+import stages.mining
+from zslcore import artifacts
+from zslcore.datasets import dataset as datasets
+from zslcore.datasets.dataset import Dataset, load_seen
+from zslcore.errors import ZSLError
+from zslcore.evaluation import mining
+from zslcore.evaluation.cells import cell
+from zslcore.evaluation.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
+from zslcore.evaluation.protocol import benchmark_task
+
+SETTINGS = MiningStudy(
+    runs=2,
+    negatives=(1, 5),
+    grid={"lambda_attributes": (0.01, 0.1), "mu": (0.001,)},
+    eszsl={"alpha": (1.0, 2.0)},
+    settings={"epochs": 3, "lr": 0.02, "batch_size": 32},
+)
+
+
+@pytest.fixture
+def study(toy: Dataset, tmp_path: Path) -> Study:
+    artifacts_of(toy, tmp_path)
+    assert toy.features is not None
+    seen = load_seen(tmp_path / "dataset.h5", tmp_path / "features.h5")
+    return Study(SETTINGS, benchmark_task(toy, toy.features), seen, "cpu", tmp_path / "cells")
+
+
+def artifacts_of(data: Dataset, folder: Path) -> None:
+    datasets.save(folder / "dataset.h5", data, {})
+    with artifacts.create(folder / "features.h5", artifacts.FEATURES, {}) as file:
+        file["features"] = data.features
+
+
+def test_cells_are_computed_once_for_each_key(tmp_path: Path) -> None:
+    calls = []
+    for key in ({"a": 1}, {"a": 1}, {"a": 2}):
+        assert cell(key, lambda: calls.append(1) or [1.5], tmp_path) == [1.5]
+    assert len(calls) == 2
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_an_interrupted_search_resumes(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    real = mining.accuracy_by_epoch
+
+    def interrupted(*arguments: object) -> list[float]:
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mining, "accuracy_by_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.table1()
+    later: list[int] = []
+    monkeypatch.setattr(mining, "accuracy_by_epoch", lambda *a: later.append(1) or real(*a))
+    rows = study.table1()
+    monkeypatch.setattr(mining, "accuracy_by_epoch", lambda *a: pytest.fail("all cells are done"))
+    assert study.table1() == rows
+    assert len(done) + len(later) == study.fits[0] == 3 + 4 * (2 + 2)
+
+
+def test_chooses_on_held_out_training_classes_only(study: Study, toy: Dataset) -> None:
+    held_out = hold_out_classes(toy.seen, 0.2, 0)
+    assert len(held_out) == 2
+    assert set(held_out) < set(toy.seen)
+    assert set(hold_out_classes(toy.seen, 0.2, 0)) == set(held_out)
+    unseen = toy.features[toy.test_unseen]  # type: ignore[index]
+    for rows in (study.validation.train.features, study.validation.unseen_features):
+        assert not (rows[:, None] == unseen[None]).all(axis=2).any()
+    with pytest.raises(ZSLError, match="fewer than two"):
+        hold_out_classes(np.arange(3), 0.2, 0)
+
+
+def test_the_best_candidate_is_taken(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mining, "accuracy_by_epoch", lambda m, task, seed: [100 * m.settings.lambda_attributes])
+    assert study.choose("metric-learning", {"epochs": 1}, SETTINGS.grid)["lambda_attributes"] == 0.1
+
+
+def test_table_2_shares_its_runs_with_table_1(study: Study) -> None:
+    first, second = study.table1(), study.table2()
+    assert list(second) == ["random", "uncertainty", "uncertainty-correlation"]
+    lead = first["uncertainty"].pop("lead over parent")
+    assert second["uncertainty"]["5"] == first["uncertainty"]
+    assert second["random"]["1"] == first["parent"]
+    pairs = zip(first["uncertainty"]["T1"]["seeds"].values(), first["parent"]["T1"]["seeds"].values(), strict=True)
+    assert lead["mean"] == pytest.approx(np.mean([a - b for a, b in pairs]))
+
+
+def test_one_signature_a_class_leaves_correlation_out(study: Study) -> None:
+    without = replace(study.seen, image_attributes=None)
+    assert replace(study, seen=without).strategies == ("random", "uncertainty")
+
+
+def test_combinations_and_epochs() -> None:
+    assert list(combinations({"a": (1, 2), "b": (3,)})) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
+    assert epochs_to([10.0, 47.0, 47.5, 50.0]) == 3
+    assert epochs_to([0.0]) == 1
+
+
+def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    artifacts_of(toy, tmp_path / "artifacts/toy")
+    own = json.dumps(SETTINGS.model_dump(mode="json"))
+    (tmp_path / "params.yaml").write_text(f"datasets: [toy]\nseeds: [0]\ndevice: cpu\nmining: {own}\n")
+    stages.metric_learning.command("toy")
+    stages.mining.command("toy")
+    folder = tmp_path / "experiments/results/toy"
+    first = artifacts.read_json(folder / "metric-learning.json")
+    assert first["about"] == {"dataset": "toy", "split": "own", "runs": 2, "attributes": "of each image"}
+    assert list(first["rows"]["eszsl"]["T1"]["seeds"]) == ["0"]
+    second = artifacts.read_json(folder / "mining/table2.json")
+    assert second["about"]["split"] == "own"
+    curve = pd.read_csv(folder / "mining/convergence.csv")
+    assert set(curve["n"]) == {1, 5}
+    assert len(curve) == 3 * 2 * 2 * 3  # strategies, n, seeds, epochs
+    last = curve[(curve.epoch == 3) & (curve.run == "uncertainty, n = 5")]["T1"].mean()
+    assert last == pytest.approx(second["rows"]["uncertainty"]["5"]["T1"]["mean"], rel=1e-4)

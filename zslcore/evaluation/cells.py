@@ -1,0 +1,54 @@
+"""Long tables of runs, one cell at a time: what is done is kept under `.zsl/`, so that an interrupted run resumes.
+
+A cell is keyed by all that its value depends on: the data, the method, its settings, the seed and this package's code.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from zslcore import artifacts
+from zslcore.evaluation.protocol import Task
+
+STORE = Path(".zsl/cells")
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def cell(key: Mapping[str, Any], compute: Callable[[], Any], store: Path = STORE) -> Any:
+    """The value of `key`, plain data: read back where it was computed before, else computed and written atomically."""
+    text = json.dumps({**key, "code": code(), "libraries": artifacts.library_versions()}, sort_keys=True)
+    path = store / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    if not path.exists():
+        artifacts.write_json(path, compute())
+    return artifacts.read_json(path)
+
+
+def fingerprint(task: Task) -> str:
+    """SHA-256 of the numbers of a task."""
+    found = hashlib.sha256()
+    train = task.train
+    for values in (
+        train.features,
+        train.labels,
+        train.signatures,
+        train.image_attributes,
+        task.signatures,
+        task.unseen_features,
+        task.unseen_labels,
+    ):
+        if values is not None:
+            found.update(f"{values.dtype}{values.shape}".encode())
+            found.update(values.tobytes())
+    return found.hexdigest()
+
+
+@cache
+def code() -> str:
+    """SHA-256 of this package's source files."""
+    found = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,200 @@
+"""Bucher et al.'s tables: each strategy beside ESZSL (Table 1), by number of negatives (Table 2), by epoch (Fig. 1).
+
+λ, m and μ of each row are chosen by a grid search that holds out 20 % of the training classes, then the row is fitted
+again on all of them. Accuracies by epoch on test images are reported and used for no choice.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from zslcore.datasets.dataset import Seen
+from zslcore.errors import ZSLError
+from zslcore.evaluation.cells import STORE, cell, fingerprint
+from zslcore.evaluation.intervals import paired_difference
+from zslcore.evaluation.metrics import per_class_top1
+from zslcore.evaluation.protocol import Task, summarise, validation_task
+from zslcore.methods import registry
+from zslcore.methods.base import Method
+from zslcore.params import merge, validate
+from zslcore.settings import Section
+
+STRATEGIES = ("random", "uncertainty", "uncertainty-correlation")
+PARENT = {"mining": {"strategy": "random", "n": 1}}
+Grid = dict[str, tuple[Any, ...]]
+Curve = list[float]
+"""T1 in percent after each epoch (one value for methods without epochs)."""
+
+
+class MiningStudy(Section):
+    """Metric learning with hard negative mining: Tables 1 and 2 and Fig. 1."""
+
+    runs: int = Field(5, ge=1, description="seeds 0..runs-1 of every row")
+    negatives: tuple[int, ...] = Field(
+        (1, 10, 50, 100), min_length=1, description="n of Table 2; the last one: Table 1"
+    )
+    holdout_classes: float = Field(
+        0.2, gt=0, lt=1, description="share of the training classes the grid search holds out"
+    )
+    holdout_seed: int = Field(0, ge=0, description="which classes those are")
+    grid: Grid = Field(
+        {"lambda_attributes": (0.01, 0.1), "dimensions": (50, 300), "mu": (0.001, 0.01)},
+        description="settings of metric-learning and the values to search",
+    )
+    eszsl: Grid = Field(
+        {"alpha": (1.0, 2.0, 3.0, 4.0, 5.0), "gamma": (-1.0, 0.0, 1.0)}, description="the same for ESZSL"
+    )
+    settings: dict[str, Any] = Field({}, description="other settings of metric-learning, for every row")
+
+
+@dataclass
+class Study:
+    """The rows of one data set. Every fit is a cell that survives an interruption.
+
+    task: the benchmark's own; seen: trainval, where the held-out classes are drawn from.
+    """
+
+    settings: MiningStudy
+    task: Task
+    seen: Seen
+    device: str = "auto"
+    store: Path = STORE
+    advance: Callable[[int], None] = field(default=lambda count: None)
+    chosen: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        held_out = hold_out_classes(self.seen.seen, self.settings.holdout_classes, self.settings.holdout_seed)
+        self.validation = validation_task(self.seen, held_out, seed=self.settings.holdout_seed)
+        self._names = {id(task): fingerprint(task) for task in (self.task, self.validation)}
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Those the data set allows: correlation needs attribute vectors of images."""
+        own = self.settings.settings.get("attributes") == "class" or self.seen.image_attributes is None
+        return STRATEGIES[:2] if own else STRATEGIES
+
+    @property
+    def fits(self) -> tuple[int, int]:
+        """Fits that Table 1 and Table 2 take, at most."""
+        own, cells, runs = len(self.strategies), len(list(combinations(self.settings.grid))), self.settings.runs
+        eszsl = len(list(combinations(self.settings.eszsl))) + 1
+        return eszsl + (own + 1) * (cells + runs), (own + 1) * cells + own * len(self.settings.negatives) * runs
+
+    def table1(self) -> dict[str, Any]:
+        """Mean, std and seeds of T1 of each row, its chosen settings, and its lead over the parent method."""
+        rows = {
+            "eszsl": self.row("eszsl", {}, self.settings.eszsl),
+            "parent": self.mined("random", 1),
+            **{strategy: self.mined(strategy, self.settings.negatives[-1]) for strategy in self.strategies},
+        }
+        parent = rows["parent"]["T1"]["seeds"]
+        for name in rows.keys() - {"eszsl", "parent"}:
+            lead = paired_difference(rows[name]["T1"]["seeds"], parent)
+            rows[name]["lead over parent"] = {"mean": lead.mean, "low": lead.low, "high": lead.high}
+        return rows
+
+    def table2(self) -> dict[str, dict[str, Any]]:
+        """Strategy -> n -> row; the settings of a strategy are those chosen at Table 1's n."""
+        return {s: {str(n): self.mined(s, n) for n in self.settings.negatives} for s in self.strategies}
+
+    def mined(self, strategy: str, n: int) -> dict[str, Any]:
+        """One row of metric learning; random with n = 1, the parent method, makes its own choice of settings."""
+        largest = self.settings.negatives[-1]
+        parent = {"strategy": strategy, "n": n} == PARENT["mining"]
+        base = merge(self.settings.settings, {"mining": {"strategy": strategy, "n": n if parent else largest}})
+        best = self.choose("metric-learning", base, self.settings.grid)
+        return self._runs("metric-learning", merge(best, {"mining": {"n": n}}))
+
+    def row(self, name: str, base: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
+        """Choose, then fit once a seed."""
+        return self._runs(name, self.choose(name, base, grid))
+
+    def choose(self, name: str, base: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
+        """The settings with the best T1 on the held-out classes; the first of equals."""
+        candidates = [merge(base, values) for values in combinations(grid)]
+        scored = [self.fit(name, candidate, self.validation, 0)[-1] for candidate in candidates]
+        best = int(np.argmax(scored))
+        self.chosen[f"{name} {base.get('mining', '')}".strip()] = {
+            "settings": candidates[best],
+            "validation T1": scored[best],
+            "candidates": [{**values, "T1": score} for values, score in zip(combinations(grid), scored, strict=True)],
+        }
+        return candidates[best]
+
+    def fit(self, name: str, settings: Mapping[str, Any], task: Task, seed: int) -> Curve:
+        """T1 of one fit after each epoch."""
+        cls = registry.get(name)
+        device = {"device": self.device} if "device" in cls.Settings.model_fields else {}
+        made = cls(validate(cls.Settings, {**settings, **device}, f"settings of {name}"))
+        key = {
+            "method": name,
+            "settings": made.settings.model_dump(mode="json"),
+            "task": self._names[id(task)],
+            "seed": seed if cls.random else 0,
+        }
+        found: Curve = cell(key, lambda: accuracy_by_epoch(made, task, seed), self.store)
+        self.advance(1)
+        return found
+
+    def _runs(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        seeds = range(self.settings.runs if registry.get(name).random else 1)
+        curves = {seed: self.fit(name, settings, self.task, seed) for seed in seeds}
+        figures = summarise({seed: {"zsl": {"T1": curve[-1]}} for seed, curve in curves.items()})
+        reached = summarise({seed: {"epochs": {"to95": epochs_to(curve)}} for seed, curve in curves.items()})
+        return {
+            "settings": settings,
+            "T1": figures["zsl"]["T1"],
+            "epochs to 95 %": reached["epochs"]["to95"],
+            "curves": {str(seed): curve for seed, curve in curves.items()},
+        }
+
+
+def convergence(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Fig. 1: T1 by epoch, a line each of strategy, n, seed and epoch (from 1), for the least and the largest n."""
+    out = []
+    for strategy, by_n in rows.items():
+        for n in dict.fromkeys((next(iter(by_n)), list(by_n)[-1])):
+            for seed, curve in by_n[n]["curves"].items():
+                for epoch, value in enumerate(curve, 1):
+                    line = {"strategy": strategy, "n": int(n), "run": f"{strategy}, n = {n}", "seed": int(seed)}
+                    out.append({**line, "epoch": epoch, "T1": value})
+    return out
+
+
+def hold_out_classes(seen: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """A random share of the seen classes, at least 2. Raises ZSLError where fewer than 2 would be left."""
+    count = max(2, round(share * len(seen)))
+    if len(seen) - count < 2:
+        raise ZSLError(f"{len(seen)} seen classes: holding out {count} leaves fewer than two to learn from")
+    return np.sort(np.random.default_rng(seed).permutation(seen)[:count])
+
+
+def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
+    """Every combination of the values of a grid, in order."""
+    for values in product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def accuracy_by_epoch(method: Method, task: Task, seed: int) -> Curve:
+    """T1 in percent of a method on a task's unseen classes, after each epoch of its fit; at least after the last."""
+    curve: Curve = []
+    signatures = task.signatures[~task.seen_mask]
+
+    def measure() -> float:
+        scorer = method.for_classes(signatures, np.zeros(len(signatures), dtype=bool), seed)
+        predicted = task.seen_count + scorer.scores(task.unseen_features).argmax(axis=1)
+        return 100 * per_class_top1(task.unseen_labels, predicted)
+
+    method.fit(task.train, seed, lambda done: curve.append(measure()))
+    return curve or [measure()]
+
+
+def epochs_to(curve: Curve, share: float = 0.95) -> int:
+    """The first epoch (from 1) with at least `share` of the final accuracy."""
+    return 1 + next(epoch for epoch, value in enumerate(curve) if value >= share * curve[-1])

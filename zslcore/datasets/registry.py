@@ -9,6 +9,7 @@ from zslcore.errors import ZSLError, unknown
 from zslcore.params import validate
 
 SOURCES: dict[str, str] = {
+    "birds": "zslcore.datasets.birds:BirdsSource",
     "xlsa17": "zslcore.datasets.xlsa17:XLSA17Source",
     "folder": "zslcore.datasets.folder:FolderSource",
 }

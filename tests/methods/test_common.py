@@ -47,6 +47,7 @@ QUICK: dict[str, dict[str, object]] = {
         "classify": {"lr": 0.03, "batch_size": 64},
     },
     "metric-learning": {"epochs": 40, "batch_size": 32, "lr": 0.02},
+    "conse": {"signature_scaling": "standard"},
 }
 """Settings that keep a method's training short on the toy set, by method name."""
 

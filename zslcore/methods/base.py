@@ -6,7 +6,7 @@ Two steps, because generative methods train their last classifier only once the 
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -153,16 +153,16 @@ def check_classes(
         )
 
 
-@dataclass(frozen=True)
-class LinearScorer:
-    """Scores scale(x) W, with W (d, classes): all that linear compatibility methods need.
+def check_distinct(signatures: NDArray[np.float32], names: Sequence[str] | None = None) -> None:
+    """Raise ZSLError when two classes have the same signature: no method could tell them apart.
 
-    scale: the fitted scaler.
+    names: of the classes, for the message; their row numbers where absent.
     """
-
-    scale: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    weights: NDArray[np.floating[Any]]
-
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, d) -> (n, classes)."""
-        return np.asarray(self.scale(features) @ self.weights, dtype=np.float32)
+    _, where, times = np.unique(signatures, axis=0, return_inverse=True, return_counts=True)
+    for group in np.flatnonzero(times > 1)[:1]:
+        rows = np.flatnonzero(where == group)
+        same = ", ".join(repr(names[row]) if names else f"number {row}" for row in rows[:5])
+        raise ZSLError(
+            f"signatures of {len(signatures)} classes are not distinct: classes {same} coincide; "
+            "give each its own signature, or merge them"
+        )

@@ -6,6 +6,8 @@ from zslcore.errors import unknown
 from zslcore.methods.base import Method
 
 METHODS: dict[str, str] = {
+    "bidilel": "zslcore.methods.bidilel:BiDiLEL",
+    "cdl": "zslcore.methods.cdl:CDL",
     "clusterable": "zslcore.methods.clusterable:Clusterable",
     "cada-vae": "zslcore.methods.cada_vae:CADAVAE",
     "ce-gzsl": "zslcore.methods.ce_gzsl:CEGZSL",
@@ -19,7 +21,16 @@ METHODS: dict[str, str] = {
     "se-zsl": "zslcore.methods.se_zsl:SEZSL",
     "tf-vaegan": "zslcore.methods.tf_vaegan:TFVAEGAN",
     "metric-learning": "zslcore.methods.metric_learning:MetricLearning",
+    "conse": "zslcore.methods.conse:ConSE",
+    "dap": "zslcore.methods.dap:DAP",
     "eszsl": "zslcore.methods.eszsl:ESZSL",
+    "gfzsl": "zslcore.methods.gfzsl:GFZSL",
+    "gfzsl_transductive": "zslcore.methods.gfzsl:TransductiveGFZSL",
+    "iap": "zslcore.methods.iap:IAP",
+    "jlse": "zslcore.methods.jlse:JLSE",
+    "lad": "zslcore.methods.lad:LAD",
+    "sae": "zslcore.methods.sae:SAE",
+    "sync": "zslcore.methods.sync:SYNC",
 }
 
 

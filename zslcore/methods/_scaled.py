@@ -1,0 +1,118 @@
+"""What methods with scaled inputs and a few learned arrays share: scaling, checks, saving. They add the maths."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes, check_distinct
+from zslcore.scaling import Scaler, Scaling
+
+Score = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
+"""Scaled features (n, d) -> scores (n, classes)."""
+
+
+class ScaledSettings(MethodSettings):
+    """scaling: of features, fitted on training images. signature_scaling: of signatures, fitted on seen classes."""
+
+    scaling: Scaling = "standard"
+    signature_scaling: Scaling = "l2"
+
+
+@dataclass(frozen=True)
+class ScaledScorer:
+    """Scores scaled features, a block of rows at a time, so that memory does not grow with the test set."""
+
+    scaler: Scaler
+    score: Score
+    block: int = 4096
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, d) unscaled features -> (n, classes) float32."""
+        parts = [
+            np.asarray(self.score(self.scaler(features[start : start + self.block])), dtype=np.float32)
+            for start in range(0, max(len(features), 1), self.block)
+        ]
+        return np.concatenate(parts)
+
+
+class ScaledMethod(Method):
+    """A method that learns the arrays named in `learned` from scaled features and signatures."""
+
+    Settings: ClassVar[type[MethodSettings]] = ScaledSettings
+    learned: ClassVar[tuple[str, ...]]
+    """Attributes that `learn` sets, all NumPy arrays: the whole state beside the scalers."""
+
+    @abstractmethod
+    def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
+        """Set `learned` from training data whose features (n, d) and signatures (K, a) are scaled."""
+
+    @abstractmethod
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """The function that scores scaled features over the classes of scaled `signatures` (classes, a)."""
+
+    def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
+        """Scale, then learn. Raises ZSLError when two seen classes have the same signature."""
+        settings: ScaledSettings = self.settings
+        check_distinct(train.signatures)
+        self.seen_classes, self.attributes = train.signatures.shape
+        self.scaler = Scaler.fit(train.features, settings.scaling)
+        self.signature_scaler = Scaler.fit(train.signatures, settings.signature_scaling)
+        features, signatures = self.scaler(train.features), self.signature_scaler(train.signatures)
+        self.learn(replace(train, features=features, signatures=signatures), seed, observe)
+        return self
+
+    def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
+        """Score with what was learned; nothing is trained here."""
+        check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
+        check_distinct(signatures)
+        return ScaledScorer(self.scaler, self.classifier(self.signature_scaler(signatures), seen_mask))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The learned arrays and both scalers."""
+        return {
+            **{name: getattr(self, name) for name in self.learned},
+            "shape": np.array([self.seen_classes, self.attributes]),
+            **self.scaler.state(),
+            **self.signature_scaler.state("signature_scaler."),
+        }
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `state` returned."""
+        settings: ScaledSettings = self.settings
+        for name in self.learned:
+            setattr(self, name, state[name])
+        self.seen_classes, self.attributes = map(int, state["shape"])
+        self.scaler = Scaler.from_state(settings.scaling, state)
+        self.signature_scaler = Scaler.from_state(settings.signature_scaling, state, "signature_scaler.")
+
+
+class LinearMethod(ScaledMethod):
+    """Compatibility F(x, y) = xᵀ W s(y) with one learned map `weights` (d, a)."""
+
+    learned: ClassVar[tuple[str, ...]] = ("weights",)
+    weights: NDArray[np.floating[Any]]
+
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """Scores xᵀ W s."""
+        classes = self.weights @ signatures.T
+        return lambda x: x @ classes
+
+
+def cosine(x: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Cosines of rows (n, k) and rows (classes, k): (n, classes) in [-1, 1]."""
+    return unit_rows(x) @ unit_rows(prototypes).T
+
+
+def unit_rows(x: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Each row at length 1; zero rows stay."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def squared_distances(x: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """Squared Euclidean distances of rows (n, k) and rows (classes, k): (n, classes), at least 0."""
+    squares = (x * x).sum(axis=1)[:, None] + (prototypes * prototypes).sum(axis=1) - 2 * x @ prototypes.T
+    return np.maximum(squares, 0)

@@ -1,0 +1,94 @@
+"""BiDiLEL: bidirectional latent embedding (Wang and Chen, IJCV 2017)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.optimize import minimize
+
+from zslcore.methods._linalg import Matrix, class_means, simplex_codes
+from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, squared_distances
+from zslcore.methods.base import MethodSettings, Observe, TrainData
+
+
+class BiDiLELSettings(ScaledSettings):
+    """strength: ridge term of the projection, over the mean variance. latent: size of the latent space."""
+
+    strength: float = 0.1
+    latent: int = 100
+
+
+class BiDiLEL(ScaledMethod):
+    """Bottom up: supervised locality-preserving projections P, min tr(PᵀXᵀLXP) with PᵀXᵀXP = I (eq. 2), L the graph
+    that joins images of a class; class landmarks are the means of x P. Top down: unseen landmarks b minimise Sammon's
+    stress Σ (‖b − b′‖ − δ)² / δ against all landmarks b′ (eq. 6), δ the distance of the signatures, scaled to fit the
+    seen landmarks. Classes score −‖x P − b‖².
+    """
+
+    name: ClassVar[str] = "bidilel"
+    citation: ClassVar[str] = "Wang and Chen, IJCV 2017"
+    Settings: ClassVar[type[MethodSettings]] = BiDiLELSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "scaling": ("standard", "l2", "sphere"),
+        "signature_scaling": ("l2", "standard"),
+        "strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "latent": (25, 50, 100, 149, 300),
+    }
+    random: ClassVar[bool] = False
+    learned: ClassVar[tuple[str, ...]] = ("projection", "offset", "landmarks", "signatures", "stretch")
+
+    def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
+        """One generalised eigenproblem, and the scale between the two kinds of distance."""
+        settings: BiDiLELSettings = self.settings
+        self.signatures = train.signatures
+        self.offset = train.features.mean(axis=0, dtype=np.float64)
+        x = train.features - self.offset
+        means = class_means(x, train.labels, self.seen_classes)
+        total = x.T @ x
+        within = total - (means.T * np.bincount(train.labels)) @ means
+        ballast = settings.strength * np.trace(total) / len(total) * np.eye(len(total))
+        latent = min(settings.latent, len(total))
+        self.projection = eigh(within + ballast, total + ballast, subset_by_index=(0, latent - 1))[1]
+        self.projection *= np.sqrt(len(x))
+        self.landmarks = means @ self.projection
+        pairs = np.triu_indices(self.seen_classes, 1)
+        semantic = _distances(train.signatures, train.signatures)[pairs]
+        latent_distances = _distances(self.landmarks, self.landmarks)[pairs]
+        self.stretch = np.array(semantic @ latent_distances / (semantic @ semantic))
+
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """Nearest landmark."""
+        landmarks = np.empty((len(signatures), self.landmarks.shape[1]))
+        landmarks[seen_mask] = self.landmarks[: seen_mask.sum()]
+        landmarks[~seen_mask] = self._place(signatures[~seen_mask])
+        return lambda x: -squared_distances((x - self.offset) @ self.projection, landmarks)
+
+    def _place(self, signatures: NDArray[np.float32]) -> Matrix:
+        """Landmarks (unseen, k) of least stress, from convex combinations of the seen ones."""
+        if not len(signatures):
+            return np.empty((0, self.landmarks.shape[1]))
+        start = simplex_codes(signatures, self.signatures, 1e-3) @ self.landmarks
+        others = np.concatenate([self.signatures, signatures])
+        wanted = np.maximum(self.stretch * _distances(signatures, others), 1e-9)
+        weight = np.ones_like(wanted)
+        weight[:, len(self.signatures) :] = 0.5 * (1 - np.eye(len(signatures)))  # each unseen pair stands there twice
+
+        def stress(flat: Matrix) -> tuple[float, Matrix]:
+            placed = flat.reshape(start.shape)
+            every = np.concatenate([self.landmarks, placed])
+            found = np.maximum(_distances(placed, every), 1e-9)
+            short = found - wanted
+            pull = 2 * weight * short / (wanted * found)
+            slope = pull.sum(axis=1)[:, None] * placed - pull @ every
+            mirrored = pull[:, len(self.signatures) :]
+            slope += mirrored.sum(axis=0)[:, None] * placed - mirrored.T @ placed
+            return float((weight * short**2 / wanted).sum()), slope.ravel()
+
+        found = minimize(stress, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+        return np.asarray(found.x.reshape(start.shape))
+
+
+def _distances(a: NDArray[Any], b: NDArray[Any]) -> Matrix:
+    return np.sqrt(squared_distances(a.astype(np.float64), b.astype(np.float64)))

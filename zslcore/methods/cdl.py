@@ -1,0 +1,72 @@
+"""CDL: class prototypes by coupled dictionaries (Jiang et al., ECCV 2018)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import svd
+
+from zslcore.methods._linalg import class_means, ridge
+from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine
+from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.scaling import Scaling
+
+
+class CDLSettings(ScaledSettings):
+    """coupling: λ. alpha: weight of signatures against prototypes. code: ridge term of codes.
+
+    atoms: of each dictionary. steps: alternations.
+    """
+
+    coupling: float = 10.0
+    alpha: float = 1.0
+    code: float = 0.1
+    atoms: int = 100
+    steps: int = 10
+    scaling: Scaling = "l2"
+
+
+class CDL(ScaledMethod):
+    """min over P, Z, D of ‖X − H P‖² + λ (‖P − Z D_v‖² + α ‖S − Z D_s‖²) (eq. 3): prototypes that fit both spaces.
+
+    X (n, d) features, H (n, K) one-hot labels, P (K, d) prototypes, S (K, a) signatures, Z (K, atoms) shared codes.
+    The codes and dictionaries are a truncated singular value decomposition, the prototypes a weighted mean: in turn.
+    Other classes get ridge codes z of their signature, prototypes z D_v, and score the cosine with the image (eq. 6).
+    """
+
+    name: ClassVar[str] = "cdl"
+    citation: ClassVar[str] = "Jiang et al., ECCV 2018"
+    Settings: ClassVar[type[MethodSettings]] = CDLSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "scaling": ("l2", "standard", "sphere"),
+        "signature_scaling": ("l2", "standard"),
+        "coupling": (1.0, 10.0, 100.0),
+        "alpha": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "code": (0.001, 0.01, 0.1, 1.0, 10.0),
+        "atoms": (20, 40, 60, 80, 100, 140),
+    }
+    random: ClassVar[bool] = False
+    learned: ClassVar[tuple[str, ...]] = ("visual", "semantic")
+
+    def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
+        """Alternate prototypes and dictionaries, from the class means."""
+        settings: CDLSettings = self.settings
+        means = class_means(train.features, train.labels, self.seen_classes)
+        counts = np.bincount(train.labels)[:, None]
+        signatures = np.sqrt(settings.alpha) * train.signatures.astype(np.float64)
+        prototypes = means
+        for _ in range(settings.steps):
+            left, values, right = svd(np.hstack([prototypes, signatures]), full_matrices=False)
+            kept = slice(min(settings.atoms, len(values)))
+            dictionaries = np.sqrt(values[kept, None]) * right[kept]
+            reconstructed = (left[:, kept] * np.sqrt(values[kept])) @ dictionaries[:, : means.shape[1]]
+            prototypes = (counts * means + settings.coupling * reconstructed) / (counts + settings.coupling)
+        self.visual = dictionaries[:, : means.shape[1]]
+        self.semantic = dictionaries[:, means.shape[1] :] / np.sqrt(settings.alpha)
+
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """Cosine of the image and each class's prototype."""
+        codes = ridge(self.semantic.T, signatures.T, self.settings.code).T
+        prototypes = codes @ self.visual
+        return lambda x: cosine(x, prototypes)

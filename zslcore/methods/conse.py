@@ -1,0 +1,57 @@
+"""ConSE: convex combination of semantic embeddings (Norouzi et al., ICLR 2014)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from zslcore.methods._convex import fit_linear
+from zslcore.methods._linalg import one_hot
+from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine
+from zslcore.methods.base import MethodSettings, Observe, TrainData
+
+
+class ConSESettings(ScaledSettings):
+    """strength: of the classifier's ridge term. top: how many of the most probable seen classes are combined."""
+
+    strength: float = 0.01
+    top: int = 10
+
+
+class ConSE(ScaledMethod):
+    """An image's embedding is the mean signature of its `top` most probable seen classes, weighted by probability.
+
+    Classes score the cosine with it. The seen-class classifier is softmax regression with a ridge term.
+    """
+
+    name: ClassVar[str] = "conse"
+    citation: ClassVar[str] = "Norouzi et al., ICLR 2014"
+    Settings: ClassVar[type[MethodSettings]] = ConSESettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "scaling": ("standard", "sphere"),
+        "signature_scaling": ("l2", "standard"),
+        "strength": (0.003, 0.01, 0.03, 0.1, 0.3),
+        "top": (1, 5, 10, 20, 50, 1000),
+    }
+    random: ClassVar[bool] = False
+    learned: ClassVar[tuple[str, ...]] = ("weights", "bias", "signatures")
+
+    def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
+        """Fit the seen-class classifier."""
+        settings: ConSESettings = self.settings
+        self.signatures = train.signatures
+        targets = one_hot(train.labels, self.seen_classes)
+        self.weights, self.bias = fit_linear(train.features, targets, "softmax", settings.strength)
+
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """Cosine of the combined embedding and each signature."""
+        top = min(self.settings.top, self.seen_classes)
+
+        def score(x: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+            chances = softmax(x @ self.weights + self.bias, axis=1)
+            least = -np.partition(-chances, top - 1, axis=1)[:, top - 1 : top]
+            return cosine(np.where(chances >= least, chances, 0) @ self.signatures, signatures)
+
+        return score

@@ -1,0 +1,74 @@
+"""DAP: direct attribute prediction (Lampert, Nickisch and Harmeling, CVPR 2009 and PAMI 2014)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore.methods._convex import fit_linear
+from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
+from zslcore.methods.base import MethodSettings, Observe, TrainData
+
+Array = NDArray[np.floating[Any]]
+
+
+class DAPSettings(ScaledSettings):
+    """strength: of the ridge term of the attribute classifiers."""
+
+    strength: float = 0.01
+
+
+class DAP(ScaledMethod):
+    """One logistic classifier p(a_m | x) an attribute; a class scores Σ_m log p(a_m = s_m | x) − log p(a_m = s_m).
+
+    Attributes are made binary at their mean over seen classes, and the prior p(a_m) is their share of seen classes.
+    The paper's probabilities come from SVMs with Platt scaling; here from the logistic loss itself.
+    """
+
+    name: ClassVar[str] = "dap"
+    citation: ClassVar[str] = "Lampert, Nickisch and Harmeling, PAMI 2014"
+    Settings: ClassVar[type[MethodSettings]] = DAPSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "scaling": ("standard", "sphere"),
+        "strength": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+    }
+    random: ClassVar[bool] = False
+    learned: ClassVar[tuple[str, ...]] = ("weights", "bias", "threshold", "prior")
+
+    def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
+        """Fit all attribute classifiers at once."""
+        settings: DAPSettings = self.settings
+        self.threshold = train.signatures.mean(axis=0)
+        binary = binarise(train.signatures, self.threshold)
+        self.prior = share(binary)
+        self.weights, self.bias = fit_linear(train.features, binary[train.labels], "sigmoid", settings.strength)
+
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """Posterior log-odds of the classes' binary signatures."""
+        binary = binarise(signatures, self.threshold)
+
+        def score(x: NDArray[np.float32]) -> Array:
+            logits = x @ self.weights + self.bias
+            present = -np.logaddexp(0, -logits)
+            return attribute_scores(present, present - logits, binary, self.prior)
+
+        return score
+
+
+def binarise(signatures: Array, threshold: Array) -> NDArray[np.float64]:
+    """(classes, a) -> 1 where an attribute lies above its threshold (a,), else 0."""
+    return (signatures > threshold).astype(np.float64)
+
+
+def share(binary: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p(a_m): the share of seen classes with each attribute, one pseudo-class each way so that no log is infinite."""
+    return (binary.sum(axis=0) + 1) / (len(binary) + 2)
+
+
+def attribute_scores(present: Array, absent: Array, binary: NDArray[np.float64], prior: NDArray[np.float64]) -> Array:
+    """Σ_m log p(a_m = s_m | x) − log p(a_m = s_m).
+
+    present, absent: (n, a) log p(a_m = 1 | x) and log p(a_m = 0 | x); binary (classes, a); prior (a,).
+    """
+    return (present - np.log(prior)) @ binary.T + (absent - np.log1p(-prior)) @ (1 - binary).T

@@ -1,0 +1,129 @@
+"""GFZSL: class-conditional Gaussians regressed from signatures (Verma and Rai, ECML-PKDD 2017)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from zslcore.methods._linalg import Matrix, class_means, solve_positive
+from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
+from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.scaling import Scaling
+
+
+class GFZSLSettings(ScaledSettings):
+    """mean_strength, variance_strength: ridge terms of both regressions. floor: added to every variance."""
+
+    mean_strength: float = 1.0
+    variance_strength: float = 1e7
+    floor: float = 0.05
+    scaling: Scaling = "standard"
+
+
+class GFZSL(ScaledMethod):
+    """p(x | class) = N(μ, diag σ²), with μ and log σ² kernel-ridge-regressed from the signature (eq. 5-7).
+
+    Kernel (1 + sᵀs′)², as in the authors' code. Both targets are centred on their mean over seen classes, so that a
+    strong ridge term means "the same variance everywhere". Unseen and seen classes score alike, by log-likelihood.
+    """
+
+    name: ClassVar[str] = "gfzsl"
+    citation: ClassVar[str] = "Verma and Rai, ECML-PKDD 2017"
+    Settings: ClassVar[type[MethodSettings]] = GFZSLSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "scaling": ("standard", "sphere", "l2", "max"),
+        "mean_strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "variance_strength": (1.0, 100.0, 1e7),
+        "floor": (0.0001, 0.01, 0.05, 0.3, 1.0),
+    }
+    random: ClassVar[bool] = False
+    learned: ClassVar[tuple[str, ...]] = ("signatures", "centre", "mean_dual", "variance_dual")
+
+    def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
+        """Moments of every seen class, then one kernel ridge regression for each of the two."""
+        settings: GFZSLSettings = self.settings
+        self.signatures = train.signatures
+        kernel = _kernel(train.signatures, train.signatures)
+        means = class_means(train.features, train.labels, self.seen_classes)
+        squares = class_means(np.square(train.features, dtype=np.float64), train.labels, self.seen_classes)
+        logs = np.log(np.maximum(squares - means**2, 0) + settings.floor)
+        self.centre = np.stack([means.mean(axis=0), logs.mean(axis=0)])
+        self.mean_dual = solve_positive(kernel, means - self.centre[0], settings.mean_strength)
+        self.variance_dual = solve_positive(kernel, logs - self.centre[1], settings.variance_strength)
+
+    def moments(self, signatures: NDArray[np.float32]) -> tuple[Matrix, Matrix]:
+        """Regressed means and variances, both (classes, d)."""
+        kernel = _kernel(signatures, self.signatures)
+        return self.centre[0] + kernel @ self.mean_dual, np.exp(self.centre[1] + kernel @ self.variance_dual)
+
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """Gaussian log-likelihoods."""
+        means, variances = self.moments(signatures)
+        return lambda x: log_likelihood(x, means, variances)
+
+
+class TransductiveSettings(GFZSLSettings):
+    """steps: of EM. prior: how many images the regressed moments count as."""
+
+    steps: int = 10
+    prior: float = 10.0
+
+
+class TransductiveGFZSL(GFZSL):
+    """GFZSL, then EM over unlabelled images of the unseen classes (section 3.3): TRANSDUCTIVE.
+
+    It looks at the test images it is scored on (without their labels), so its numbers are not comparable with
+    inductive ones. Each step's class moments are shrunk to the regressed ones, which count as `prior` images.
+    Seen classes keep their moments. Without `fit_unlabelled` it is plain GFZSL.
+    """
+
+    name: ClassVar[str] = "gfzsl_transductive"
+    Settings: ClassVar[type[MethodSettings]] = TransductiveSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **GFZSL.search_space,
+        "steps": (3, 10, 30),
+        "prior": (1.0, 10.0, 30.0),
+    }
+    learned: ClassVar[tuple[str, ...]] = (*GFZSL.learned, "unlabelled")
+
+    def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
+        """As GFZSL."""
+        super().learn(train, seed, observe)
+        self.unlabelled = np.empty((0, train.features.shape[1]), dtype=np.float32)
+
+    def fit_unlabelled(self, features: NDArray[np.float32]) -> None:
+        """Keep unlabelled images (n, d) of the unseen classes, for EM once the competing classes are known."""
+        self.unlabelled = self.scaler(features)
+
+    def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
+        """EM over the unseen classes, then Gaussian log-likelihoods."""
+        means, variances = self.moments(signatures)
+        unseen = ~seen_mask
+        if len(self.unlabelled) and unseen.any():
+            means[unseen], variances[unseen] = self._refine(means[unseen], variances[unseen])
+        return lambda x: log_likelihood(x, means, variances)
+
+    def _refine(self, means: Matrix, variances: Matrix) -> tuple[Matrix, Matrix]:
+        settings: TransductiveSettings = self.settings
+        x, first = self.unlabelled.astype(np.float64), (means, variances + means**2)
+        for _ in range(settings.steps):
+            share = softmax(log_likelihood(x, means, variances), axis=1)
+            count = share.sum(axis=0)[:, None] + settings.prior
+            means = (share.T @ x + settings.prior * first[0]) / count
+            squares = (share.T @ x**2 + settings.prior * first[1]) / count
+            variances = np.maximum(squares - means**2, 0) + settings.floor
+        return means, variances
+
+
+def log_likelihood(x: NDArray[Any], means: Matrix, variances: Matrix) -> Matrix:
+    """log N(x; μ, diag σ²) up to a constant: x (n, d), moments (classes, d) -> (n, classes)."""
+    precision = 1 / variances
+    x = x.astype(np.float64)
+    distance = x**2 @ precision.T - 2 * x @ (means * precision).T + (means**2 * precision).sum(axis=1)
+    return np.asarray(-0.5 * (distance + np.log(variances).sum(axis=1)))
+
+
+def _kernel(a: NDArray[np.float32], b: NDArray[np.float32]) -> Matrix:
+    return (1 + a.astype(np.float64) @ b.T) ** 2

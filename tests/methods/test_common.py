@@ -47,6 +47,13 @@ QUICK: dict[str, dict[str, object]] = {
         "classify": {"lr": 0.03, "batch_size": 64},
     },
     "metric-learning": {"epochs": 40, "batch_size": 32, "lr": 0.02},
+    "ale": {"lr": 0.01, "epochs": 40, "batch_size": 32, "signature_scaling": "standard"},
+    "cn": {"hidden": 64, "epochs": 20, "batch_size": 32, "lr": 0.003},
+    "dem": {"hidden": 64, "epochs": 60, "batch_size": 32, "lr": 0.01},
+    "devise": {"lr": 0.01, "epochs": 20, "batch_size": 32},
+    "latem": {"lr": 0.01, "epochs": 40, "batch_size": 32, "signature_scaling": "standard"},
+    "sje": {"lr": 0.01, "epochs": 20, "batch_size": 32},
+    "sse": {"epochs": 20, "batch_size": 32},
     "conse": {"signature_scaling": "standard"},
 }
 """Settings that keep a method's training short on the toy set, by method name."""

@@ -6,6 +6,7 @@ from zslcore.errors import unknown
 from zslcore.methods.base import Method
 
 METHODS: dict[str, str] = {
+    "ale": "zslcore.methods.ale:ALE",
     "bidilel": "zslcore.methods.bidilel:BiDiLEL",
     "cdl": "zslcore.methods.cdl:CDL",
     "clusterable": "zslcore.methods.clusterable:Clusterable",
@@ -21,15 +22,21 @@ METHODS: dict[str, str] = {
     "se-zsl": "zslcore.methods.se_zsl:SEZSL",
     "tf-vaegan": "zslcore.methods.tf_vaegan:TFVAEGAN",
     "metric-learning": "zslcore.methods.metric_learning:MetricLearning",
+    "cn": "zslcore.methods.cn:CN",
     "conse": "zslcore.methods.conse:ConSE",
     "dap": "zslcore.methods.dap:DAP",
+    "dem": "zslcore.methods.dem:DEM",
+    "devise": "zslcore.methods.devise:DeViSE",
     "eszsl": "zslcore.methods.eszsl:ESZSL",
     "gfzsl": "zslcore.methods.gfzsl:GFZSL",
     "gfzsl_transductive": "zslcore.methods.gfzsl:TransductiveGFZSL",
     "iap": "zslcore.methods.iap:IAP",
     "jlse": "zslcore.methods.jlse:JLSE",
     "lad": "zslcore.methods.lad:LAD",
+    "latem": "zslcore.methods.latem:LATEM",
     "sae": "zslcore.methods.sae:SAE",
+    "sje": "zslcore.methods.sje:SJE",
+    "sse": "zslcore.methods.sse:SSE",
     "sync": "zslcore.methods.sync:SYNC",
 }
 

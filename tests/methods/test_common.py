@@ -51,7 +51,7 @@ QUICK: dict[str, dict[str, object]] = {
     "cn": {"hidden": 64, "epochs": 20, "batch_size": 32, "lr": 0.003},
     "dem": {"hidden": 64, "epochs": 60, "batch_size": 32, "lr": 0.01},
     "devise": {"lr": 0.01, "epochs": 20, "batch_size": 32},
-    "latem": {"lr": 0.01, "epochs": 40, "batch_size": 32, "signature_scaling": "standard"},
+    "latem": {"lr": 0.01, "epochs": 3, "batch_size": 32, "maps": 2, "margin": 3.0, "signature_scaling": "standard"},
     "sje": {"lr": 0.01, "epochs": 20, "batch_size": 32},
     "sse": {"epochs": 20, "batch_size": 32},
     "conse": {"signature_scaling": "standard"},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zslcore.datasets.dataset import Dataset, Seen, hold_out_seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation import metrics
-from zslcore.methods.base import Method, TrainData
+from zslcore.methods.base import Method, Observe, TrainData, Transductive
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,14 @@ class Scores:
         )
 
 
+def fit(method: Method, task: Task, seed: int = 0, observe: Observe | None = None) -> Method:
+    """Fit a method on a task's seen classes; a transductive one gets the unseen images too, without labels."""
+    method.fit(task.train, seed, observe)
+    if isinstance(method, Transductive):
+        method.fit_unlabelled(task.unseen_features)
+    return method
+
+
 def score(method: Method, task: Task, seed: int = 0) -> Scores:
     """Score a fitted method on a task: once among unseen classes (ZSL), once over all classes jointly (GZSL)."""
     mask = task.seen_mask
@@ -199,6 +207,18 @@ def choose_calibration(curves: list[metrics.Curve]) -> float:
     means = np.mean([_harmonic_at(curve, factors) for curve in curves], axis=0)
     best = int(means.argmax())
     return float((factors[best] + factors[min(best + 1, len(factors) - 1)]) / 2)
+
+
+def validation_figures(found: list[tuple[float, metrics.Curve]]) -> dict[str, float]:
+    """What choices rest on: (T1 in [0, 1], curve) of one candidate on each validation task -> means in percent.
+
+    H is taken at the one calibration factor that is best for all tasks together; score is the mean of T1 and H.
+    """
+    curves = [curve for _, curve in found]
+    calibration = choose_calibration(curves)
+    top1 = 100 * float(np.mean([value for value, _ in found]))
+    harmonic = 100 * float(np.mean([curve.at(calibration)[2] for curve in curves]))
+    return {"T1": top1, "H": harmonic, "score": (top1 + harmonic) / 2, "calibration": calibration}
 
 
 def _harmonic_at(curve: metrics.Curve, factors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from zslcore.datasets.dataset import Seen
 from zslcore.evaluation.metrics import Curve
 from zslcore.evaluation.protocol import (
     Task,
-    choose_calibration,
     score,
+    validation_figures,
     validation_splits,
     validation_task,
 )
@@ -46,9 +44,9 @@ def select(
             for key, found in _score_candidates(task, settings, device, lengths, counts, passes, advance).items():
                 runs[key].append(found)
             if observe is not None:
-                scores = [_summarise(found)["score"] for found in runs.values()]
+                scores = [validation_figures(found)["score"] for found in runs.values()]
                 observe(len(next(iter(runs.values()))), max(scores))
-    summary = {key: _summarise(found) for key, found in runs.items()}
+    summary = {key: validation_figures(found) for key, found in runs.items()}
     best = max(summary, key=lambda key: (summary[key]["score"], -key[0], -key[1], -key[2]))
     calibration = settings.classify.calibration
     chosen = {
@@ -96,11 +94,3 @@ def _score_candidates(
 
     method.fit(task.train, settings.select.seed, observe)
     return found
-
-
-def _summarise(found: list[tuple[float, Curve]]) -> dict[str, float]:
-    curves = [curve for _, curve in found]
-    calibration = choose_calibration(curves)
-    top1 = 100 * float(np.mean([value for value, _ in found]))
-    harmonic = 100 * float(np.mean([curve.at(calibration)[2] for curve in curves]))
-    return {"T1": top1, "H": harmonic, "score": (top1 + harmonic) / 2, "calibration": calibration}

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +136,15 @@ class Method(ABC):
         method = cls(cls.Settings(**json.loads(metadata["settings"])))
         method.set_state(state)
         return method
+
+
+@runtime_checkable
+class Transductive(Protocol):
+    """A method that may also look at unlabelled images of the unseen classes; its results are labelled so."""
+
+    def fit_unlabelled(self, features: NDArray[np.float32]) -> None:
+        """Take unscaled features (n, d), after `fit` and before `for_classes`."""
+        ...
 
 
 def check_classes(

@@ -72,22 +72,29 @@ class BiDiLEL(ScaledMethod):
         start = simplex_codes(signatures, self.signatures, 1e-3) @ self.landmarks
         others = np.concatenate([self.signatures, signatures])
         wanted = np.maximum(self.stretch * _distances(signatures, others), 1e-9)
-        weight = np.ones_like(wanted)
-        weight[:, len(self.signatures) :] = 0.5 * (1 - np.eye(len(signatures)))  # each unseen pair stands there twice
 
-        def stress(flat: Matrix) -> tuple[float, Matrix]:
-            placed = flat.reshape(start.shape)
-            every = np.concatenate([self.landmarks, placed])
-            found = np.maximum(_distances(placed, every), 1e-9)
-            short = found - wanted
-            pull = 2 * weight * short / (wanted * found)
-            slope = pull.sum(axis=1)[:, None] * placed - pull @ every
-            mirrored = pull[:, len(self.signatures) :]
-            slope += mirrored.sum(axis=0)[:, None] * placed - mirrored.T @ placed
-            return float((weight * short**2 / wanted).sum()), slope.ravel()
+        def objective(flat: Matrix) -> tuple[float, Matrix]:
+            value, slope = stress(flat.reshape(start.shape), self.landmarks, wanted)
+            return value, slope.ravel()
 
-        found = minimize(stress, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+        found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
         return np.asarray(found.x.reshape(start.shape))
+
+
+def stress(placed: Matrix, fixed: Matrix, wanted: Matrix) -> tuple[float, Matrix]:
+    """Sammon's stress Σ (‖b − b′‖ − δ)² / δ over pairs with a placed point, and its slope (placed, k).
+
+    placed (m, k) points, fixed (f, k) ones; wanted (m, f + m) the δ of each placed point to all, fixed ones first.
+    """
+    weight = np.ones_like(wanted)
+    weight[:, len(fixed) :] = 0.5 * (1 - np.eye(len(placed)))  # each pair of placed points stands there twice
+    every = np.concatenate([fixed, placed])
+    found = np.maximum(_distances(placed, every), 1e-9)
+    pull = 2 * weight * (found - wanted) / (wanted * found)
+    slope = pull.sum(axis=1)[:, None] * placed - pull @ every
+    mirrored = pull[:, len(fixed) :]
+    slope += mirrored.sum(axis=0)[:, None] * placed - mirrored.T @ placed
+    return float((weight * (found - wanted) ** 2 / wanted).sum()), slope
 
 
 def _distances(a: NDArray[Any], b: NDArray[Any]) -> Matrix:

@@ -79,7 +79,7 @@ class TransductiveGFZSL(GFZSL):
     Seen classes keep their moments. Without `fit_unlabelled` it is plain GFZSL.
     """
 
-    name: ClassVar[str] = "gfzsl_transductive"
+    name: ClassVar[str] = "gfzsl-transductive"
     Settings: ClassVar[type[MethodSettings]] = TransductiveSettings
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **GFZSL.search_space,

@@ -1,0 +1,111 @@
+"""Hyper-parameters of any method, chosen on validation classes: settings, training length, calibration factor."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from zslcore.datasets.dataset import Seen
+from zslcore.errors import ZSLError
+from zslcore.evaluation.metrics import Curve
+from zslcore.evaluation.protocol import Task, fit, score, validation_figures, validation_splits, validation_task
+from zslcore.methods.base import Method
+from zslcore.progress import progress
+
+LENGTHS = 10
+"""How many training lengths of one run are scored, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate and its mean figures over validation tasks, in percent; settings hold the best training length."""
+
+    settings: dict[str, Any]
+    calibration: float
+    top1: float
+    harmonic: float
+    tasks: int
+
+    @property
+    def score(self) -> float:
+        """What is maximised: the mean of T1 and of H at the calibration factor."""
+        return (self.top1 + self.harmonic) / 2
+
+    def summary(self) -> dict[str, Any]:
+        """As a mapping, for JSON."""
+        return asdict(self)
+
+
+def choose(
+    method: type[Method], seen: Seen, *, budget: int = 20, splits: int = 3, holdout: float = 0.2, seed: int = 0
+) -> tuple[Trial, list[Trial]]:
+    """Search `method.search_space` on validation classes only: (the best trial, all trials).
+
+    `budget` candidates (the default settings first, then random ones, none twice) are scored on the first validation
+    task; the best quarter, at least three, goes on to all `splits` tasks, and the best mean there wins.
+    Raises ZSLError when no candidate can be fitted.
+    """
+    tasks = validation_tasks(seen, splits, holdout, seed)
+    first: list[Trial] = []
+    wanted = list(islice(candidates(method.search_space, seed), budget))
+    with progress(f"{seen.name}: choosing settings of {method.name}", len(wanted)) as advance:
+        failures: list[str] = []
+        for settings in wanted:
+            try:
+                first.append(assess(method, settings, tasks[:1], seed))
+            except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
+                failures.append(str(error))
+            advance(1)
+    if not first:
+        raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
+    best = sorted(first, key=lambda trial: -trial.score)[: max(3, budget // 4)]
+    finalists = [assess(method, trial.settings, tasks, seed) for trial in best] if len(tasks) > 1 else best
+    return max(finalists, key=lambda trial: trial.score), [*first, *finalists]
+
+
+def validation_tasks(seen: Seen, splits: int = 3, holdout: float = 0.2, seed: int = 0) -> list[Task]:
+    """The pretend problems that choices are made on."""
+    return [validation_task(seen, held_out, holdout, seed) for held_out in validation_splits(seen, splits, seed)]
+
+
+def candidates(space: Mapping[str, tuple[Any, ...]], seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Settings to try: none (the defaults), then every point of the search space once, in random order."""
+    yield {}
+    random = np.random.default_rng(seed)
+    tried: set[tuple[Any, ...]] = set()
+    points = prod(len(values) for values in space.values()) if space else 0
+    while len(tried) < points:
+        settings = {name: values[int(random.integers(len(values)))] for name, values in space.items()}
+        key = tuple(settings.values())
+        if key not in tried:
+            tried.add(key)
+            yield settings
+
+
+def assess(method: type[Method], settings: Mapping[str, Any], tasks: Sequence[Task], seed: int = 0) -> Trial:
+    """Fit and score one candidate on every task; where it has `epochs`, at several training lengths of one run.
+
+    An optimiser of another kind (Optuna's, say) can call this with the settings it suggests, on `validation_tasks`.
+    """
+    made = method.Settings(**settings)
+    epochs: int | None = getattr(made, "epochs", None)
+    lengths = {round(epochs * part / LENGTHS) for part in range(1, LENGTHS + 1)} - {0} if epochs else set()
+    runs: dict[int, list[tuple[float, Curve]]] = {}
+    for task in tasks:
+        fitted = method(made)
+
+        def look(done: int, fitted: Method = fitted, task: Task = task) -> None:
+            scores = score(fitted, task, seed)
+            runs.setdefault(done, []).append((scores.zsl_top1, scores.curve()))
+
+        fit(fitted, task, seed, lambda done, look=look: look(done) if done in lengths else None)  # type: ignore[misc]
+        if not lengths:
+            look(0)
+    figures = {done: validation_figures(found) for done, found in runs.items()}
+    best = max(figures, key=lambda done: figures[done]["score"])
+    kept = {**settings, "epochs": best} if epochs else dict(settings)
+    found = figures[best]
+    return Trial(kept, found["calibration"], found["T1"], found["H"], len(tasks))

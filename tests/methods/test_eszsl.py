@@ -15,7 +15,7 @@ def test_weights_solve_the_paper_s_system(toy_task: Task, images: int) -> None:
         np.concatenate([np.arange(12) * 9, np.arange(1, 4)])[:images] if images < 24 else np.arange(len(train.labels))
     )
     part = TrainData(train.features[rows], train.labels[rows], train.signatures)
-    plain = ESZSLSettings(alpha=0.5, gamma=-0.5, scaling="none", signature_scaling="none")
+    plain = ESZSLSettings(alpha=0.5, gamma=-0.5, absent=-1, scaling="none", signature_scaling="none")
     x, s = part.features.T.astype(np.float64), part.signatures.T.astype(np.float64)
     y = np.where(part.labels[:, None] == np.arange(12), 1.0, -1.0)
     left = np.linalg.inv(x @ x.T + 10**0.5 * np.eye(len(x)))
@@ -25,7 +25,7 @@ def test_weights_solve_the_paper_s_system(toy_task: Task, images: int) -> None:
 
 def test_minimises_its_objective(toy_task: Task) -> None:
     train = toy_task.train
-    settings = ESZSLSettings(alpha=1, gamma=0, scaling="none", signature_scaling="none")
+    settings = ESZSLSettings(alpha=1, gamma=0, absent=-1, scaling="none", signature_scaling="none")
     x, s = train.features.T.astype(np.float64), train.signatures.T.astype(np.float64)
     y = np.where(train.labels[:, None] == np.arange(12), 1.0, -1.0)
 

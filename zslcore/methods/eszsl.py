@@ -8,6 +8,7 @@ import numpy as np
 from zslcore.methods._linalg import one_hot, ridge
 from zslcore.methods._scaled import LinearMethod, ScaledSettings
 from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.scaling import Scaling
 
 
 class ESZSLSettings(ScaledSettings):
@@ -16,9 +17,10 @@ class ESZSLSettings(ScaledSettings):
     absent: Y of the wrong classes, −1 in the paper and 0 in later code (the same on centred features, but for scale).
     """
 
-    alpha: float = 3.0
-    gamma: float = 0.0
-    absent: Literal[-1, 0] = -1
+    alpha: float = -1.0
+    gamma: float = -1.0
+    absent: Literal[-1, 0] = 0
+    scaling: Scaling = "l2"
 
 
 class ESZSL(LinearMethod):

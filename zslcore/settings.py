@@ -89,6 +89,9 @@ class Classify(Section):
     standardise: bool = Field(True, description="inputs, by the training set's statistics (softmax); not stated")
     temperature: float = Field(20.0, gt=0, description="scale of cosine similarities (kind: cosine)")
     seen: Literal["real", "synthetic", "both"] = Field("real", description="what seen classes learn from; not stated")
+    zsl: Literal["own", "joint"] = Field(
+        "own", description="ZSL by a classifier of the unseen classes alone, or by the joint one kept to them"
+    )
     calibration: float | None = Field(None, description="factor off seen scores; null: select decides")
 
 

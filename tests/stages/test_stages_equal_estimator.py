@@ -26,13 +26,14 @@ presets:
       finetune: {epochs: 3}
       train: {hidden: 32, projection: 16, batch_size: 32, encoder_signature: true}
       generate: {per_unseen: 15, per_seen: 5, noise: 0.1}
-      classify: {epochs: 4, seen: both}
+      classify: {epochs: 4, seen: both, zsl: ZSL}
 """
 
 
-def test_scores_are_equal(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("zsl", ["own", "joint"])
+def test_scores_are_equal(zsl: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("ZSL", zsl))
     datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
     with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
         file["features"] = toy.features

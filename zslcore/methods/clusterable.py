@@ -48,17 +48,19 @@ class Clusterable(Method):
     name: ClassVar[str] = "clusterable"
     citation: ClassVar[str] = "Xu, Shu and Samaras, 2020"
     Settings: ClassVar[type[MethodSettings]] = ClusterableSettings
+    _last: tuple[Any, Classifier] | None
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Fine-tune F, then train M, C, E and G."""
         settings: ClusterableSettings = self.settings
         device = resolve_device(settings.device)
+        self.signatures = train.signatures
         self.seen_classes, self.attributes = train.signatures.shape
         self.finetuned = finetune(train.features, train.labels, settings.finetune, seed, device)
         tuned = self.finetuned(train.features)
 
         def adopt(model: Trained) -> None:
-            self.model, self.real = model, (model.project(tuned), train.labels)
+            self.model, self.real, self._last = model, (model.project(tuned), train.labels), None
 
         def watch(done: int, model: Trained) -> None:
             assert observe is not None
@@ -81,17 +83,31 @@ class Clusterable(Method):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        settings: ClusterableSettings = self.settings
-        real = self.real if seen_mask.any() else None
-        taught = label_space(self.model, real, signatures, seen_mask, settings.generate, settings.classify, seed)
-        purpose = "joint" if seen_mask.any() else "zsl"
-        classifier = fit_classifier(*taught, len(signatures), settings.classify, seed, self.model.device, purpose)
+        if seen_mask.any() or self.settings.classify.zsl == "own":
+            classifier = self._classifier(signatures, seen_mask, seed)
+        else:
+            everything = np.concatenate([self.signatures, signatures])
+            mask = np.arange(len(everything)) < self.seen_classes
+            classifier = self._classifier(everything, mask, seed).kept_to(~mask)
         return ClusterableScorer(self.finetuned, self.model, classifier)
+
+    def _classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> Classifier:
+        """The classifier of one label space; the last one is kept, since ZSL and GZSL may ask for the same."""
+        settings: ClusterableSettings = self.settings
+        key = (signatures.tobytes(), seen_mask.tobytes(), seed, settings, id(self.real))
+        if self._last is None or self._last[0] != key:
+            real = self.real if seen_mask.any() else None
+            taught = label_space(self.model, real, signatures, seen_mask, settings.generate, settings.classify, seed)
+            purpose = "joint" if seen_mask.any() else "zsl"
+            fitted = fit_classifier(*taught, len(signatures), settings.classify, seed, self.model.device, purpose)
+            self._last = (key, fitted)
+        return self._last[1]
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights of F, M, C, E and G, and the projected training features that GZSL classifiers learn from."""
         features, labels = self.real
-        return {**self.finetuned.state(), **self.model.state(), "projected": features, "labels": labels}
+        own: dict[str, NDArray[Any]] = {"projected": features, "labels": labels, "seen_signatures": self.signatures}
+        return {**self.finetuned.state(), **self.model.state(), **own}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `state` returned."""
@@ -100,8 +116,8 @@ class Clusterable(Method):
         self.finetuned = Finetuned.from_state(settings.finetune, state, device)
         self.model = Trained.from_state(settings.train, state, device)
         self.real = state["projected"], state["labels"]
-        self.seen_classes = int(state["labels"].max()) + 1
-        self.attributes = self.model.generator.attributes
+        self.signatures, self._last = state["seen_signatures"], None
+        self.seen_classes, self.attributes = self.signatures.shape
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ class Classifier:
     logits: Callable[[Tensor], Tensor]
     device: torch.device
 
+    def kept_to(self, mask: NDArray[np.bool_]) -> "Classifier":
+        """The same classifier with only the classes of `mask` (classes,) bool competing."""
+        kept = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
+        return Classifier(lambda x: self.logits(x)[:, kept], self.device)
+
     @torch.inference_mode()
     def scores(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
         """Log-probabilities (n, classes) float32 of features (n, m)."""

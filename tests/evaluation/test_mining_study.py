@@ -18,6 +18,10 @@ from zslcore.evaluation import mining
 from zslcore.evaluation.cells import cell
 from zslcore.evaluation.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
 from zslcore.evaluation.protocol import benchmark_task
+from zslcore.params import load_params
+from zslcore.report.blocks import Figure, Table
+from zslcore.report.experiments import mining as report_section
+from zslcore.report.results import Results
 
 SETTINGS = MiningStudy(
     runs=2,
@@ -127,3 +131,13 @@ def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(curve) == 3 * 2 * 2 * 3  # strategies, n, seeds, epochs
     last = curve[(curve.epoch == 3) & (curve.run == "uncertainty, n = 5")]["T1"].mean()
     assert last == pytest.approx(second["rows"]["uncertainty"]["5"]["T1"]["mean"], rel=1e-4)
+
+    blocks = list(report_section(Results(load_params(), "toy", (tmp_path / "experiments/results",))))
+    one, two, epochs = (block for block in blocks if isinstance(block, Table))
+    assert [row[:2] for row in one.rows][1:3] == [("random (the parent method)", "1"), ("random", "5")]
+    assert "split: own" in one.caption
+    assert "split: own" in two.caption
+    assert two.header == ("strategy", "n = 1", "n = 5")
+    assert [row[0] for row in epochs.rows] == ["random", "uncertainty", "uncertainty-correlation"]
+    assert any(isinstance(block, Figure) and block.png.startswith(b"\x89PNG") for block in blocks)
+    assert not list(report_section(Results(load_params(), "other", (tmp_path / "experiments/results",))))

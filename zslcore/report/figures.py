@@ -123,3 +123,17 @@ def search_history(table: pd.DataFrame) -> bytes:
         axes[0].set(xlabel="trial", ylabel="(T1 + H) / 2, percent")
         axes[0].legend()
     return out[0]
+
+
+def mining_curves(table: pd.DataFrame) -> bytes:
+    """Fig. 1: a panel an n, a line a mining strategy; T1 by epoch, mean over seeds, their spread shaded."""
+    panels = list(table.groupby("n"))
+    with _canvas(len(panels), 4.6 * len(panels), 3.2) as (axes, out):
+        for axis, (n, panel) in zip(axes, panels, strict=True):
+            for colour, (strategy, lines) in zip(COLOURS, panel.groupby("strategy"), strict=False):
+                by_epoch = lines.groupby("epoch")["T1"]
+                axis.plot(by_epoch.mean(), color=colour, label=strategy)
+                axis.fill_between(by_epoch.mean().index, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.15)
+            axis.set(title=f"n = {n}", xlabel="epoch", ylabel="T1, percent")
+            axis.legend(fontsize=7.5)
+    return out[0]

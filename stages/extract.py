@@ -1,16 +1,69 @@
 """Stage `extract`: images to features through a backbone; given features pass through unchanged."""
 
-from stages.common import DatasetName, artifact, say
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.common import artifact, say
+
+PLACE = "Images to take instead: a folder, a .txt list, .tar archives (a-{00..12}.tar), local or s3:// and the like."
 
 
-def command(dataset: DatasetName) -> None:
-    """Extract the features of a data set's images; computed batches are kept, so an interrupted run goes on."""
-    from zslcore.features.extract import extract
-    from zslcore.params import load_params
+def command(
+    dataset: Annotated[str | None, typer.Argument(help="Name of the data set, as in params.yaml.")] = None,
+    images: Annotated[str | None, typer.Option(help=PLACE)] = None,
+    out: Annotated[Path | None, typer.Option(help="With --images: the HDF5 file to write.")] = None,
+    engine: Annotated[str, typer.Option(help="Where to compute: local or ray.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="With --engine ray: the cluster, as `ray start` names it.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --engine ray: actors; default: all there is room for.")
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0.1, help="With --engine ray: processors an actor asks for.")] = 1,
+    on_bad_image: Annotated[
+        str | None, typer.Option(help="fail or skip; default: as params.yaml says (extract.on_bad_image).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; say how many images, how long, how much disk.")
+    ] = False,
+) -> None:
+    """Extract the features of images; computed batches are kept, so an interrupted run goes on where it was."""
+    from zslcore.errors import ZSLError, unknown
+    from zslcore.features import sources
+    from zslcore.features.batches import Engine, local
+    from zslcore.features.extract import extract, extract_images, forecast
+    from zslcore.features.ray_engine import ray_engine
+    from zslcore.features.settings import ExtractSettings
+    from zslcore.params import load_params, merge, validate
 
+    if (dataset is None) == (images is None):
+        raise ZSLError("zsl extract: name a data set, or give --images PLACE with --out FILE")
+    if images is not None and out is None and not dry_run:
+        raise ZSLError("zsl extract --images: where to? add --out FILE.h5")
+    engines = {"local": lambda: local(settings.workers), "ray": lambda: ray_engine(address, workers, cpus)}
+    if engine not in engines:
+        raise unknown("engine", engine, engines)
     params = load_params()
-    settings = params.resolve(dataset).extract
-    summary = extract(artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5"), settings, params.device)
+    base = params.resolve(dataset).extract.model_dump() if dataset else params.raw.get("extract") or {}
+    where = f"{params.file}: extract"
+    settings: ExtractSettings = validate(ExtractSettings, merge(base, {"on_bad_image": on_bad_image}), where)
+    if dry_run:
+        place = sources.of_place(images) if images else sources.of_dataset(artifact(str(dataset), "dataset.h5"))
+        found = forecast(place, settings, params.device)
+        print(f"{found.images} images, {found.pending} to compute, {found.missing} known to be missing or bad")
+        print(f"{found.images_per_second:.1f} images/s here: {found.seconds:.0f} s")
+        print(f"disk: {found.megabytes:.1f} MB for the store and the file of features")
+        return
+    chosen: Engine = engines[engine]()
+    if images:
+        place = sources.of_place(images)
+        summary = extract_images(place, Path(str(out)), settings, params.device, chosen)
+    else:
+        prepared, features = (artifact(str(dataset), name) for name in ("dataset.h5", "features.h5"))
+        summary = extract(prepared, features, settings, params.device, chosen)
     for name, reason in summary.skipped:
         say(f"skipped {name}: {reason}")
-    say(f"{dataset}: {summary.images} images, {summary.computed} computed, {len(summary.skipped)} skipped")
+    computed, skipped = f"{summary.computed} computed", f"{len(summary.skipped)} skipped"
+    say(f"{dataset or images}: {summary.images} images, {computed}, {skipped}")

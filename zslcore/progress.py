@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,31 +13,45 @@ SECONDS_BETWEEN_LINES = 15.0
 T = TypeVar("T")
 
 
+class Advance(Protocol):
+    """Called with the number of items just done, and what to say beside it."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None: ...
+
+
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the number of items just done."""
+def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
+    """Yield a function to call as items are done; unit: what the items are, to show how many a second."""
     console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(description, total=total)
-
-            def advance(count: int = 1) -> None:
-                bar.advance(task, count)
-
-            yield advance
-        return
     started = last = time.monotonic()
     done = 0
 
-    def plain(count: int = 1) -> None:
+    def said(note: str) -> str:
+        rate = f"{done / max(time.monotonic() - started, 1e-9):.1f} {unit}/s" if unit else ""
+        return ", ".join(filter(None, (rate, note)))
+
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[said]}"), console=console, transient=True) as bar:
+            task = bar.add_task(description, total=total, said="")
+
+            def advance(count: int = 1, note: str = "") -> None:
+                nonlocal done
+                done += count
+                bar.update(task, advance=count, said=said(note))
+
+            yield advance
+        return
+
+    def plain(count: int = 1, note: str = "") -> None:
         nonlocal last, done
         done += count
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            left = (now - started) / done * max(total - done, 0)
-            print(f"{description}: {done}/{total}, {left:.0f} s left", file=sys.stderr, flush=True)
+            left = f"{(now - started) / done * max(total - done, 0):.0f} s left"
+            line = ", ".join(filter(None, (f"{description}: {done}/{total}", left, said(note))))
+            print(line, file=sys.stderr, flush=True)
 
     yield plain
 

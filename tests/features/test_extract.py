@@ -12,8 +12,7 @@ from PIL import Image
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
-from zslcore.features import backbones
-from zslcore.features import extract as extraction
+from zslcore.features import backbones, batches
 from zslcore.features.extract import extract
 from zslcore.features.images import transform
 from zslcore.features.settings import ExtractSettings
@@ -138,7 +137,7 @@ def test_skipped_images_leave_the_splits_and_a_repair_computes_only_them(folder)
 
 def test_the_same_work_is_not_done_twice(folder, monkeypatch):
     run()
-    monkeypatch.setattr(extraction, "compute", lambda *args: pytest.fail("computed again"))
+    monkeypatch.setattr(batches, "run_batch", lambda *args: pytest.fail("computed again"))
     run("again.h5")
     assert Path("features.h5").read_bytes() == Path("again.h5").read_bytes()
 

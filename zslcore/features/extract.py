@@ -2,41 +2,34 @@
 
 import hashlib
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.features import backbones, sources
 from zslcore.features.backbones import Backbone
-from zslcore.features.images import BadImage, Transform, transform
-from zslcore.features.network import Network, Run
+from zslcore.features.batches import Engine, decode_image, local
+from zslcore.features.images import transform
+from zslcore.features.network import Run, resolve
 from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import ImageRef, Images
-from zslcore.features.store import Outcome, Store, open_store
+from zslcore.features.sources import Images
+from zslcore.features.store import Store, open_store
 from zslcore.progress import progress
 from zslcore.training import resolve_device
 
 STORE = Path(".zsl/features")
-BATCHES_AHEAD = 2
 ROWS_AT_ONCE = 1024
-
-
-class Decoded(NamedTuple):
-    """An image on its way to the network: its key, and its pixels unless it is known already or bad."""
-
-    key: bytes | None
-    pixels: NDArray[np.uint8] | None = None
-    reason: str | None = None
+SAMPLE = 16
+"""Images on which `precision: auto` is decided."""
 
 
 class Summary(NamedTuple):
@@ -48,7 +41,12 @@ class Summary(NamedTuple):
 
 
 def extract(
-    dataset: Path, out: Path, settings: ExtractSettings, device: str = "auto", store_folder: Path = STORE
+    dataset: Path,
+    out: Path,
+    settings: ExtractSettings,
+    device: str = "auto",
+    engine: Engine | None = None,
+    store_folder: Path = STORE,
 ) -> Summary:
     """Write the features (n, d) float32 of a prepared data set's images, or pass given features through unchanged.
 
@@ -57,119 +55,99 @@ def extract(
     computed stays in the store.
     """
     inputs = {"dataset": dataset}
-    if datasets.has_features(dataset):
-        with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
-            source = artifacts.dataset(file, "features", np.float32, ndim=2)
-            with artifacts.create(out, artifacts.FEATURES, {"given": True}, inputs) as target:
-                features = target.create_dataset("features", source.shape, np.float32)
-                for start in range(0, len(source), ROWS_AT_ONCE):
-                    features[start : start + ROWS_AT_ONCE] = source[start : start + ROWS_AT_ONCE]
+    if not datasets.has_features(dataset):
+        images = sources.of_dataset(dataset)
+        return extract_images(images, out, settings, device, engine, store_folder, inputs)
+    with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
+        source = artifacts.dataset(file, "features", np.float32, ndim=2)
+        with artifacts.create(out, artifacts.FEATURES, {"given": True}, inputs) as target:
+            features = target.create_dataset("features", source.shape, np.float32)
+            for start in range(0, len(source), ROWS_AT_ONCE):
+                features[start : start + ROWS_AT_ONCE] = source[start : start + ROWS_AT_ONCE]
         return Summary(len(source), 0, [])
-    return extract_source(sources.of_dataset(dataset), out, settings, device, inputs, store_folder)
 
 
-def extract_source(
-    source: Images,
+def extract_images(
+    images: Images,
     out: Path,
     settings: ExtractSettings,
     device: str = "auto",
-    inputs: dict[str, Path] | None = None,
+    engine: Engine | None = None,
     store_folder: Path = STORE,
+    inputs: dict[str, Path] | None = None,
 ) -> Summary:
-    """Write the features of any source's images; see `extract`."""
+    """Write the features of images from anywhere, with their `names` where `inputs` is None; see `extract`."""
     backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
-    with open_store(store_folder / f"{settings.backbone}-{_key(backbone, settings, device)}.sqlite") as store:
-        run = Run(**store.settings(lambda: resolve(backbone, settings, device).as_dict()))
-        count, pending = store.want(source)
-        if pending:
-            compute(store, run, backbone, settings.workers or os.cpu_count() or 1, pending)
+    with open_store(store_path(store_folder, backbone, settings, device)) as store:
+        count, pending = store.want(images)
+        run = plan(store, backbone, settings, device)
+        batches = store.pending(run.batch_size)
+        computed = (engine or local(settings.workers))(run, backbone, batches, store.knows) if pending else iter(())
+        bad = 0
+        with progress("extract", pending, "images") as advance:
+            for batch, outcomes in computed:
+                store.commit(batch, outcomes)
+                bad += sum(outcome.reason is not None for outcome in outcomes)
+                advance(len(batch), f"{bad} bad" if bad else "")
         about = {"extract": run.as_dict(), "preprocessing": backbone.preprocessing}
         skipped = write(store, out, count, backbone.dimensions, settings.on_bad_image == "fail", about, inputs)
     return Summary(count, pending, skipped)
 
 
-def _key(backbone: Backbone, settings: ExtractSettings, device: str) -> str:
-    """Names what features depend on, as asked for: what is `auto` is resolved once and kept in the store."""
+def store_path(folder: Path, backbone: Backbone, settings: ExtractSettings, device: str) -> Path:
+    """The store of everything features depend on, as asked for: what is `auto` is resolved once and kept in it."""
     asked = settings.model_dump(include={"batch_size", "precision", "compile"})
-    everything = [
-        backbone.fingerprint,
-        backbone.preprocessing,
-        asked,
-        resolve_device(device).type,
-        artifacts.library_versions(),
-    ]
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+    kind, versions = resolve_device(device).type, artifacts.library_versions()
+    everything = [backbone.fingerprint, backbone.preprocessing, asked, kind, versions]
+    key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+    return folder / f"{backbone.name}-{key[:16]}.sqlite"
 
 
-def resolve(backbone: Backbone, settings: ExtractSettings, device: str) -> Run:
-    """Decide what the settings leave open, for this machine."""
-    found = resolve_device(device)
-    return Run(
-        backbone=settings.backbone,
-        weights=settings.weights,
-        image_size=settings.image_size,
-        device=str(found),
-        precision="fp32" if settings.precision == "auto" else settings.precision,
-        batch_size=settings.batch_size or 32,
-        compiled=settings.compile == "always",
-        fingerprint=backbone.fingerprint,
-    )
+def plan(store: Store, backbone: Backbone, settings: ExtractSettings, device: str) -> Run:
+    """What was resolved when the store was begun, or is resolved now on the first images to compute."""
+
+    def decide() -> dict[str, Any]:
+        prepare = transform(backbone.preprocessing)
+        first = next(store.pending(SAMPLE), [])
+        pixels = [image.pixels for image in (decode_image(image, prepare) for image in first)]
+        good = [values for values in pixels if values is not None]
+        sample = np.stack(good) if good else np.empty((0, 1, 1, 3), np.uint8)
+        return resolve(backbone, settings, device, sample).as_dict()
+
+    resolved = Run(**store.settings(decide))
+    return replace(resolved, weights=settings.weights, device=str(resolve_device(device)))
 
 
-def compute(store: Store, run: Run, backbone: Backbone, workers: int, pending: int) -> None:
-    """Compute what is pending, batch by batch, and keep each in the store."""
-    network, prepare = Network(run, backbone), transform(backbone.preprocessing)
+class Forecast(NamedTuple):
+    """What a run would take. seconds: by a calibration on its first images; megabytes: on the disk."""
 
-    def look(image: ImageRef) -> Decoded:
-        return load_image(image, prepare, store.knows)
-
-    with progress("extract", pending) as advance, ThreadPoolExecutor(workers) as pool:
-        for images, decoded in ahead(store.pending(run.batch_size), look, pool):
-            store.commit(images, run_batch(network, decoded))
-            advance(len(images))
+    images: int
+    pending: int
+    missing: int
+    images_per_second: float
+    seconds: float
+    megabytes: float
 
 
-def ahead(
-    batches: Iterable[list[ImageRef]], look: Callable[[ImageRef], Decoded], pool: ThreadPoolExecutor
-) -> Iterator[tuple[list[ImageRef], list[Decoded]]]:
-    """Decode batches in `pool`, a few of them ahead of the one that is handed out."""
-    queue: deque[tuple[list[ImageRef], list[Future[Decoded]]]] = deque()
-    for images in batches:
-        queue.append((images, [pool.submit(look, image) for image in images]))
-        if len(queue) > BATCHES_AHEAD:
-            first, futures = queue.popleft()
-            yield first, [future.result() for future in futures]
-    while queue:
-        first, futures = queue.popleft()
-        yield first, [future.result() for future in futures]
-
-
-def load_image(image: ImageRef, prepare: Transform, knows: Callable[[bytes], bool] = lambda key: False) -> Decoded:
-    """Read, name and decode one image; no pixels where `knows` says that its features are there already."""
-    try:
-        content = sources.read(image)
-    except BadImage as error:
-        return Decoded(None, reason=str(error))
-    key = hashlib.sha256(content).digest()
-    if knows(key):
-        return Decoded(key)
-    try:
-        return Decoded(key, prepare(content))
-    except BadImage as error:
-        return Decoded(key, reason=str(error))
-
-
-def run_batch(network: Network, decoded: list[Decoded]) -> list[Outcome]:
-    """Features of the images that have pixels; each keeps its place in the batch whatever became of the others."""
-    pixels = {place: image.pixels for place, image in enumerate(decoded) if image.pixels is not None}
-    features: dict[int, NDArray[np.float32]] = {}
-    if pixels:
-        batch = np.zeros((len(decoded), *next(iter(pixels.values())).shape), np.uint8)
-        for place, values in pixels.items():
-            batch[place] = values
-        rows = network(batch)
-        features = {place: rows[place] for place in pixels}
-    return [Outcome(image.key, features.get(place), image.reason) for place, image in enumerate(decoded)]
+def forecast(
+    images: Images, settings: ExtractSettings, device: str = "auto", store_folder: Path = STORE, batches: int = 3
+) -> Forecast:
+    """How many images, how long, how much disk; computes a few batches and writes nothing."""
+    backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
+    path = store_path(store_folder, backbone, settings, device)
+    with open_store(path if path.exists() else None) as store:
+        count, pending = store.want(images)
+        run = plan(store, backbone, settings, device)
+        sample = islice(store.pending(run.batch_size), batches)
+        started, done = time.monotonic(), 0
+        for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, sample, store.knows)):
+            if position == 0 and pending > len(batch):  # the first batch pays for waking up
+                started = time.monotonic()
+            else:
+                done += len(batch)
+        rate = done / max(time.monotonic() - started, 1e-9)
+        disk = (count + pending) * backbone.dimensions * 4 / 1e6
+        return Forecast(count, pending, store.missing(), rate, pending / rate if done else 0.0, disk)
 
 
 def write(
@@ -187,7 +165,10 @@ def write(
     with artifacts.create(out, artifacts.FEATURES, about, inputs) as file:
         features = file.create_dataset("features", (count, dimensions), np.float32)
         buffer = np.zeros((min(count, ROWS_AT_ONCE), dimensions), np.float32)
+        names = None if inputs else file.create_dataset("names", (count,), h5py.string_dtype())
+        name_buffer: list[str] = []
         for row, (name, values, reason) in enumerate(store.results()):
+            name_buffer.append(name)
             place = row % len(buffer)
             buffer[place] = 0 if values is None else values
             if values is None:
@@ -195,6 +176,9 @@ def write(
                 rows.append(row)
             if place == len(buffer) - 1 or row == count - 1:
                 features[row - place : row + 1] = buffer[: place + 1]
+                if names is not None:
+                    names[row - place : row + 1] = name_buffer
+                name_buffer.clear()
         if skipped and (fail_on_bad or len(skipped) == count):
             raise ZSLError(report(skipped, count))
         write_skipped(file, rows, skipped)

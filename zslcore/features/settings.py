@@ -14,11 +14,10 @@ class ExtractSettings(Section):
     weights: str = Field("pretrained", description="pretrained, random, or file:PATH")
     image_size: int | None = Field(None, ge=1, description="side of the network's input, pixels; null: its own")
     batch_size: int | None = Field(None, ge=1, description="images; null: sized to memory")
-    precision: Literal["fp32", "bf16", "auto"] = Field(
-        "auto", description="arithmetic of the network; auto: 16 bits where the processor has instructions for it"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        "auto",
+        description="arithmetic of the network; auto: 16 bits where fast and in agreement with 32",
     )
-    compile: Literal["always", "never", "auto"] = Field(
-        "auto", description="compile the network; auto: where there are enough images to win back the time"
-    )
+    compile: Literal["always", "never", "auto"] = Field("auto", description="torch.compile; auto: on CUDA only")
     workers: int | None = Field(None, ge=1, description="decoding threads; null: one a core")
     on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
+import fsspec
 import numpy as np
+from PIL import Image
 
 from zslcore import artifacts
 from zslcore.errors import ZSLError
@@ -17,7 +20,8 @@ from zslcore.features.images import BadImage
 class ImageRef(NamedTuple):
     """One image: `size` bytes of `path` from `start` (None: the whole file).
 
-    name: what people call it. token: changes when the bytes may have changed; equal tokens, equal bytes.
+    name: what people call it. path: a local path, or an address with ://. token: changes when the bytes may have
+    changed; equal tokens, equal bytes.
     """
 
     name: str
@@ -34,73 +38,71 @@ class Missing(NamedTuple):
     reason: str
 
 
+class Images:
+    """Images in a fixed order, one a row, listed without being read."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[ImageRef | Missing]:
+        raise NotImplementedError
+
+
 def read(image: ImageRef) -> bytes:
     """The encoded bytes of an image. Raises BadImage when they cannot be read."""
     try:
-        with open(image.path, "rb") as stream:
+        with _open(image.path) as stream:
             stream.seek(image.start)
-            return stream.read(image.size)
+            return stream.read(-1 if image.size is None else image.size)
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from error
 
 
-@dataclass(frozen=True)
-class Images:
-    """Base of the places images come from."""
-
-    path: Path
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def __iter__(self) -> Iterator[ImageRef | Missing]:
-        """Images in order."""
-        raise NotImplementedError
-
-
-def file_ref(name: str, path: str) -> ImageRef | Missing:
-    """An image that is a whole local file; its token is made of path, size, times and inode."""
+def whole_file(name: str, path: str) -> ImageRef | Missing:
+    """An image that is a whole file; its token is made of what the file system says of it, not of its bytes."""
     try:
-        found = os.stat(path)
+        return ImageRef(name, path if "://" in path else os.path.abspath(path), _token(path))
     except (OSError, ValueError) as error:
-        return Missing(name, getattr(error, "strerror", None) or str(error))
+        return Missing(name, getattr(error, "strerror", None) or str(error) or "no such file")
+
+
+def _open(path: str) -> Any:
+    return fsspec.open(path, "rb").open() if "://" in path else open(path, "rb")
+
+
+def _token(path: str) -> bytes:
+    """Changes with the file. Raises OSError where there is none."""
+    if "://" in path:
+        system, inner = fsspec.core.url_to_fs(path)
+        if system.info(inner)["type"] != "file":
+            raise ValueError("not a file")
+        return _digest(path, system.ukey(inner))
+    found = os.stat(path)
     if not os.path.isfile(path):
-        return Missing(name, "not a file")
-    return ImageRef(
-        name,
-        os.path.abspath(path),
-        _digest(os.path.abspath(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino),
-    )
+        raise ValueError("not a file")
+    return _digest(os.path.abspath(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def _digest(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-class Files(Images):
+class Listed(Images):
     """The image files a data set lists, relative to the project's folder; `path` is the data set's artifact."""
 
-    def __len__(self) -> int:
-        with artifacts.open_artifact(self.path, artifacts.DATASET) as file:
-            return len(artifacts.dataset(file, "image_files", ndim=1))
-
     def __iter__(self) -> Iterator[ImageRef | Missing]:
-        with artifacts.open_artifact(self.path, artifacts.DATASET) as file:
+        with artifacts.open_artifact(Path(self.path), artifacts.DATASET) as file:
             names = artifacts.dataset(file, "image_files", ndim=1).asstr()
             for start in range(0, len(names), 10_000):
                 for name in names[start : start + 10_000]:
-                    yield file_ref(name, name)
+                    yield whole_file(name, name)
 
 
 class Pictures(Images):
     """The pictures a data set carries in its artifact."""
 
-    def __len__(self) -> int:
-        with artifacts.open_artifact(self.path, artifacts.DATASET) as file:
-            return len(artifacts.dataset(file, "pictures/ends", ndim=1))
-
     def __iter__(self) -> Iterator[ImageRef | Missing]:
-        with artifacts.open_artifact(self.path, artifacts.DATASET) as file:
+        with artifacts.open_artifact(Path(self.path), artifacts.DATASET) as file:
             ends = artifacts.array(file, "pictures/ends", np.int64, ndim=1)
             content = artifacts.dataset(file, "pictures/bytes", np.uint8, ndim=1)
             offset = content.id.get_offset()
@@ -109,15 +111,120 @@ class Pictures(Images):
             start = 0
             for row, end in enumerate(ends.tolist()):
                 token = hashlib.sha256(content[start:end].tobytes()).digest()
-                yield ImageRef(f"{self.path}, picture {row}", str(self.path), token, offset + start, end - start)
+                yield ImageRef(f"{self.path}, picture {row}", self.path, token, offset + start, end - start)
                 start = end
 
 
 def of_dataset(path: Path) -> Images:
-    """The images of a prepared data set, one a row. Raises ZSLError when it has none."""
+    """The images of a prepared data set. Raises ZSLError when it has none."""
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
         if "pictures" in file:
-            return Pictures(path)
+            return Pictures(str(path))
         if "image_files" in file:
-            return Files(path)
+            return Listed(str(path))
     raise ZSLError(f"{path}: neither features nor images; import the data set again")
+
+
+class Folder(Images):
+    """Every image file under a folder or an fsspec address, in the order of their paths."""
+
+    def __iter__(self) -> Iterator[ImageRef | Missing]:
+        if "://" not in self.path:
+            yield from (whole_file(os.path.relpath(path, self.path), path) for path in _walk(self.path))
+            return
+        system, inner = fsspec.core.url_to_fs(self.path)
+        for path in sorted(system.find(inner)):
+            if _is_image(path):
+                yield whole_file(path.removeprefix(inner).lstrip("/"), system.unstrip_protocol(path))
+
+
+class ListFile(Images):
+    """A text file with one path or address a line; relative ones start at the list's folder."""
+
+    def __iter__(self) -> Iterator[ImageRef | Missing]:
+        folder = os.path.dirname(self.path)
+        with _open(self.path) as lines:
+            for name in filter(None, (line.decode("utf-8", "surrogateescape").strip() for line in lines)):
+                yield whole_file(name, name if "://" in name else os.path.join(folder, name))
+
+
+class Tar(Images):
+    """The images in tar archives (WebDataset shards), read where they lie; nothing is unpacked.
+
+    path: one archive or a pattern, such as `shards/train-{000..012}.tar` or `s3://bucket/*.tar`.
+    """
+
+    def __iter__(self) -> Iterator[ImageRef | Missing]:
+        for archive in _expand(self.path):
+            name_of_archive = PurePosixPath(archive).name
+            try:
+                token = _token(archive)
+                with _open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+                    while (member := tar.next()) is not None:
+                        tar.members = []  # type: ignore[attr-defined]  # else the archive's object keeps every header it has seen
+                        if member.isdir() or not (_is_image(member.name) or _escapes(member)):
+                            continue
+                        name = f"{name_of_archive}/{member.name}"
+                        if reason := _escapes(member):
+                            yield Missing(name, reason)
+                        else:
+                            place = member.offset_data, member.size
+                            yield ImageRef(name, archive, _digest(token, *place), *place)
+            except (tarfile.TarError, OSError, ValueError) as error:
+                raise ZSLError(f"{archive}: not a plain tar archive ({error}); unpack compressed ones first") from error
+
+
+def _escapes(member: tarfile.TarInfo) -> str | None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        return "its path leads out of the archive"
+    return None if member.isreg() else "a link or device, not a file"
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    """Archives of a pattern with one {first..last}, or with the wildcards of the file system."""
+    numbers = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if numbers:
+        first, last = numbers.groups()
+        for number in range(int(first), int(last) + 1):
+            yield pattern.replace(numbers[0], str(number).zfill(len(first)))
+    elif "*" in pattern:
+        system, inner = fsspec.core.url_to_fs(pattern)
+        for path in sorted(system.glob(inner)):
+            yield system.unstrip_protocol(path) if "://" in pattern else path
+    else:
+        yield pattern
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Image files below a folder, ordered, one folder's names in memory at a time; links to folders are left out."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+        elif _is_image(entry.name):
+            yield entry.path
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in Image.registered_extensions()
+
+
+def of_place(place: str) -> Images:
+    """Images anywhere: a folder, a .txt list, .tar archives or a pattern of them, each local or an fsspec address.
+
+    Raises ZSLError when there is nothing of the kind.
+    """
+    extension = PurePosixPath(place).suffix.lower()
+    kind = KINDS.get(extension, Folder)
+    system, inner = fsspec.core.url_to_fs(place)
+    if kind is Folder and not system.isdir(inner):
+        raise ZSLError(f"{place}: no such folder; give a folder, a .txt list, .tar archives, or an address of one")
+    if kind is ListFile and not system.isfile(inner):
+        raise ZSLError(f"{place}: no such file; give a text file with one image path a line")
+    return kind(place)
+
+
+KINDS: dict[str, Callable[[str], Images]] = {".txt": ListFile, ".tar": Tar}
+"""By extension; anything else is a folder."""

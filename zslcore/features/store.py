@@ -43,8 +43,8 @@ class Outcome(NamedTuple):
 class Store:
     """An open feature store, and the images wanted of it in this run."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path, self._db = path, connection
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
 
     def settings(self, resolve: Any) -> dict[str, Any]:
         """What was resolved when the store was begun; `resolve()` decides it for a new one."""
@@ -79,6 +79,14 @@ class Store:
             last = batch[-1][0]
             yield [ImageRef(*values) for _, *values in batch]
 
+    def missing(self) -> int:
+        """How many wanted images are known to be bad or not there."""
+        query = """
+            SELECT count(coalesce(wanted.reason, bad.reason))
+            FROM wanted LEFT JOIN files USING (token) LEFT JOIN bad USING (key)
+        """
+        return int(self._db.execute(query).fetchone()[0])
+
     def knows(self, key: bytes) -> bool:
         """Whether an image of these bytes was seen before, good or bad; any thread may ask."""
         query = "SELECT EXISTS (SELECT 1 FROM features WHERE key = ?1) OR EXISTS (SELECT 1 FROM bad WHERE key = ?1)"
@@ -110,13 +118,17 @@ class Store:
 
 
 @contextmanager
-def open_store(path: Path) -> Iterator[Store]:
-    """Open or begin a store. Raises ZSLError when it is damaged or cannot be written."""
+def open_store(path: Path | None) -> Iterator[Store]:
+    """Open or begin a store; None: one that is forgotten. Raises ZSLError when it is damaged or cannot be written."""
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ZSLError(f"{path}: cannot be made ({error.strerror}); check the permissions") from error
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=600, check_same_thread=False)) as connection:
+        with closing(sqlite3.connect(path or "", timeout=600, check_same_thread=False)) as connection:
             connection.executescript(SCHEMA)
-            yield Store(path, connection)
+            yield Store(connection)
     except sqlite3.OperationalError as error:
         raise ZSLError(f"{path}: cannot be used ({error}); free disk space or check the permissions") from error
     except sqlite3.DatabaseError as error:

@@ -1,0 +1,77 @@
+"""The ready network: folding keeps the output, and what is resolved is resolved by agreement."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from zslcore.features import backbones, network
+from zslcore.features.network import Network, folded, resolve
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Statistics of batch normalisation as after training, so that folding them wrongly shows."""
+    torch.manual_seed(0)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+    return module.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "resnet18", "test_vit"])
+def test_folding_keeps_the_output(name):
+    module = randomised(timm.create_model(name, num_classes=0))
+    picture = torch.randn(2, 3, 160, 160)
+    before = module(picture)
+    result = folded(module, picture)
+    assert torch.allclose(result(picture), before, rtol=1e-4, atol=1e-5 * float(before.abs().max()))
+    assert torch.equal(module(picture), before)
+    if name != "test_vit":
+        assert sum(isinstance(layer, nn.BatchNorm2d) for layer in result.modules()) == 0
+
+
+def test_a_convolution_with_two_readers_is_not_folded():
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.normalisation = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.convolution(x)
+            return self.normalisation(x) + x
+
+    module = randomised(Forked())
+    assert folded(module, torch.randn(2, 3, 8, 8)) is module
+
+
+def test_precision_auto_takes_sixteen_bits_only_where_they_agree(tiny, monkeypatch):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    auto = tiny.model_copy(update={"precision": "auto"})
+    sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
+    monkeypatch.setattr(network, "_fast_precisions", lambda device: ["bf16"])
+    monkeypatch.setattr(network, "AGREEMENT", 0.9)
+    assert resolve(backbone, auto, "cpu", sample).precision == "bf16"
+    monkeypatch.setattr(network, "AGREEMENT", 1.1)
+    assert resolve(backbone, auto, "cpu", sample).precision == "fp32"
+    assert resolve(backbone, auto, "cpu", sample[:0]).precision == "fp32"
+
+
+def test_batch_size_shrinks_with_the_pictures(tiny):
+    auto = tiny.model_copy(update={"batch_size": None})
+    none = np.empty((0, 1, 1, 3), np.uint8)
+    small, large = (resolve(backbones.load(tiny.backbone, "random", s), auto, "cpu", none) for s in (32, 1024))
+    assert small.batch_size == 256
+    assert 1 <= large.batch_size < 256
+
+
+@pytest.mark.slow
+def test_compiled_agrees(tiny):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
+    plain, compiled = (
+        Network(resolve(backbone, tiny.model_copy(update={"compile": choice}), "cpu", sample), backbone)(sample)
+        for choice in ("never", "always")
+    )
+    assert np.abs(plain - compiled).max() <= 1e-5 * np.abs(plain).max()

@@ -1,0 +1,102 @@
+"""Where images come from: the same pictures by every way, in a fixed order, and nothing from outside."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from zslcore.errors import ZSLError
+from zslcore.features.sources import ImageRef, Missing, of_place, read, whole_file
+
+
+def contents(place: str) -> list[bytes]:
+    return [read(image) for image in of_place(place)]
+
+
+def pack(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def test_folder_in_order_of_paths_images_only(tmp_path, picture):
+    for number, name in enumerate(["b/2.png", "a/10.JPG", "a/9.png", "c.png"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture(number))
+    (tmp_path / "a" / "notes.md").write_text("no image")
+    assert [image.name for image in of_place(str(tmp_path))] == ["a/10.JPG", "a/9.png", "b/2.png", "c.png"]
+    assert contents(str(tmp_path)) == [picture(1), picture(2), picture(0), picture(3)]
+
+
+def test_list_file_with_relative_absolute_and_missing_paths(pictures, tmp_path, picture):
+    folder = pictures(2)
+    (tmp_path / "list.txt").write_text(f"pictures/00001.png\n\n{folder}/00000.png\npictures/none.png\n{folder}\n")
+    first, second, *missing = of_place(str(tmp_path / "list.txt"))
+    assert (read(first), read(second)) == (picture(1), picture(0))
+    assert [(type(m), m.reason) for m in missing] == [(Missing, "No such file or directory"), (Missing, "not a file")]
+
+
+def test_tar_shards_are_read_where_they_lie(tmp_path, picture):
+    for shard in range(3):
+        pack(tmp_path / f"part-{shard:02}.tar", {f"{shard}/x.png": picture(shard), f"{shard}/x.cls": b"7"})
+    expected = [picture(0), picture(1), picture(2)]
+    assert contents(str(tmp_path / "part-{00..02}.tar")) == expected
+    assert contents(str(tmp_path / "part-*.tar")) == expected
+    assert contents(str(tmp_path / "part-01.tar")) == expected[1:2]
+
+
+def test_tar_members_that_lead_out_are_refused(tmp_path, picture):
+    path = tmp_path / "bad.tar"
+    pack(path, {"../up.png": picture(0), "/etc/x.png": picture(1), "fine.png": picture(2)})
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    up, absolute, fine, linked = of_place(str(path))
+    assert read(fine) == picture(2)
+    assert [missing.reason.split()[-2:] for missing in (up, absolute)] == [["the", "archive"]] * 2
+    assert "link" in linked.reason
+
+
+def test_damaged_archives_are_explained(tmp_path, picture):
+    (tmp_path / "a.tar").write_bytes(b"x" * 2000)
+    with tarfile.open(tmp_path / "b.tar", "w:gz") as tar:
+        tar.add(__file__, "x.png")
+    for name in ("a.tar", "b.tar"):
+        with pytest.raises(ZSLError, match=f"{name}: not a plain tar"):
+            list(of_place(str(tmp_path / name)))
+
+
+def test_fsspec_addresses(picture):
+    system = fsspec.filesystem("memory")
+    system.pipe({"/bucket/b.png": picture(1), "/bucket/a/a.png": picture(0), "/bucket/readme.md": b""})
+    system.pipe("/bucket/list.txt", b"memory://bucket/b.png\n")
+    assert contents("memory://bucket") == [picture(0), picture(1)]
+    assert contents("memory://bucket/list.txt") == [picture(1)]
+
+
+def test_fsspec_local_address_gives_what_the_folder_gives(pictures):
+    folder = pictures(3)
+    assert contents(f"file://{folder}") == contents(str(folder))
+
+
+def test_a_changed_file_has_another_token(tmp_path, picture):
+    path = tmp_path / "x.png"
+    path.write_bytes(picture(0))
+    before = whole_file("x", str(path))
+    assert before == whole_file("x", str(path))
+    path.write_bytes(picture(0)[:-1] + b"?")
+    after = whole_file("x", str(path))
+    assert isinstance(before, ImageRef)
+    assert isinstance(after, ImageRef)
+    assert before.token != after.token
+
+
+def test_nothing_there_is_explained(tmp_path):
+    for place in (str(tmp_path / "none"), str(tmp_path / "none.txt"), "memory://nowhere"):
+        with pytest.raises(ZSLError, match="no such"):
+            of_place(place)

@@ -18,6 +18,7 @@ def command(dataset: DatasetName) -> None:
     device = resolve_device(params.device)
     inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "projected", "synthetic")}
     data = datasets.load(inputs["dataset"])
+    members = artifacts.params(inputs["projected"], artifacts.PROJECTED)["train"]["members"]
     mask = np.arange(len(data.seen) + len(data.unseen)) < len(data.seen)
     labels = np.searchsorted(data.seen, data.labels[data.trainval])
     about = {"classify": settings.model_dump(), "seeds": params.seeds}
@@ -38,12 +39,12 @@ def command(dataset: DatasetName) -> None:
                 for rows in (data.trainval, data.test_seen, data.test_unseen)
             )
             joint = training_set((real, labels), seen, unseen, mask, settings)
-            gzsl = fit_classifier(*joint, len(mask), settings, seed, device, "joint")
+            gzsl = fit_classifier(*joint, len(mask), settings, seed, device, "joint", members)
             if settings.zsl == "joint":
                 zsl = gzsl.kept_to(~mask)
             else:
                 own = training_set(None, seen, unseen, mask[~mask], settings)
-                zsl = fit_classifier(*own, int((~mask).sum()), settings, seed, device, "zsl")
+                zsl = fit_classifier(*own, int((~mask).sum()), settings, seed, device, "zsl", members)
             group = out.create_group(f"seed={seed}")
             group["zsl"] = zsl.scores(test_unseen)
             group["joint_seen"] = gzsl.scores(test_seen)

@@ -223,6 +223,13 @@ def under(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray
     return found
 
 
+def params(path: Path, format: Format) -> dict[str, Any]:
+    """The parameters an HDF5 artifact was made with."""
+    with open_artifact(path, format) as file:
+        found: dict[str, Any] = json.loads(file.attrs["params"])
+        return found
+
+
 def array(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> NDArray[Any]:
     """Read one whole data set of an artifact.
 

@@ -50,6 +50,7 @@ class Train(Section):
     batch_size: int = Field(256, ge=1, description="images; not stated")
     hidden: int = Field(4096, ge=1, description="units of the hidden layer of E and of G")
     latent: int | None = Field(None, ge=1, description="size of z; null: as the signature")
+    members: int = Field(1, ge=1, description="sets of M, C, E and G whose scores are averaged; 1 in the paper")
     projection: int = Field(512, ge=0, description="outputs of M; 0: no M and no C, the plain CVAE (NA)")
     lambda_cls: float = Field(1.0, ge=0, description="λcls of eq. 4")
     lambda_synthetic: float = Field(0.1, ge=0, description="λcls′ of eq. 4")

@@ -24,7 +24,7 @@ presets:
   toy:
     best:
       finetune: {epochs: 3}
-      train: {hidden: 32, projection: 16, batch_size: 32, encoder_signature: true}
+      train: {hidden: 32, projection: 16, batch_size: 32, encoder_signature: true, members: 2}
       generate: {per_unseen: 15, per_seen: 5, noise: 0.1}
       classify: {epochs: 4, seen: both, zsl: ZSL}
 """

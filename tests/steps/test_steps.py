@@ -64,13 +64,16 @@ def test_trained_shapes_and_ranges(model: Trained, toy_task: Task) -> None:
 def test_without_projection_the_features_themselves_are_rebuilt(toy_task: Task) -> None:
     data = toy_task.train
     plain = train(data.features, data.labels, data.signatures, SMALL.model_copy(update={"projection": 0}), 0, CPU)
-    assert plain.classifier is None
+    assert plain.members[0].C is None
     assert plain.project(data.features) is data.features
     assert set(plain.curve[0]) == {"total", "reconstruction", "kl"}
 
 
 def test_total_is_equation_4(model: Trained, toy_task: Task) -> None:
-    terms = {name: value.item() for name, value in objective(model, *batch(model, toy_task), epoch=0).items()}
+    terms = {
+        name: value.item()
+        for name, value in objective(model.members[0], model.settings, *batch(model, toy_task), epoch=0).items()
+    }
     settings = model.settings
     expected = terms["reconstruction"] + settings.kl_weight * terms["kl"]
     expected += settings.lambda_cls * terms["cls"] + settings.lambda_synthetic * terms["cls_synthetic"]
@@ -81,28 +84,31 @@ def test_feedback_adds_its_term_and_survives_saving(toy_task: Task) -> None:
     data = toy_task.train
     settings = SMALL.model_copy(update={"feedback": 0.5})
     model = train(data.features, data.labels, data.signatures, settings, 0, CPU)
-    terms = {name: value.item() for name, value in objective(model, *batch(model, toy_task), epoch=0).items()}
+    terms = {
+        name: value.item()
+        for name, value in objective(model.members[0], model.settings, *batch(model, toy_task), epoch=0).items()
+    }
     rest = settings.model_copy(update={"feedback": 0.0})
     expected = terms["reconstruction"] + rest.kl_weight * terms["kl"] + terms["cls"]
     expected += rest.lambda_synthetic * terms["cls_synthetic"] + 0.5 * terms["feedback"]
     assert terms["total"] == pytest.approx(expected, rel=1e-5)
     assert model.curve[-1]["feedback"] < model.curve[0]["feedback"]
     again = Trained.from_state(settings, model.state(), CPU)
-    assert again.regressor is not None
-    np.testing.assert_array_equal(again.state()["R.bias"], model.state()["R.bias"])
+    for name, value in model.state().items():
+        np.testing.assert_array_equal(again.state()[name], value)
 
 
 @pytest.mark.parametrize("pulls", [True, False])
 def test_target_grad_decides_whether_the_reconstruction_target_pulls_on_m(
     model: Trained, toy_task: Task, pulls: bool
 ) -> None:
-    model.settings = SMALL.model_copy(update={"target_grad": pulls, "lambda_cls": 0.0, "lambda_synthetic": 0.0})
-    for parameter in model.encoder.parameters():
+    settings = SMALL.model_copy(update={"target_grad": pulls, "lambda_cls": 0.0, "lambda_synthetic": 0.0})
+    member = model.members[0]
+    for parameter in member.E.parameters():
         parameter.data.zero_()  # what the encoder passes on no longer depends on M
-    assert model.projection is not None
-    model.projection.zero_grad()
-    objective(model, *batch(model, toy_task), 0)["total"].backward()
-    assert (model.projection.linear.weight.grad.abs().sum().item() > 0) is pulls
+    member.zero_grad()
+    objective(member, settings, *batch(model, toy_task), 0)["total"].backward()
+    assert (member.M.linear.weight.grad.abs().sum().item() > 0) is pulls
 
 
 def test_noise_reaches_what_it_is_told_to(model: Trained, toy_task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +117,8 @@ def test_noise_reaches_what_it_is_told_to(model: Trained, toy_task: Task, monkey
     seen = {}
     for on in ("target", "encoder", "both", "synthetic", "none"):
         calls.clear()
-        model.settings = SMALL.model_copy(update={"noise": Noise(strength=0.7, on=on)})
-        objective(model, *batch(model, toy_task), 0)
+        settings = SMALL.model_copy(update={"noise": Noise(strength=0.7, on=on)})
+        objective(model.members[0], settings, *batch(model, toy_task), 0)
         seen[on] = tuple(calls)  # (what the encoder sees, the target)
     assert seen == {
         "target": (0.0, 0.7),
@@ -152,6 +158,36 @@ def test_observing_changes_nothing_and_longer_runs_pass_through_shorter_ones(toy
         alone = train(data.features, data.labels, data.signatures, settings, 0, CPU).state()
         for name, value in alone.items():
             np.testing.assert_array_equal(value, on_the_way[epochs][name])
+
+
+def test_members_are_trained_apart_and_stand_side_by_side(toy_task: Task) -> None:
+    data = toy_task.train
+    settings = SMALL.model_copy(update={"members": 3, "epochs": 2})
+    model = train(data.features, data.labels, data.signatures, settings, 0, CPU)
+    projected = model.project(data.features)
+    assert projected.shape == (len(data.features), 3 * 16)
+    drawn, _ = generate(model, data.signatures[:2], 4, 0, "unseen")
+    assert drawn.shape == (8, 3 * 16)
+    for member, block in zip(model.members, np.split(projected, 3, axis=1), strict=True):
+        np.testing.assert_array_equal(member.project(torch.tensor(data.features)).detach().numpy(), block)
+    assert not np.allclose(projected[:, :16], projected[:, 16:32])
+    x, y, a = batch(model, toy_task)
+    model.modules.zero_grad()
+    objective(model.members[1], settings, x, y, a, 0)["total"].backward()
+    assert all(parameter.grad is None for parameter in model.members[0].parameters())
+
+
+def test_members_vote_by_the_mean_of_their_log_probabilities() -> None:
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(60, 8)).astype(np.float32), np.arange(60) % 3
+    settings = Classify(kind="prototype")
+    both = fit_classifier(features, labels, 3, settings, 0, CPU, "zsl", members=2).scores(features)
+    each = [
+        fit_classifier(half, labels, 3, settings, 0, CPU, "zsl").scores(half) for half in np.split(features, 2, axis=1)
+    ]
+    mean = sum(each) / 2
+    expected = mean - np.log(np.exp(mean).sum(1, keepdims=True))
+    np.testing.assert_allclose(both, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_collapse_is_said(toy_task: Task) -> None:

@@ -80,7 +80,7 @@ def spaces(
         method = Clusterable(own).fit(train, seed)
         tuned = method.finetuned(features)
         yield names[0], tuned
-        if method.model.projection is not None:
+        if settings.train.projection:
             yield names[1], method.model.project(tuned)
 
 

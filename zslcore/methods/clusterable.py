@@ -99,7 +99,8 @@ class Clusterable(Method):
             real = self.real if seen_mask.any() else None
             taught = label_space(self.model, real, signatures, seen_mask, settings.generate, settings.classify, seed)
             purpose = "joint" if seen_mask.any() else "zsl"
-            fitted = fit_classifier(*taught, len(signatures), settings.classify, seed, self.model.device, purpose)
+            device, members = self.model.device, settings.train.members
+            fitted = fit_classifier(*taught, len(signatures), settings.classify, seed, device, purpose, members)
             self._last = (key, fitted)
         return self._last[1]
 

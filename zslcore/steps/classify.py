@@ -68,10 +68,24 @@ def fit_classifier(
     seed: int,
     device: torch.device,
     purpose: str,
+    members: int = 1,
 ) -> Classifier:
-    """Fit on (n, m) features, real or synthetic, with labels 0..classes-1. purpose names the random stream."""
-    x, y = tensor(features, device), tensor(labels, device)
-    return Classifier(_KINDS[settings.kind](x, y, classes, settings, seed, purpose), device)
+    """Fit on (n, m) features, real or synthetic, with labels 0..classes-1. purpose names the random stream.
+
+    members: the columns are that many feature spaces side by side; each has a classifier of its own, and their
+    log-probabilities are averaged.
+    """
+    y = tensor(labels, device)
+    each = [
+        _KINDS[settings.kind](x, y, classes, settings, seed, f"{purpose}/{member}")
+        for member, x in enumerate(tensor(features, device).chunk(members, dim=1))
+    ]
+
+    def logits(x: Tensor) -> Tensor:
+        parts = zip(each, x.chunk(members, dim=1), strict=True)
+        return torch.stack([functional.log_softmax(own(block), dim=1) for own, block in parts]).mean(0)
+
+    return Classifier(logits, device)
 
 
 def _softmax(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -21,75 +21,89 @@ DEFAULT_EPOCHS = 60
 """Where neither the settings nor `select` say how long to train."""
 
 
+class Member(nn.Module):
+    """One set of M, C, E, G (and R, where feedback is asked for); without M the features themselves are rebuilt."""
+
+    def __init__(self, settings: Train, dimensions: int, attributes: int, classes: int) -> None:
+        super().__init__()
+        m = settings.projection or dimensions
+        latent = settings.latent or attributes
+        self.M = Projection(dimensions, m) if settings.projection else None
+        self.C = nn.Linear(m, classes) if settings.projection else None
+        self.E = Encoder(m + attributes * settings.encoder_signature, settings.hidden, latent)
+        self.G = Generator(latent, attributes, settings.hidden, m, settings.output)
+        self.R = nn.Linear(m, attributes) if settings.feedback else None
+
+    def project(self, x: Tensor) -> Tensor:
+        """x′ = M(x): (n, d) -> (n, m)."""
+        return x if self.M is None else self.M(x)
+
+
 @dataclass
 class Trained:
-    """The fitted modules; without M (`projection` is None) the features themselves are reconstructed."""
+    """The fitted members. Their projected features, and their synthetic ones, stand side by side in the columns.
+
+    dimensions, attributes, classes: d, a and K of the training data.
+    """
 
     settings: Train
     signature_scaler: Scaler
-    projection: Projection | None
-    classifier: nn.Linear | None
-    encoder: Encoder
-    generator: Generator
+    modules: nn.ModuleList
     device: torch.device
-    regressor: nn.Linear | None = None
+    dimensions: int
+    attributes: int
+    classes: int
     curve: Curve = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @classmethod
+    def build(cls, settings: Train, scaler: Scaler, shape: tuple[int, int, int], device: torch.device) -> Self:
+        """Untrained members for shape (d, a, K)."""
+        modules = nn.ModuleList(Member(settings, *shape) for _ in range(settings.members)).to(device)
+        return cls(settings, scaler, modules, device, *shape)
+
+    @property
+    def members(self) -> list[Member]:
+        """The members, one after another."""
+        return [cast(Member, module) for module in self.modules]
+
     @torch.inference_mode()
     def project(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
-        """M(F(x)): (n, d) -> (n, m) float32, by blocks of rows."""
-        if self.projection is None:
+        """M(F(x)) of every member: (n, d) -> (n, members · m) float32, by blocks of rows."""
+        if not self.settings.projection and len(self.members) == 1:
             return features
-        parts = [
-            self.projection(tensor(features[start : start + block], self.device)).cpu().numpy()
-            for start in range(0, len(features), block)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, self.projection.linear.out_features), np.float32)
+        starts = range(0, max(len(features), 1), block)
+        parts = [self._project(tensor(features[start : start + block], self.device)) for start in starts]
+        return torch.cat(parts).cpu().numpy()
+
+    def _project(self, x: Tensor) -> Tensor:
+        return torch.cat([member.project(x) for member in self.members], dim=1)
 
     @property
     def latent(self) -> int:
-        """Size of z."""
-        return self.generator.latent
+        """Size of z, of all members together."""
+        return len(self.members) * (self.settings.latent or self.attributes)
 
     def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
-        """A synthetic feature for each z (n, latent) and scaled signature (n, a): (n, m)."""
+        """A synthetic feature for each z (n, latent) and scaled signature (n, a): (n, members · m)."""
         noise = self.settings.noise
-        return perturb(self.generator(z, signatures), noise.strength if noise.on == "synthetic" else 0.0)
+        parts = zip(self.members, z.chunk(len(self.members), dim=1), strict=True)
+        drawn = torch.cat([member.G(own, signatures) for member, own in parts], dim=1)
+        return perturb(drawn, noise.strength if noise.on == "synthetic" else 0.0)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Named arrays for saving."""
-        return {
-            **self.signature_scaler.state("signatures."),
-            **numpy_state(self.projection, "M."),
-            **numpy_state(self.classifier, "C."),
-            **numpy_state(self.encoder, "E."),
-            **numpy_state(self.generator, "G."),
-            **numpy_state(self.regressor, "R."),
-        }
+        shape = np.array([self.dimensions, self.attributes, self.classes])
+        return {"shape": shape, **self.signature_scaler.state("signatures."), **numpy_state(self.modules, "members.")}
 
     @classmethod
     def from_state(cls, settings: Train, state: Mapping[str, NDArray[Any]], device: torch.device) -> Self:
         """What `state` described."""
-        hidden, inputs = state["E.hidden.0.weight"].shape
-        latent = len(state["E.heads.bias"]) // 2
-        outputs, _ = state["G.net.2.weight"].shape
-        attributes = state["G.net.0.weight"].shape[1] - latent
-        projection = classifier = regressor = None
-        if "R.bias" in state:
-            regressor = nn.Linear(outputs, attributes).to(device)
-            put_state(regressor, state, "R.")
-        if "M.linear.weight" in state:
-            projection = Projection(state["M.linear.weight"].shape[1], outputs).to(device)
-            classifier = nn.Linear(outputs, len(state["C.bias"])).to(device)
-            put_state(projection, state, "M.")
-            put_state(classifier, state, "C.")
-        encoder = Encoder(inputs, hidden, latent).to(device)
-        generator = Generator(latent, attributes, hidden, outputs, settings.output).to(device)
-        put_state(encoder, state, "E.")
-        put_state(generator, state, "G.")
+        dimensions, attributes, classes = (int(value) for value in state["shape"])
         scaler = Scaler.from_state(settings.signatures, state, "signatures.")
-        return cls(settings, scaler, projection, classifier, encoder, generator, device, regressor)
+        model = cls.build(settings, scaler, (dimensions, attributes, classes), device)
+        put_state(model.modules, state, "members.")
+        return model
 
 
 def train(
@@ -103,30 +117,22 @@ def train(
 ) -> Trained:
     """Minimise eq. 4 over M, C, E and G on trainval: features F(x) (n, d), labels 0..K-1, signatures (K, a).
 
-    observe(epochs done, the model as it stands) is called after each epoch and changes nothing.
+    Members share nothing but the order of batches: the sum of their losses has each one's gradients in its own
+    parameters only. observe(epochs done, the model as it stands) is called after each epoch and changes nothing.
     """
-    n, d = features.shape
-    attributes = signatures.shape[1]
-    latent = settings.latent or attributes
-    m = settings.projection or d
     scaler = Scaler.fit(signatures, settings.signatures)
     x, y, a = tensor(features, device), tensor(labels, device), tensor(scaler(signatures), device)
     with seeded(seed, "train"):
-        model = Trained(
-            settings,
-            scaler,
-            Projection(d, m).to(device) if settings.projection else None,
-            nn.Linear(m, len(signatures)).to(device) if settings.projection else None,
-            Encoder(m + attributes * settings.encoder_signature, settings.hidden, latent).to(device),
-            Generator(latent, attributes, settings.hidden, m, settings.output).to(device),
-            device,
-            nn.Linear(m, attributes).to(device) if settings.feedback else None,
-        )
-        modules = [model.projection, model.classifier, model.encoder, model.generator, model.regressor]
+        model = Trained.build(settings, scaler, (features.shape[1], *signatures.shape[::-1]), device)
+
+        def terms(rows: Tensor, epoch: int) -> Terms:
+            each = [objective(member, settings, x[rows], y[rows], a[y[rows]], epoch) for member in model.members]
+            return {name: torch.stack([found[name] for found in each]).sum() for name in each[0]}
+
         model.curve = minimise(
-            lambda rows, epoch: objective(model, x[rows], y[rows], a[y[rows]], epoch),
-            [parameter for module in modules if module is not None for parameter in module.parameters()],
-            count=n,
+            terms,
+            model.modules.parameters(),
+            count=len(features),
             epochs=settings.epochs or DEFAULT_EPOCHS,
             batch_size=settings.batch_size,
             lr=settings.lr,
@@ -135,49 +141,49 @@ def train(
             precision=settings.precision,
             observe=None if observe is None else lambda done: observe(done, model),
         )
-    model.warnings = collapse_warnings(model, len(signatures))
+    model.curve = [{name: value / settings.members for name, value in entry.items()} for entry in model.curve]
+    model.warnings = collapse_warnings(model)
     return model
 
 
-def objective(model: Trained, x: Tensor, y: Tensor, a: Tensor, epoch: int) -> Terms:
+def objective(member: Member, settings: Train, x: Tensor, y: Tensor, a: Tensor, epoch: int) -> Terms:
     """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, a (n, attributes) scaled signatures.
 
     With `feedback`, features real and rebuilt must tell their signature: not the paper's, but its stronger relatives'.
     """
-    settings = model.settings
     noise = settings.noise
-    projected = x if model.projection is None else model.projection(x)
+    projected = member.project(x)
     seen_by_encoder = perturb(projected, noise.strength if noise.on in ("encoder", "both") else 0.0)
     projected = projected.float()  # under bf16 only the matrix products are coarse, never the losses
     target = projected if settings.target_grad else projected.detach()
     target = perturb(target, noise.strength if noise.on in ("target", "both") else 0.0)
     inputs = torch.cat([seen_by_encoder, a], dim=1) if settings.encoder_signature else seen_by_encoder
-    mean, log_variance = model.encoder(inputs)
+    mean, log_variance = member.E(inputs)
     mean, log_variance = mean.float(), log_variance.float()
-    output = model.generator(reparameterise(mean, log_variance), a).float()
+    output = member.G(reparameterise(mean, log_variance), a).float()
     rebuilt = reconstruction(target, output, settings.reconstruction)
     kl = kl_to_standard_normal(mean, log_variance)
     total = rebuilt + settings.kl_weight * ramp(epoch + 1, 0, settings.kl_warmup) * kl
     terms = {"reconstruction": rebuilt, "kl": kl}
-    if model.classifier is not None:
-        real = similarity_loss(model.classifier(projected).float(), y)  # eq. 2
-        synthetic = similarity_loss(model.classifier(output).float(), y)  # eq. 3
+    if member.C is not None:
+        real = similarity_loss(member.C(projected).float(), y)  # eq. 2
+        synthetic = similarity_loss(member.C(output).float(), y)  # eq. 3
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
-    if model.regressor is not None:
-        both = [reconstruction(a, model.regressor(features).float()) for features in (projected, output)]
+    if member.R is not None:
+        both = [reconstruction(a, member.R(features).float()) for features in (projected, output)]
         terms["feedback"] = both[0] + both[1]
         total = total + settings.feedback * terms["feedback"]
     return {"total": total, **terms}
 
 
-def collapse_warnings(model: Trained, classes: int) -> list[str]:
+def collapse_warnings(model: Trained) -> list[str]:
     """Say so when M has collapsed to a constant: C learns nothing, its loss stays at ln K."""
     last = model.curve[-1] if model.curve else {}
-    chance = float(np.log(classes))
+    chance = float(np.log(model.classes))
     if last.get("cls", 0.0) < 0.98 * chance:
         return []
     return [
-        f"M has collapsed: the classification loss stands at {last['cls']:.3f}, chance is ln {classes} = {chance:.3f}; "
-        "use train.reconstruction: mean, a smaller train.kl_weight, or a larger train.lambda_cls"
+        f"M has collapsed: the classification loss stands at {last['cls']:.3f}, chance is ln {model.classes} = "
+        f"{chance:.3f}; use train.reconstruction: mean, a smaller train.kl_weight, or a larger train.lambda_cls"
     ]

@@ -13,8 +13,10 @@ from zslcore.datasets.registry import SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("zslcore", "stages")
+_SOURCES = tuple(target.partition(":")[0] for target in SOURCES.values())
 BY_HAND: dict[str, tuple[str, ...]] = {
-    "stages.prepare": tuple(target.partition(":")[0] for target in SOURCES.values()),
+    "stages.prepare": _SOURCES,
+    "stages.report": _SOURCES,
     "stages.metric_learning": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
     "stages.mining": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
 }

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from zslcore.datasets import birds, registry
-from zslcore.datasets.birds import DrawnBirds, draw_birds
+from zslcore.datasets.birds import BirdsSource, DrawnBirds, draw_birds
 from zslcore.errors import ZSLError
 
 
@@ -157,3 +157,11 @@ def test_source_carries_the_pictures_and_holds_images_out(drawn: DrawnBirds, tmp
     np.testing.assert_array_equal(data.unseen, drawn.unseen)
     assert [len(rows) for rows in (data.trainval, data.test_seen, data.test_unseen)] == [16, 8, 12]
     np.testing.assert_array_equal(data.image_attributes, drawn.image_attributes)
+
+
+def test_the_sheet_of_the_report_is_a_picture() -> None:
+    content = BirdsSource(classes=4, unseen=1, side=64).sheet()
+    with Image.open(BytesIO(content)) as image:
+        assert image.format == "PNG"
+        assert image.width > image.height
+    assert content == BirdsSource(classes=4, unseen=1, side=64, images_per_class=7).sheet()

@@ -261,8 +261,17 @@ class BirdsSource(Source):
             split_name="drawn birds",
         )
 
+    def sheet(self) -> bytes:
+        """A picture of each kind, the names of unseen ones in red."""
+        birds = draw_birds(self.seed, self.classes, 1, self.unseen, self.side)
+        return _encoded(contact_sheet(birds, columns=10, tile=128))
+
 
 def _png(image: NDArray[np.uint8]) -> bytes:
+    return _encoded(Image.fromarray(image))
+
+
+def _encoded(image: Image.Image) -> bytes:
     file = BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=4)
+    image.save(file, "PNG", compress_level=4)
     return file.getvalue()

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "report": "stages.report",
     "params": "stages.params",
     "tune": "stages.tune",
+    "gate": "stages.gate",
     "ablation": "stages.ablation",
     "clusterability": "stages.clusterability",
     "fewshot": "stages.fewshot",

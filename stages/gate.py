@@ -1,0 +1,62 @@
+"""`zsl gate`: fail a build whose metrics are worse than at a git revision, beyond tolerance and noise."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stages.common import say
+from zslcore.errors import ZSLError
+
+if TYPE_CHECKING:
+    from zslcore.gate import Row
+
+
+class Format(StrEnum):
+    """How the verdicts are printed."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+def command(
+    against: Annotated[
+        str | None, typer.Option(help="Revision to compare with; by default the commit where HEAD left main.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="For the terminal, for a comment in CI, or for programs.")] = (
+        Format.table
+    ),
+) -> None:
+    """Compare the metrics with a git revision: exit 1 on a regression or a required metric gone, 2 on misuse."""
+    from zslcore import gate
+    from zslcore.params import load_params
+
+    try:
+        settings = load_params().extra("gate", gate.GateSettings)
+        commit = gate.resolve_revision(against)
+        rows = gate.compare(gate.metrics_diff(commit), settings)
+    except ZSLError as error:
+        say(f"error: {error}")
+        raise typer.Exit(2) from error
+    if format is Format.table:
+        _print(rows)
+        print(gate.summary(rows, commit))
+    else:
+        print({Format.markdown: gate.markdown, Format.json: gate.as_json}[format](rows, commit))
+    if any(row.fails for row in rows):
+        raise typer.Exit(1)
+
+
+def _print(rows: list["Row"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from zslcore import gate
+
+    styles = {"worse": "red", "missing": "yellow", "better": "green", "new": "cyan", "same": ""}
+    table = Table(*gate.HEADER)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in gate.cells(row)), style=styles[row.verdict])
+    Console().print(table)

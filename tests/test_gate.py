@@ -1,0 +1,287 @@
+"""The gate: verdicts on made-up differences, its statistics against SciPy, and the command in a real repository."""
+
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from zslcore.errors import ZSLError
+from zslcore.gate import (
+    GateSettings,
+    Measurement,
+    Row,
+    as_json,
+    cells,
+    compare,
+    counts,
+    markdown,
+    measurements,
+    p_value,
+    paired,
+    summary,
+)
+from zslcore.params import load_params
+
+ROOT = Path(__file__).resolve().parents[1]
+NAN = math.nan
+
+
+def measured(old: dict[str, float] | None, new: dict[str, float] | None) -> dict:
+    """What DVC tells of one metric `H` with these seeds; None where it is absent."""
+
+    def flat(seeds: dict[str, float] | None) -> dict[str, float]:
+        if seeds is None:
+            return {}
+        values = list(seeds.values())
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return {"H.mean": float(np.mean(values)), "H.std": std, **{f"H.seeds.{k}": v for k, v in seeds.items()}}
+
+    first, second = flat(old), flat(new)
+    return {"m.json": {key: {"old": first.get(key), "new": second.get(key)} for key in {*first, *second}}}
+
+
+def one(old: float | None, new: float | None, **rule: object) -> Row:
+    """The verdict on a plain number."""
+    found = compare({"m.json": {"H": {"old": old, "new": new}}}, GateSettings(rules=[{"metric": "*:H", **rule}]))
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule", "verdict"),
+    [
+        (50.0, 49.0, {}, "worse"),
+        (50.0, 51.0, {}, "better"),
+        (50.0, 50.0, {}, "same"),
+        (50.0, 49.5, {"tolerance": 0.5}, "same"),
+        (50.0, 49.4, {"tolerance": 0.5}, "worse"),
+        (50.0, 50.6, {"tolerance": 0.5}, "better"),
+        (1.0, 2.0, {"direction": "lower"}, "worse"),
+        (2.0, 1.0, {"direction": "lower"}, "better"),
+        (50.0, None, {}, "missing"),
+        (None, 50.0, {}, "new"),
+        (50.0, NAN, {"tolerance": 1e9}, "worse"),
+        (-math.inf, NAN, {}, "worse"),
+        (1.0, NAN, {"direction": "lower"}, "worse"),
+        (NAN, 0.0, {}, "better"),
+        (NAN, 5.0, {"direction": "lower"}, "better"),
+        (NAN, NAN, {}, "same"),
+        (math.inf, math.inf, {}, "same"),
+        (50.0, -math.inf, {"tolerance": 1.0}, "worse"),
+    ],
+)
+def test_verdicts(old: float | None, new: float | None, rule: dict, verdict: str) -> None:
+    row = one(old, new, **rule)
+    assert row.verdict == verdict
+    assert row.fails == (verdict in ("worse", "missing"))
+
+
+def test_optional_may_be_gone_but_not_worse() -> None:
+    assert not one(50.0, None, required=False).fails
+    assert one(50.0, 40.0, required=False).fails
+
+
+def test_a_number_turned_text_is_missing() -> None:
+    diff = {"m.json": {"H": {"old": 1.0, "new": "n/a"}}}
+    assert compare(diff, GateSettings(rules=[{"metric": "*"}]))[0].verdict == "missing"
+
+
+def test_a_required_rule_that_matches_nothing_fails() -> None:
+    rows = compare({}, GateSettings(rules=[{"metric": "*:H"}, {"metric": "*:U", "required": False}]))
+    assert [(row.metric, row.verdict, row.fails) for row in rows] == [
+        ("*:H", "missing", True),
+        ("*:U", "missing", False),
+    ]
+
+
+def test_the_first_rule_that_matches_holds() -> None:
+    rules = [{"metric": "m.json:a.*", "tolerance": 10}, {"metric": "*"}]
+    diff = {"m.json": {"a.x": {"old": 5, "new": 1}, "b.x": {"old": 5, "new": 1}}}
+    found = {row.metric: row.verdict for row in compare(diff, GateSettings(rules=rules))}
+    assert found == {"m.json:a.x": "same", "m.json:b.x": "worse"}
+
+
+def test_mean_std_and_seeds_are_one_measurement() -> None:
+    found = measurements(measured({"0": 1.0, "1": 3.0}, None), "old")
+    assert found == {"m.json:H": Measurement(2.0, pytest.approx(math.sqrt(2)), {"0": 1.0, "1": 3.0})}
+
+
+def test_tolerance_in_seed_standard_deviations() -> None:
+    old, new = {"0": 50.0, "1": 52.0, "2": 48.0}, {"3": 47.5}  # std 2, drop 2.5
+    rule = {"metric": "*", "test": False}
+    assert compare(measured(old, new), GateSettings(rules=[{**rule, "seed_stds": 1.3}]))[0].verdict == "same"
+    assert compare(measured(old, new), GateSettings(rules=[{**rule, "seed_stds": 1.2}]))[0].verdict == "worse"
+
+
+def test_paired_where_seeds_are_shared() -> None:
+    def seeds(*names: int) -> Measurement:
+        return Measurement(0.0, 0.0, {str(name): 0.0 for name in names})
+
+    assert paired(seeds(0, 1, 2), seeds(0, 1, 2))
+    assert paired(seeds(0, 1), seeds(0, 1, 2))
+    assert not paired(seeds(0, 1, 2), seeds(2, 3, 4))
+    assert not paired(seeds(0), seeds(0))
+
+
+def test_pairing_finds_what_seeds_hide_and_disjoint_seeds_cannot() -> None:
+    old = {str(k): value for k, value in enumerate([40.0, 50.0, 60.0, 45.0, 55.0])}
+    same_seeds = {name: value - 1 - 0.01 * int(name) for name, value in old.items()}
+    others = {str(int(name) + 5): value for name, value in same_seeds.items()}
+    settings = GateSettings(rules=[{"metric": "*"}])
+    assert compare(measured(old, same_seeds), settings)[0].verdict == "worse"
+    assert compare(measured(old, others), settings)[0].verdict == "same"
+
+
+def test_p_values_are_scipys_and_one_sided() -> None:
+    random = np.random.default_rng(0)
+    old, new = random.normal(size=(2, 6))
+    new = new - 1
+    expected = stats.ttest_ind(new, old, equal_var=False, alternative="less").pvalue
+    assert p_value(old, new, False) == pytest.approx(expected)
+    assert p_value(old, new, True) == pytest.approx(stats.ttest_rel(new, old, alternative="less").pvalue)
+
+
+def test_seeds_that_all_agree_leave_no_doubt() -> None:
+    for names in (("0", "1", "2"), ("3", "4", "5")):
+        old, new = {"0": 50.0, "1": 50.0, "2": 50.0}, dict.fromkeys(names, 49.0)
+        assert compare(measured(old, new), GateSettings(rules=[{"metric": "*"}]))[0].verdict == "worse"
+
+
+def test_alpha_is_shared_among_the_metrics_tested() -> None:
+    random = np.random.default_rng(1)
+    old, new = random.normal(size=(2, 5))
+    change = new.mean() - old.mean()
+    p = float(p_value(old, new, False))
+    assert counts(change, 0.0, p, 1.01 * p)
+    diff = measured({str(k): v for k, v in enumerate(old)}, {str(k + 5): v for k, v in enumerate(new)})
+    settings = GateSettings(alpha=1.5 * p, rules=[{"metric": "*"}])
+    assert compare(diff, settings)[0].verdict in ("worse", "better")
+    assert {row.verdict for row in compare({**diff, "n.json": diff["m.json"]}, settings)} == {"same"}
+
+
+def test_false_alarms_and_power() -> None:
+    random = np.random.default_rng(2)
+    old, new = random.normal(size=(2, 4000, 5))
+    change = new.mean(axis=1) - old.mean(axis=1)
+    alarms = counts(change, 0.0, p_value(old, new, False), 0.01) & (change < 0)
+    assert alarms.mean() <= 0.015  # 1 % and three standard errors
+    drop = new - 4
+    assert counts(change - 4, 0.0, p_value(old, drop, False), 0.01).mean() > 0.95
+
+
+def test_markdown_and_json_survive_hostile_names() -> None:
+    diff = {"a|b\n<script>.json": {"H": {"old": 1.0, "new": NAN}}}
+    rows = compare(diff, GateSettings(rules=[{"metric": "*"}]))
+    text = markdown(rows, "0" * 40)
+    assert len(text.splitlines()) == 5
+    assert r"a\|b \<script\>.json:H" in text
+    read = json.loads(as_json(rows, "0" * 40), parse_constant=lambda name: pytest.fail(name))
+    assert read["passed"] is False
+    assert read["metrics"][0]["new"] == "nan"
+    assert "failed" in summary(rows, "0" * 40)
+    assert len(cells(rows[0])) == 7
+
+
+def test_the_shipped_rules_look_at_every_data_set() -> None:
+    settings = load_params(ROOT / "params.yaml").extra("gate", GateSettings)
+    metrics = {f"{group}.mean": {"old": 50.0, "new": 40.0} for group in ("zsl.T1", "gzsl.H", "gzsl.AUSUC", "plain.H")}
+    rows = compare({f"results/{name}/metrics.json": metrics for name in ("birds", "cub")}, settings)
+    assert len(rows) == 6
+    assert all(row.verdict == "worse" for row in rows)
+
+
+def test_bad_rules_are_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("gate: {rules: [{metric: a, tolerence: 1}]}")
+    with pytest.raises(ZSLError, match="tolerence"):
+        load_params(tmp_path / "params.yaml").extra("gate", GateSettings)
+
+
+# The command, in a real git and DVC repository.
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    identity = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {**os.environ, **identity, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = run(folder, "git", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def gate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = run(folder, sys.executable, "-m", "stages.cli", "gate", *arguments)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def write_metrics(folder: Path, harmonic: float | None) -> None:
+    (folder / "results").mkdir(exist_ok=True)
+    (folder / "results" / "metrics.json").write_text(json.dumps({"gzsl": {"H": harmonic}, "about": {"split": "own"}}))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit on main (H 50) and a branch one commit further."""
+    folder = tmp_path_factory.mktemp("gate")
+    git(folder, "init", "-q", "-b", "main")
+    assert run(folder, sys.executable, "-m", "dvc", "init", "-q").returncode == 0
+    (folder / "params.yaml").write_text('gate: {rules: [{metric: "*:gzsl.H", tolerance: 0.5}]}\n')
+    (folder / "dvc.yaml").write_text("metrics: [results/metrics.json]\n")
+    write_metrics(folder, 50.0)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "baseline")
+    git(folder, "switch", "-qc", "branch")
+    write_metrics(folder, 49.8)
+    git(folder, "commit", "-qam", "change")
+    return folder
+
+
+@pytest.mark.slow
+def test_exit_codes_and_formats(project: Path) -> None:
+    passed = gate(project)
+    assert passed.returncode == 0, passed.stderr
+    assert "gate passed" in passed.stdout
+    write_metrics(project, 48.0)
+    failed = gate(project, "--against", "main", "--format", "json")
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["metrics"][0]["verdict"] == "worse"
+    write_metrics(project, NAN)
+    nan = gate(project, "--format", "markdown")
+    assert nan.returncode == 1
+    assert "| **worse** |" in nan.stdout
+    (project / "results" / "metrics.json").unlink()
+    gone = gate(project)
+    assert gone.returncode == 1
+    assert "missing" in gone.stdout
+    git(project, "checkout", "-q", "results")
+
+
+@pytest.mark.slow
+def test_misuse_exits_with_2(project: Path, tmp_path: Path) -> None:
+    unknown = gate(project, "--against", "nowhere")
+    assert unknown.returncode == 2
+    assert "no revision 'nowhere'" in unknown.stderr
+    assert gate(project, "--against=--all").returncode == 2
+    assert gate(tmp_path).returncode == 2  # no params.yaml, no repository
+
+
+@pytest.mark.slow
+def test_a_shallow_clone_is_told_which_fetch_it_needs(project: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", "--depth=1", "--branch=branch", f"file://{project}", "clone")
+    clone = tmp_path / "clone"
+    refused = gate(clone)
+    assert refused.returncode == 2
+    assert "shallow clone" in refused.stderr
+    fetch = refused.stderr[refused.stderr.index("git fetch") :].strip()
+    git(clone, *shlex.split(fetch)[1:])
+    assert gate(clone).returncode == 0

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "params": "stages.params",
     "tune": "stages.tune",
     "gate": "stages.gate",
+    "inspect": "stages.inspect",
     "ablation": "stages.ablation",
     "clusterability": "stages.clusterability",
     "fewshot": "stages.fewshot",

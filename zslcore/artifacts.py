@@ -6,6 +6,7 @@ and `libraries` (JSON). Nothing in it depends on the time or on the machine's na
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
+
+MAX_OBJECTS, MAX_DEPTH = 100_000, 8  # of an HDF5 file; the project's own have a few dozen, three deep
+TEXT_AT_ONCE = 2**28  # bytes that a block of strings may decode to at most
+UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)  # what h5py raises
 
 LIBRARIES = ("numpy", "h5py", "torch", "timm", "scikit-learn", "scipy", "pillow")
 
@@ -105,7 +110,7 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ZSLError(f"{path}: no such file; run the stage that writes it (dvc repro)") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ZSLError(f"{path}: not valid JSON ({error}); delete it and run dvc repro") from error
 
 
@@ -165,17 +170,9 @@ def open_artifact(path: Path, format: Format) -> Iterator[h5py.File]:
 
     Raises ZSLError that names the command which rebuilds it.
     """
-    path = Path(path)
     again = f"run `dvc repro -s` for its {format.stage} stage to make it again"
-    if not path.exists():
-        raise ZSLError(f"{path}: no such file; {again}")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        reason = "truncated or damaged" if h5py.is_hdf5(path) else "not an HDF5 file, or cut short"
-        raise ZSLError(f"{path}: {reason}; {again}") from error
-    with file:
-        found, found_version = file.attrs.get("format"), file.attrs.get("version")
+    with open_hdf5(path, again) as file:
+        found, found_version = attribute(file, "format"), attribute(file, "version")
         if found != format.name:
             raise ZSLError(f"{path}: holds '{found}', expected '{format.name}'; {again}")
         if found_version != format.version:
@@ -183,6 +180,55 @@ def open_artifact(path: Path, format: Format) -> Iterator[h5py.File]:
                 f"{path}: {format.name} version {found_version}, this program reads version {format.version}; {again}"
             )
         yield file
+
+
+@contextmanager
+def open_hdf5(path: Path, again: str = "run dvc repro to make it again") -> Iterator[h5py.File]:
+    """Open any HDF5 file for reading that keeps to itself: no link in it leads elsewhere, few objects, not deep.
+
+    Raises ZSLError, which ends with `again`, when it is missing, damaged or does not.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ZSLError(f"{path}: no such file; {again}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        reason = "truncated or damaged" if path.is_file() and h5py.is_hdf5(path) else "not an HDF5 file, or cut short"
+        raise ZSLError(f"{path}: {reason}; {again}") from error
+    with file:
+        try:
+            _check_links(file)
+        except UNREADABLE as error:
+            raise ZSLError(f"{path}: damaged ({error}); {again}") from error
+        yield file
+
+
+def _check_links(file: h5py.File) -> None:
+    """Refuse what a reader must not follow: external and soft links, and trees without an end."""
+    count, waiting = 0, [(file, 0)]
+    while waiting:
+        group, depth = waiting.pop()
+        for name in group:
+            count += 1
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ZSLError(f"{file.filename}: '{name}' is a link, not data; make the file again with dvc repro")
+            child = group[name]
+            if isinstance(child, h5py.Group):
+                waiting.append((child, depth + 1))
+            if count > MAX_OBJECTS or depth > MAX_DEPTH:
+                raise ZSLError(f"{file.filename}: too many or too deep groups; make the file again with dvc repro")
+
+
+def attribute(file: h5py.File | h5py.Group, name: str) -> str | int | None:
+    """A root attribute that is one text or one whole number; None where it is absent or anything else."""
+    try:
+        if name not in file.attrs or file.attrs.get_id(name).shape != ():
+            return None
+        value = file.attrs[name]
+    except UNREADABLE:
+        return None
+    return value if isinstance(value, str) else int(value) if isinstance(value, np.integer) else None
 
 
 def save_tensors(
@@ -193,26 +239,36 @@ def save_tensors(
     inputs: Mapping[str, Path] | None = None,
 ) -> None:
     """Write named arrays as safetensors, atomically, with the same attributes as an HDF5 artifact."""
-    metadata = {name: str(value) for name, value in provenance(format, params, inputs).items()}
+    # One entry: the library writes several in an order that changes from one call to the next.
+    metadata = {"provenance": json.dumps(provenance(format, params, inputs), sort_keys=True)}
     plain = {name: np.asarray(value, order="C") for name, value in sorted(tensors.items())}
     with atomic(Path(path)) as temporary:
-        safetensors.numpy.save_file(plain, str(temporary), metadata=metadata)
+        try:
+            safetensors.numpy.save_file(plain, str(temporary), metadata=metadata)
+        except safetensors.SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path, format: Format) -> dict[str, NDArray[Any]]:
     """Read what `save_tensors` wrote. Raises ZSLError when it is missing, damaged, or of another format."""
     again = f"run `dvc repro -s` for its {format.stage} stage to make it again"
+    found, tensors = open_tensors(path, again)
+    if (found.get("format"), found.get("version")) != (format.name, format.version):
+        raise ZSLError(f"{path}: holds '{found.get('format')}' version {found.get('version')}; {again}")
+    return tensors
+
+
+def open_tensors(path: Path, again: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Attributes and arrays of any safetensors file. Raises ZSLError, which ends with `again`, for anything else."""
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
+            attributes = json.loads((file.metadata() or {}).get("provenance", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator here
+        return dict(attributes), tensors
     except FileNotFoundError as error:
         raise ZSLError(f"{path}: no such file; {again}") from error
-    except (OSError, safetensors.SafetensorError) as error:
+    except (*UNREADABLE, AttributeError, RecursionError, safetensors.SafetensorError) as error:
         raise ZSLError(f"{path}: damaged, or not a safetensors file ({error}); {again}") from error
-    if (metadata.get("format"), metadata.get("version")) != (format.name, str(format.version)):
-        raise ZSLError(f"{path}: holds '{metadata.get('format')}' version {metadata.get('version')}; {again}")
-    return tensors
 
 
 def under(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
@@ -231,45 +287,88 @@ def params(path: Path, format: Format) -> dict[str, Any]:
 
 
 def array(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> NDArray[Any]:
-    """Read one whole data set of an artifact.
+    """Read one whole data set of numbers.
 
     Raises ZSLError when it is absent, is no plain data set of this file, or has another type or rank.
     """
-    return np.asarray(dataset(file, name, dtype, ndim)[()])
+    return np.asarray(read(dataset(file, name, dtype, ndim), ()))
 
 
 def dataset(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> h5py.Dataset:
-    """One data set of an artifact, unread: checked to be stored in this very file with the claimed size."""
+    """One data set of an artifact, unread: checked to be stored in this very file, in the size it claims.
+
+    dtype: what its numbers must be safe to take as, None for any numbers, `str` for text.
+    """
     where = f"{file.file.filename}: '{name}'"
-    parent: Any = file
-    for part in name.split("/"):
-        if not isinstance(parent, h5py.Group) or not isinstance(parent.get(part, getlink=True), h5py.HardLink):
-            raise ZSLError(f"{where} is missing, or is a link out of the file; make the file again with dvc repro")
-        parent = parent[part]
-    if not isinstance(parent, h5py.Dataset) or parent.external or parent.is_virtual:
-        raise ZSLError(f"{where} is not stored in the file itself; make the file again with dvc repro")
-    if ndim is not None and parent.ndim != ndim:
-        raise ZSLError(f"{where} has {parent.ndim} dimensions, expected {ndim}; make the file again with dvc repro")
-    if dtype is not None and not np.can_cast(parent.dtype, dtype, casting="same_kind"):
-        raise ZSLError(f"{where} holds {parent.dtype}, expected {np.dtype(dtype)}; make the file again with dvc repro")
-    return parent
+    again = "make the file again with dvc repro"
+    try:
+        found = file.get(name)
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
+            raise ZSLError(f"{where} is missing; {again}")
+        if found.external or found.is_virtual:
+            raise ZSLError(f"{where} is not stored in the file itself; {again}")
+        kind, shape = found.dtype, found.shape
+        claimed, stored = math.prod(shape) * kind.itemsize, found.id.get_storage_size()
+        whole = file.file.id.get_filesize()
+    except UNREADABLE as error:
+        raise ZSLError(f"{where} is damaged ({error}); {again}") from error
+    if not claimed <= stored <= whole:
+        raise ZSLError(f"{where} claims {claimed} bytes, {stored} are stored in a file of {whole}; {again}")
+    if ndim is not None and len(shape) != ndim:
+        raise ZSLError(f"{where} has {len(shape)} dimensions, expected {ndim}; {again}")
+    if dtype is str:
+        fits = h5py.check_string_dtype(kind) is not None
+    else:
+        fits = kind.kind in "biuf" and (dtype is None or np.can_cast(kind, dtype, casting="same_kind"))
+    if not fits:
+        expected = "text" if dtype is str else "numbers" if dtype is None else np.dtype(dtype)
+        raise ZSLError(f"{where} holds {kind}, expected {expected}; {again}")
+    return found
+
+
+def read(source: h5py.Dataset, selection: Any) -> Any:
+    """`source[selection]`; ZSLError where the stored bytes are damaged."""
+    try:
+        return source[selection]
+    except UNREADABLE as error:
+        where = f"{source.file.filename}: '{source.name}'"
+        raise ZSLError(f"{where} is damaged ({error}); make the file again with dvc repro") from error
 
 
 def read_rows(source: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Rows of a data set, in the order asked for, touching no others: contiguous runs are read one by one."""
+    """Rows of a data set, in the order asked for, touching no others: contiguous runs are read one by one.
+
+    Raises ZSLError for rows that the data set lacks.
+    """
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
+    if len(rows) and not (ordered[0] >= 0 and ordered[-1] < len(source)):
+        where = f"{source.file.filename}: '{source.name}'"
+        raise ZSLError(f"{where} has {len(source)} rows, asked for others; make the file again with dvc repro")
     out = np.empty((len(rows), *source.shape[1:]), dtype=source.dtype)
     starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
     for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
-        out[order[start:stop]] = source[ordered[start] : ordered[stop - 1] + 1]
+        out[order[start:stop]] = read(source, slice(ordered[start], ordered[stop - 1] + 1))
     return out
 
 
 def strings(file: h5py.File | h5py.Group, name: str) -> tuple[str, ...]:
     """Read a data set of strings."""
-    values = array(file, name, ndim=1)
-    return tuple(value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values)
+    source = dataset(file, name, str, ndim=1)
+    whole = file.file.id.get_filesize()  # of which no honest file repeats a string's bytes, so all of them fit in it
+    block = max(1, TEXT_AT_ONCE // whole)
+    values: list[str] = []
+    length = 0
+    for start in range(0, len(source), block):
+        for value in read(source, slice(start, start + block)):
+            length += len(value)
+            if length > whole:
+                raise ZSLError(f"{file.file.filename}: '{name}' repeats its text; make the file again with dvc repro")
+            try:
+                values.append(value.decode("utf-8") if isinstance(value, bytes) else str(value))
+            except UnicodeDecodeError as error:
+                raise ZSLError(f"{file.file.filename}: '{name}' is not UTF-8; make it again with dvc repro") from error
+    return tuple(values)
 
 
 def put_strings(file: h5py.File | h5py.Group, name: str, values: tuple[str, ...]) -> None:

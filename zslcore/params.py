@@ -7,13 +7,14 @@ For a data set, an explicit value of a section (`train.lr: 0.01`) wins over the 
 import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
 
 from zslcore.artifacts import read_json
 from zslcore.errors import ZSLError, unknown
@@ -71,7 +72,7 @@ class Params:
         self.raw, self.file = raw, file
         for name in raw:
             if name not in TOP_LEVEL and name not in SECTIONS and name not in EXTRA_SECTIONS:
-                raise ZSLError(f"{file}: {unknown('parameter', name, [*TOP_LEVEL, *SECTIONS, *EXTRA_SECTIONS])}")
+                raise ZSLError(f"{file}: {unknown('parameter', str(name), [*TOP_LEVEL, *SECTIONS, *EXTRA_SECTIONS])}")
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -98,22 +99,23 @@ class Params:
 
     def source(self, dataset: str) -> dict[str, Any]:
         """Where a data set comes from. Raises ZSLError for an unknown one."""
-        sources = self.raw.get("sources") or {}
+        sources = self._mapping("sources", self.raw.get("sources"))
         if dataset not in sources:
             raise ZSLError(f"{self.file}: {unknown('data set', dataset, sources)}; add one with `zsl import`")
-        return dict(sources[dataset])
+        return dict(self._mapping(f"sources.{dataset}", sources[dataset]))
 
     def resolve(self, dataset: str, over: Mapping[str, Any] | None = None) -> Settings:
         """The settings of one data set: explicit values over its preset over the defaults.
 
         over: sections whose values win over all of these, for a variant of the run.
         """
-        presets = self.raw.get("presets") or {}
+        presets = self._mapping("presets", self.raw.get("presets"))
         if dataset not in presets:
             raise ZSLError(f"{self.file}: {unknown('preset', dataset, presets)}; presets.{dataset} is missing")
-        if self.preset not in presets[dataset]:
-            raise ZSLError(f"{self.file}: preset: {unknown('preset', self.preset, presets[dataset])}")
-        preset = presets[dataset][self.preset] or {}
+        own = self._mapping(f"presets.{dataset}", presets[dataset])
+        if self.preset not in own:
+            raise ZSLError(f"{self.file}: preset: {unknown('preset', self.preset, own)}")
+        preset = self._mapping(f"presets.{dataset}.{self.preset}", own[self.preset])
         over = over or {}
         for where, names in ((f"presets.{dataset}.{self.preset}", preset), ("overrides", over)):
             for name in names:
@@ -121,13 +123,22 @@ class Params:
                     raise ZSLError(f"{self.file}: {where}: {unknown('section', name, SECTIONS)}")
         values = {}
         for name, model in SECTIONS.items():
-            merged = merge(merge(preset.get(name) or {}, self.raw.get(name) or {}), over.get(name) or {})
+            layers = (preset.get(name), self.raw.get(name), over.get(name))
+            merged = reduce(merge, (self._mapping(name, layer) for layer in layers))
             values[name] = validate(model, merged, f"{self.file}: {name} (data set '{dataset}')")
         return Settings(**values)
 
     def extra(self, name: str, model: type[BaseModel]) -> Any:
         """A section that stands outside the presets (experiments, gate), validated."""
-        return validate(model, merge({}, self.raw.get(name) or {}), f"{self.file}: {name}")
+        return validate(model, merge({}, self._mapping(name, self.raw.get(name))), f"{self.file}: {name}")
+
+    def _mapping(self, name: str, value: Any) -> Mapping[str, Any]:
+        if value is not None and not isinstance(value, Mapping):
+            raise ZSLError(f"{self.file}: {name} is {value!r}; give names and values")
+        for key in value or {}:
+            if not isinstance(key, str):
+                raise ZSLError(f"{self.file}: {name}: the name {key!r} is not text; put it in quotes")
+        return value or {}
 
     def _list(self, name: str, kind: type) -> list[Any]:
         values = self.raw.get(name)
@@ -143,11 +154,17 @@ EXTRA_SECTIONS: tuple[str, ...] = ("clusterability", "fewshot", "gate", "mining"
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check a parameters file. Raises ZSLError naming the file and what is wrong in it."""
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        # Aliases make a short file stand for values without end, which every message and copy would write out.
+        alias = next((e for e in YAML(pure=True).parse(text) if isinstance(e, AliasEvent)), None)
+        raw = None if alias else YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError as error:
         raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ZSLError(f"{path}: not valid YAML: {error}") from error
+    if alias:
+        line = alias.start_mark.line + 1
+        raise ZSLError(f"{path}: line {line}: aliases (*{alias.anchor}) are not read; write the value out")
     if not isinstance(raw, dict):
         raise ZSLError(f"{path}: expected names and values, found {type(raw).__name__}")
     return Params(raw, path)

@@ -201,8 +201,8 @@ def load(path: Path, with_features: bool = False, features: Path | None = None) 
             return rows[~np.isin(rows, skipped)]
 
         return Dataset(
-            name=str(file.attrs["name"]),
-            split_name=str(file.attrs["split_name"]),
+            name=str(artifacts.attribute(file, "name")),
+            split_name=str(artifacts.attribute(file, "split_name")),
             classes=artifacts.strings(file, "classes"),
             signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
             labels=artifacts.array(file, "labels", np.int64, ndim=1),
@@ -246,7 +246,7 @@ def load_seen(path: Path, features: Path) -> Seen:
         if "image_attributes" in file:
             attributes = artifacts.read_rows(artifacts.dataset(file, "image_attributes", np.float32, ndim=2), rows)
         return Seen(
-            name=str(file.attrs["name"]),
+            name=str(artifacts.attribute(file, "name")),
             features=load_features(features, rows),
             labels=artifacts.read_rows(artifacts.dataset(file, "labels", np.int64, ndim=1), rows),
             signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
@@ -284,6 +284,8 @@ def load_pictures(path: Path, rows: NDArray[np.int64]) -> list[bytes]:
         ends = artifacts.array(file, "pictures/ends", np.int64, ndim=1)
         starts = np.concatenate([[0], ends[:-1]])
         content = artifacts.dataset(file, "pictures/bytes", np.uint8, ndim=1)
+        if (np.diff(ends, prepend=0) < 0).any() or rows.max(initial=0) >= len(ends) or ends[-1] > len(content):
+            raise ZSLError(f"{path}: pictures end outside what is stored; make it again with dvc repro")
         return [content[starts[row] : ends[row]].tobytes() for row in rows]
 
 
@@ -300,10 +302,9 @@ def has_features(path: Path) -> bool:
 
 
 def _validation_splits(file: h5py.File) -> tuple[NDArray[np.int64], ...]:
-    return tuple(
-        artifacts.array(file, f"validation_splits/{position}", np.int64, ndim=1)
-        for position in range(len(file.get("validation_splits", ())))
-    )
+    group = file.get("validation_splits")
+    count = len(group) if isinstance(group, h5py.Group) else 0
+    return tuple(artifacts.array(file, f"validation_splits/{k}", np.int64, ndim=1) for k in range(count))
 
 
 def _optional(file: h5py.File, name: str) -> NDArray[np.float32] | None:

@@ -92,7 +92,7 @@ class Listed(Images):
 
     def __iter__(self) -> Iterator[ImageRef | Missing]:
         with artifacts.open_artifact(Path(self.path), artifacts.DATASET) as file:
-            names = artifacts.dataset(file, "image_files", ndim=1).asstr()
+            names = artifacts.dataset(file, "image_files", str, ndim=1).asstr()
             for start in range(0, len(names), 10_000):
                 for name in names[start : start + 10_000]:
                     yield whole_file(name, name)

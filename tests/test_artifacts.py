@@ -59,6 +59,22 @@ def test_same_inputs_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one/t").read_bytes() == (tmp_path / "two/t").read_bytes()
 
 
+def test_nothing_in_an_artifact_depends_on_the_time(tmp_path: Path) -> None:
+    def untimed(name: str, node: h5py.Group | h5py.Dataset) -> None:
+        assert not node.id.get_create_plist().get_obj_track_times(), name
+
+    with artifacts.create(tmp_path / "a.h5", FORMAT, {}) as file:
+        file["seed=0/seen/features"] = VALUES
+        file["seed=0/seen/labels"] = VALUES[0]
+        file.create_dataset("a/b/c", data=VALUES)
+        file.create_group("d/e/f")["g"] = 1
+        artifacts.put_strings(file, "x/y/names", ("a",))
+    with h5py.File(tmp_path / "a.h5") as file:
+        untimed("/", file["/"])
+        file.visititems(untimed)
+        assert len(file["seed=0/seen"]) == 2
+
+
 def test_provenance_names_inputs_by_hash(tmp_path: Path) -> None:
     made = artifacts.provenance(FORMAT, {"b": np.float32(1), "a": np.arange(2)}, {"in": write(tmp_path / "a.h5")})
     assert json.loads(str(made["inputs"])) == {"in": artifacts.sha256(tmp_path / "a.h5")}

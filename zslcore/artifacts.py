@@ -145,6 +145,21 @@ def provenance(
     }
 
 
+class _Writer(h5py.File):  # type: ignore[misc]
+    """Creates groups one by one: HDF5 stamps those it makes on the way to something with the time of day."""
+
+    def create_group(self, name: str | bytes, **options: Any) -> h5py.Group:
+        *parents, own = os.fsdecode(name).strip("/").split("/")
+        if not parents:
+            return super().create_group(own, **options)
+        return self.require_group("/".join(parents)).create_group(own, **options)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if "/" in name.strip("/"):
+            self.require_group(name.strip("/").rpartition("/")[0])
+        super().__setitem__(name, value)
+
+
 @contextmanager
 def create(
     path: Path, format: Format, params: Mapping[str, Any], inputs: Mapping[str, Path] | None = None
@@ -157,7 +172,7 @@ def create(
     attributes = provenance(format, params, inputs)
     with atomic(Path(path)) as temporary:
         try:
-            with h5py.File(temporary, "w", libver="v110") as file:
+            with _Writer(temporary, "w", libver="v110") as file:
                 file.attrs.update(attributes)
                 yield file
         except RuntimeError as error:  # h5py reports a full disk at close as a RuntimeError

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# What every change must pass, on any machine: checks, the default pipeline, the gate, the tests.
+# GATE_AGAINST: revision whose metrics may not be beaten down; by default HEAD, the committed baseline.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+make check
+make repro
+.venv/bin/zsl gate --against "${GATE_AGAINST:-HEAD}" --format markdown | tee -a "${GITHUB_STEP_SUMMARY:-/dev/null}"
+make test

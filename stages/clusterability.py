@@ -26,6 +26,7 @@ def command(dataset: DatasetName) -> None:
     }
     about = {"dataset": dataset, "split": data.split_name, "preset": params.preset, "seeds": len(params.seeds)}
     found = summarise(runs)
+    about |= {"order": list(found), "measures": list(next(iter(found.values())))}
     artifacts.write_json(experiment(dataset, "clusterability.json"), {"about": about, "spaces": found})
     nmi = {name: values["NMI arithmetic"]["mean"] for name, values in found.items()}
     say(f"{dataset}: NMI " + ", ".join(f"{name} {value:.3f}" for name, value in nmi.items()))

@@ -48,6 +48,7 @@ def command(dataset: DatasetName) -> None:
         for name, columns in found.items()
     }
     about = {"dataset": dataset, "split": data.split_name, "way": own.way, "query": own.query, "baseline": BASELINE}
+    about |= {"order": list(rows), "columns": [f"{shot}-shot" for shot in own.shots]}
     artifacts.write_json(experiment(dataset, "fewshot.json"), {"about": about, "rows": rows})
     for name, columns in rows.items():
         figures = (f"{shot} {v['mean']:.1f} ± {v['high'] - v['mean']:.1f}" for shot, v in columns.items())

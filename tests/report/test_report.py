@@ -110,18 +110,23 @@ def test_clusterability_says_where_it_does_not_rise(folder: Path) -> None:
 
     spaces = {"unseen x": row(0.5, 0.5), "unseen M(F(x))": row(0.6, 0.4)}
     spaces |= {f"seen-test {name}": row(number, number) for name, number in (("x", 0.5), ("M(F(x))", 0.7))}
-    write_json(folder / "experiments/cub-x/clusterability.json", {"about": {}, "spaces": spaces})
+    order = sorted(spaces, key=lambda name: "M" in name)  # x first, though files sort names
+    write_json(
+        folder / "experiments/cub-x/clusterability.json",
+        {"about": {"order": order, "measures": ["purity", "NMI arithmetic"]}, "spaces": spaces},
+    )
     markdown, _ = report(folder, experiments=True)
     assert "From x to M(F(x)), unseen images: clusterability does NOT rise in: purity." in markdown
     assert "From x to M(F(x)), seen-test images: clusterability rises in all measures." in markdown
     assert "MI (variant unknown)" in markdown
+    assert markdown.index("| x | 0.500") < markdown.index("| **M(F(x))** |")
 
 
 def test_fewshot(folder: Path) -> None:
     interval = {"mean": 70.0, "low": 69.0, "high": 71.0, "count": 600}
     lead = {"mean": 5.0, "low": 4.0, "high": 6.0, "count": 600}
     rows = {"plain": {"1-shot": {**interval, "lead": None}}, "F by Gaussian": {"1-shot": {**interval, "lead": lead}}}
-    about = {"way": 5, "query": 15, "baseline": "plain"}
+    about = {"way": 5, "query": 15, "baseline": "plain", "order": list(rows), "columns": ["1-shot"]}
     write_json(folder / "experiments/cub-x/fewshot.json", {"about": about, "rows": rows})
     markdown, _ = report(folder, experiments=True)
     assert "| plain | 70.0 ± 1.0 |" in markdown

@@ -65,8 +65,8 @@ def clusterability(results: Results) -> Iterator[Block]:
         "k-means with as many clusters as classes, against the classes. x: the scaled features; M(x): M trained "
         "without F; F′: F trained by plain cross-entropy in place of Gaussian similarity."
     )
-    spaces = found["spaces"]
-    measures = list(next(iter(spaces.values())))
+    measures = found["about"]["measures"]
+    spaces = {name: found["spaces"][name] for name in found["about"]["order"]}
     for side in ("unseen", "seen-test"):
         own = {name.removeprefix(f"{side} "): row for name, row in spaces.items() if name.startswith(f"{side} ")}
         rows = tuple((name, *(spread(row[measure], 3) for measure in measures)) for name, row in own.items())
@@ -84,8 +84,8 @@ def fewshot(results: Results) -> Iterator[Block]:
     found = results.json("fewshot.json")
     if found is None:
         return
-    own, rows = found["about"], found["rows"]
-    columns = list(next(iter(rows.values())))
+    own = found["about"]
+    rows, columns = {name: found["rows"][name] for name in own["order"]}, own["columns"]
     count = next(iter(rows.values()))[columns[0]]["count"]
     yield Heading(3, "Few-shot (Table 5)")
     yield Table(

@@ -29,5 +29,8 @@ $(BIN)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
+soak: setup ## the long tests, hours of them
+	python -m pytest -m soak
+
 clean: ## forget the virtual environment; caches and results stay
 	rm -rf .venv

@@ -24,7 +24,7 @@ QUICK: dict[str, dict[str, object]] = {
         **SMALL,
         "image_hidden": (64, 64),
         "signature_hidden": (64, 64),
-        "latent": 8,
+        "latent": 16,
         "epochs": 60,
         "beta_span": (0, 30),
         "cross_span": (0, 20),

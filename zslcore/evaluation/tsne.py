@@ -23,7 +23,7 @@ PANELS: dict[str, dict[str, dict[str, Any]]] = {
     "after projection": {"train": {"noise": {"on": "none"}}, "generate": {"noise": 0.0}},
     "with noise": {},
 }
-"""Panel -> what it changes in the run's settings; the last is the run itself."""
+"""Panel -> what it changes in the run's settings; the last is the run itself, with a single member."""
 
 
 def coordinates(
@@ -44,7 +44,9 @@ def coordinates(
     train = TrainData(features[data.trainval], labels, data.signatures[data.seen])
     tables = []
     for panel, settings in panels.items():
-        method = Clusterable(ClusterableSettings.of(settings, device)).fit(train, own.seed)
+        one = settings.train.model_copy(update={"members": 1})  # the picture of a single feature space
+        alone = settings.model_copy(update={"train": one})
+        method = Clusterable(ClusterableSettings.of(alone, device)).fit(train, own.seed)
         real = method.model.project(method.finetuned(features[rows]))
         synthetic, made_for = generate(
             method.model, data.signatures[classes], own.per_class, own.seed, "tsne", settings.generate.noise

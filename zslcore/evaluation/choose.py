@@ -85,13 +85,16 @@ def candidates(space: Mapping[str, tuple[Any, ...]], seed: int = 0) -> Iterator[
             yield settings
 
 
-def assess(method: type[Method], settings: Mapping[str, Any], tasks: Sequence[Task], seed: int = 0) -> Trial:
+def assess(
+    method: type[Method], settings: Mapping[str, Any], tasks: Sequence[Task], seed: int = 0, every_length: bool = True
+) -> Trial:
     """Fit and score one candidate on every task; where it has `epochs`, at several training lengths of one run.
 
+    every_length: False keeps the training length of the settings.
     An optimiser of another kind (Optuna's, say) can call this with the settings it suggests, on `validation_tasks`.
     """
     made = method.Settings(**settings)
-    epochs: int | None = getattr(made, "epochs", None)
+    epochs: int | None = getattr(made, "epochs", None) if every_length else None
     lengths = {round(epochs * part / LENGTHS) for part in range(1, LENGTHS + 1)} - {0} if epochs else set()
     runs: dict[int, list[tuple[float, Curve]]] = {}
     for task in tasks:

@@ -7,35 +7,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.methods._linalg import one_hot, ridge, solve_positive
-from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine, unit_rows
+from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine
 from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.scaling import Scaling
 
 
 class LADSettings(ScaledSettings):
-    """alpha, beta: weights of the signature and of the class term. code: ridge term of codes. steps: alternations."""
+    """alpha, beta: weights of the signature and of the class term. strength: ridge term of D, W and U.
 
-    alpha: float = 10.0
-    beta: float = 10.0
-    code: float = 10.0
-    steps: int = 5
+    code: ridge term of test codes. steps: alternations.
+    """
+
+    alpha: float = 1.0
+    beta: float = 0.1
+    strength: float = 1.0
+    code: float = 0.1
+    steps: int = 3
+    scaling: Scaling = "l2"
 
 
 class LAD(ScaledMethod):
-    """min over D, Y, W, U of ‖X − Y D‖² + α ‖Y − S W‖² + β ‖H − Y U‖², rows of D of length at most 1 (eq. 6).
+    """min over D, Y, W, U of ‖X − Y D‖² + α ‖Y − S W‖² + β ‖H − Y U‖² (eq. 6), with ridge terms on D, W and U.
 
     X (n, d) features, Y (n, a) latent attributes, S (n, a) signatures, H (n, K) one-hot labels. Closed forms in turn,
-    from Y = S. Test images get ridge codes y = argmin ‖x − y D‖² + code ‖y‖², and classes score cos(y, s W).
+    from Y = S; the ridge terms stand where the paper bounds the length of rows. Test images get ridge codes
+    y = argmin ‖x − y D‖² + code ‖y‖², and classes score cos(y, s W).
     """
 
     name: ClassVar[str] = "lad"
     citation: ClassVar[str] = "Jiang et al., ICCV 2017"
     Settings: ClassVar[type[MethodSettings]] = LADSettings
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "scaling": ("standard", "sphere", "l2"),
-        "signature_scaling": ("l2", "standard"),
-        "alpha": (0.1, 1.0, 10.0, 100.0, 1000.0),
-        "beta": (0.0, 0.1, 1.0, 10.0, 100.0, 1000.0),
-        "code": (0.01, 0.1, 1.0, 10.0, 100.0),
+        "alpha": (0.1, 1.0, 10.0),
+        "beta": (0.0, 0.1, 1.0),
+        "strength": (0.1, 0.3, 1.0, 3.0),
+        "code": (0.01, 0.03, 0.1, 0.3),
     }
     random: ClassVar[bool] = False
     learned: ClassVar[tuple[str, ...]] = ("decoder", "weights")
@@ -45,11 +51,11 @@ class LAD(ScaledMethod):
         settings: LADSettings = self.settings
         x, s = train.features.astype(np.float64), train.signatures.astype(np.float64)[train.labels]
         h = one_hot(train.labels, self.seen_classes)
-        codes, small = s, 1e-3
+        codes = s
         for _ in range(settings.steps):
-            dictionary = _shorten(ridge(codes, x, small))
-            weights = ridge(s, codes, small)
-            to_class = ridge(codes, h, small)
+            dictionary = ridge(codes, x, settings.strength)
+            weights = ridge(s, codes, settings.strength)
+            to_class = ridge(codes, h, settings.strength)
             system = dictionary @ dictionary.T + settings.beta * to_class @ to_class.T
             pull = x @ dictionary.T + settings.alpha * s @ weights + settings.beta * h @ to_class.T
             codes = solve_positive(system, pull.T, settings.alpha).T
@@ -60,8 +66,3 @@ class LAD(ScaledMethod):
         """Cosine of an image's code and each class's latent attributes."""
         latent = signatures @ self.weights
         return lambda x: cosine(x @ self.decoder, latent)
-
-
-def _shorten(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows longer than 1 at length 1, the others as they are."""
-    return np.where(np.linalg.norm(rows, axis=1, keepdims=True) > 1, unit_rows(rows), rows)

@@ -1,0 +1,49 @@
+"""Experiment `compare`: methods of the registry on data sets, one protocol, a small result each."""
+
+from typing import Annotated
+
+import typer
+
+from stages.common import artifact, experiment, say
+
+GIVEN = "experiments/methods.yaml"
+
+
+def command(
+    methods: Annotated[str, typer.Option(help="Names of methods, separated by commas.")],
+    datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas [default: all].")] = None,
+    choose: Annotated[
+        bool, typer.Option("--choose", help=f"Choose settings anew on validation classes, whatever {GIVEN} says.")
+    ] = False,
+) -> None:
+    """Measure methods on data sets: T1, U, S, H and AUSUC, mean ± std over the seeds where a method is random.
+
+    Settings stand in experiments/methods.yaml; what is missing there is chosen on validation classes.
+    """
+    from pathlib import Path
+
+    import numpy as np
+
+    from zslcore import artifacts
+    from zslcore.datasets import dataset as data_sets
+    from zslcore.evaluation.compare import CompareSettings, compare, load_given
+    from zslcore.methods import registry
+    from zslcore.params import load_params
+
+    params = load_params()
+    own = params.extra("compare", CompareSettings)
+    names = [name.strip() for name in methods.split(",")]
+    wanted = params.datasets if datasets is None else [name.strip() for name in datasets.split(",")]
+    for name in names:
+        registry.get(name)
+    for dataset in wanted:
+        params.source(dataset)
+        inputs = artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5")
+        data, seen = data_sets.load(inputs[0]), data_sets.load_seen(*inputs)
+        features = data_sets.load_features(inputs[1], np.arange(len(data.labels)))
+        for name in names:
+            given = None if choose else load_given(Path(GIVEN), name, dataset)
+            found = compare(name, data, seen, features, given, own, params.seeds)
+            artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
+            figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
+            say(f"{dataset}, {name}: " + ", ".join(f"{n} {v['mean']:.1f} ± {v['std']:.1f}" for n, v in figures))

@@ -1,0 +1,112 @@
+"""One method on one data set under the one protocol: settings given or chosen on validation classes, then scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.errors import ZSLError
+from zslcore.evaluation.choose import assess, choose, validation_tasks
+from zslcore.evaluation.protocol import benchmark_task, evaluate, fit, score, summarise
+from zslcore.methods import registry
+from zslcore.methods.base import Method, Transductive, check_distinct
+from zslcore.params import validate
+from zslcore.settings import Section
+
+
+class CompareSettings(Section):
+    """How `compare` chooses what is not given."""
+
+    budget: int = Field(12, ge=1, description="candidate settings to try on validation classes where none are given")
+    splits: int = Field(3, ge=1, le=3, description="class splits to average over")
+    holdout: float = Field(0.2, gt=0, lt=1, description="share of the remaining classes' images that play test_seen")
+    seed: int = Field(0, ge=0, description="of the candidates, derived splits, held-out images and validation fits")
+
+
+class Given(Section):
+    """What was chosen before: settings of a method for a data set, and the calibration factor that goes with them."""
+
+    settings: dict[str, Any] = Field({}, description="the method's settings; the others keep their defaults")
+    calibration: float | None = Field(None, description="factor off seen scores; null: chosen on validation classes")
+
+
+def load_given(path: Path, method: str, dataset: str) -> Given | None:
+    """A row of the table of chosen settings, method -> data set -> values; None where it has none.
+
+    Raises ZSLError naming the file and what is wrong in it.
+    """
+    try:
+        table = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ZSLError(f"{path}: not valid YAML: {error}") from error
+    row = (table.get(method) or {}).get(dataset)
+    return None if row is None else validate(Given, row, f"{path}: {method}: {dataset}")
+
+
+def check_data(data: Dataset) -> None:
+    """Raise ZSLError for a data set on which no zero-shot method makes sense, naming the classes."""
+    if len(data.seen) < 2:
+        raise ZSLError(
+            f"data set '{data.name}': only one seen class ('{data.classes[data.seen[0]]}'); "
+            "a zero-shot method needs at least two to learn from"
+        )
+    try:
+        check_distinct(data.signatures, data.classes)
+    except ZSLError as error:
+        raise ZSLError(f"data set '{data.name}': {error}") from error
+
+
+def compare(
+    name: str,
+    data: Dataset,
+    seen: Seen,
+    features: np.ndarray[Any, np.dtype[np.float32]],
+    given: Given | None,
+    own: CompareSettings,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """The figures of one method: mean and standard deviation over seeds (one seed for closed forms), in percent.
+
+    features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone.
+    """
+    method = registry.get(name)
+    check_data(data)
+    chosen = _choose(method, seen, given, own)
+    settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
+    task = benchmark_task(data, features)
+    runs = {}
+    for seed in seeds if method.random else seeds[:1]:
+        runs[seed] = evaluate(score(fit(method(settings), task, seed), task, seed), chosen["calibration"])
+    transductive = issubclass(method, Transductive)
+    about = {
+        "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if transductive else name,
+        "method": name,
+        "citation": method.citation,
+        "transductive": transductive,
+        "dataset": data.name,
+        "split": data.split_name,
+        "seeds": list(runs),
+        "settings": settings.model_dump(mode="json"),
+        "calibration": chosen["calibration"],
+        "validation": chosen["validation"],
+    }
+    return {"about": about, **summarise(runs)}
+
+
+def _choose(method: type[Method], seen: Seen, given: Given | None, own: CompareSettings) -> dict[str, Any]:
+    if given is not None and given.calibration is not None:
+        return {"settings": given.settings, "calibration": given.calibration, "validation": None}
+    if given is not None:
+        tasks = validation_tasks(seen, own.splits, own.holdout, own.seed)
+        trial = assess(method, given.settings, tasks, own.seed, every_length=False)
+    else:
+        trial, _ = choose(method, seen, budget=own.budget, splits=own.splits, holdout=own.holdout, seed=own.seed)
+    validation = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
+    return {"settings": trial.settings, "calibration": trial.calibration, "validation": validation}

@@ -26,6 +26,8 @@ COMMANDS: dict[str, str] = {
     "ablation": "stages.ablation",
     "clusterability": "stages.clusterability",
     "fewshot": "stages.fewshot",
+    "compare": "stages.compare",
+    "new-method": "stages.new_method",
     "metric-learning": "stages.metric_learning",
     "mining": "stages.mining",
 }

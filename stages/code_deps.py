@@ -10,13 +10,18 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from zslcore.datasets.registry import SOURCES
+from zslcore.methods.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("zslcore", "stages")
+COMPARED = ("ale", "bidilel", "cdl", "cn", "conse", "dap", "dem", "devise", "eszsl", "gfzsl", "gfzsl-transductive")
+COMPARED += ("iap", "jlse", "lad", "latem", "sae", "sje", "sse", "sync")
+"""The methods of the matrix of `compare` in experiments/dvc.yaml."""
 _SOURCES = tuple(target.partition(":")[0] for target in SOURCES.values())
 BY_HAND: dict[str, tuple[str, ...]] = {
     "stages.prepare": _SOURCES,
     "stages.report": _SOURCES,
+    "stages.compare": tuple(METHODS[name].partition(":")[0] for name in COMPARED),
     "stages.metric_learning": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
     "stages.mining": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
 }

@@ -45,7 +45,7 @@ def choose(
     """Search `method.search_space` on validation classes only: (the best trial, all trials).
 
     `budget` candidates (the default settings first, then random ones, none twice) are scored on the first validation
-    task; the best quarter, at least three, goes on to all `splits` tasks, and the best mean there wins.
+    task; the best quarter (at least one) goes on to all `splits` tasks, and the best mean there wins.
     Raises ZSLError when no candidate can be fitted.
     """
     tasks = validation_tasks(seen, splits, holdout, seed)
@@ -61,7 +61,7 @@ def choose(
             advance(1)
     if not first:
         raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
-    best = sorted(first, key=lambda trial: -trial.score)[: max(3, budget // 4)]
+    best = sorted(first, key=lambda trial: -trial.score)[: max(1, budget // 4)]
     finalists = [assess(method, trial.settings, tasks, seed) for trial in best] if len(tasks) > 1 else best
     return max(finalists, key=lambda trial: trial.score), [*first, *finalists]
 

@@ -20,11 +20,11 @@ from zslcore.training import seeded
 class CNSettings(TrainedSettings):
     """hidden: units of both hidden layers. scale: γ of the cosine logits."""
 
-    hidden: int = 1024
+    hidden: int = 512
     scale: float = 5.0
-    epochs: int = 20
-    batch_size: int = 256
-    lr: float = 0.0005
+    epochs: int = 30
+    batch_size: int = 512
+    lr: float = 0.001
     weight_decay: float = 0.0001
     scaling: Scaling = "none"
     signature_scaling: Scaling = "sphere"
@@ -43,9 +43,8 @@ class CN(ScaledMethod):
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "scaling": ("none", "standard", "max"),
         "signature_scaling": ("sphere", "standard"),
-        "hidden": (512, 1024),
         "scale": (4.0, 5.0, 7.0),
-        "lr": (0.0002, 0.0005, 0.001),
+        "lr": (0.0005, 0.001, 0.002),
         "weight_decay": (0.0, 0.0001, 0.001),
         "epochs": (30,),
     }

@@ -18,11 +18,11 @@ from zslcore.training import seeded
 class DEMSettings(TrainedSettings):
     """hidden: units. output: last activation (ReLU in the paper, whose features are never negative)."""
 
-    hidden: int = 1200
+    hidden: int = 800
     relu_output: bool = False
-    epochs: int = 20
-    batch_size: int = 100
-    lr: float = 0.0003
+    epochs: int = 30
+    batch_size: int = 512
+    lr: float = 0.001
     weight_decay: float = 0.001
     scaling: Scaling = "standard"
     signature_scaling: Scaling = "sphere"
@@ -40,9 +40,9 @@ class DEM(ScaledMethod):
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "scaling": ("standard", "sphere", "max"),
         "signature_scaling": ("sphere", "standard"),
-        "hidden": (400, 800, 1200),
+        "hidden": (400, 800),
         "relu_output": (False, True),
-        "lr": (0.0001, 0.0003, 0.001),
+        "lr": (0.0003, 0.001, 0.003),
         "weight_decay": (0.0, 0.0001, 0.001, 0.01, 0.1),
         "epochs": (30,),
     }

@@ -1,0 +1,91 @@
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.errors import ZSLError
+from zslcore.evaluation.choose import assess, candidates, choose, validation_tasks
+from zslcore.evaluation.protocol import score
+from zslcore.methods.base import MethodSettings
+from zslcore.methods.eszsl import ESZSL
+from zslcore.methods.gfzsl import GFZSL, TransductiveGFZSL
+from zslcore.methods.sje import SJE
+
+
+@pytest.fixture(scope="module")
+def seen(toy: Dataset) -> Seen:
+    assert toy.features is not None
+    rows = toy.trainval
+    return Seen("toy", toy.features[rows], toy.labels[rows], toy.signatures, toy.seen, toy.unseen)
+
+
+def test_candidates_are_the_defaults_then_every_point_once() -> None:
+    space = {"a": (1, 2, 3), "b": ("x", "y")}
+    found = list(candidates(space))
+    assert found[0] == {}
+    assert len(found) == 7
+    assert {(point["a"], point["b"]) for point in found[1:]} == {(a, b) for a in (1, 2, 3) for b in "xy"}
+    assert list(islice(candidates(space, 1), 4)) == list(islice(candidates(space, 1), 4))
+    assert list(candidates({})) == [{}]
+
+
+def test_assess_scores_the_same_as_fitting_and_scoring(seen: Seen) -> None:
+    tasks = validation_tasks(seen)
+    trial = assess(ESZSL, {"alpha": 1.0}, tasks)
+    each = [score(ESZSL(ESZSL.Settings(alpha=1.0)).fit(task.train), task) for task in tasks]
+    assert trial.top1 == pytest.approx(100 * np.mean([scores.zsl_top1 for scores in each]))
+    assert trial.harmonic == pytest.approx(100 * np.mean([scores.curve().at(trial.calibration)[2] for scores in each]))
+    assert trial.tasks == 3
+
+
+def test_the_best_candidate_wins_and_a_failing_one_is_passed_over(seen: Seen) -> None:
+    class Picky(ESZSL):
+        search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {"alpha": (-1.0, 9.0), "scaling": ("standard", "none")}
+
+        def learn(self, train: Any, seed: int, observe: Any) -> None:
+            if self.settings.scaling == "none":
+                raise ZSLError("not this one")
+            super().learn(train, seed, observe)
+
+    best, trials = choose(Picky, seen, budget=5)
+    assert best.score == max(trial.score for trial in trials if trial.tasks == best.tasks)
+    assert all(trial.settings.get("scaling") != "none" for trial in trials)
+
+
+def test_no_possible_candidate_is_an_error(seen: Seen) -> None:
+    class Hopeless(ESZSL):
+        search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+        def learn(self, train: Any, seed: int, observe: Any) -> None:
+            raise ZSLError("never works")
+
+    with pytest.raises(ZSLError, match=r"no candidate could be fitted.*never works"):
+        choose(Hopeless, seen)
+
+
+def test_training_length_is_the_best_observed(seen: Seen) -> None:
+    tasks = validation_tasks(seen, 2)
+    settings: MethodSettings = SJE.Settings(epochs=10, lr=0.01, batch_size=16)
+    trial = assess(SJE, settings.model_dump(), tasks)
+    fixed = [
+        assess(SJE, {**settings.model_dump(), "epochs": epochs}, tasks, every_length=False) for epochs in range(1, 11)
+    ]
+    assert trial.score == pytest.approx(max(one.score for one in fixed))
+    assert trial.settings["epochs"] == 1 + int(np.argmax([one.score for one in fixed]))
+
+
+def test_the_choice_does_not_depend_on_unseen_signatures(seen: Seen) -> None:
+    """Unseen classes of the real problem take no part, so scrambling them changes nothing."""
+    signatures = seen.signatures.copy()
+    signatures[seen.unseen] = 7.0
+    first, second = (choose(ESZSL, data, budget=3)[0] for data in (seen, replace(seen, signatures=signatures)))
+    assert first == second
+
+
+def test_transductive_methods_see_the_pretend_unseen_images(seen: Seen) -> None:
+    tasks = validation_tasks(seen, 1)
+    assert assess(GFZSL, {}, tasks) != assess(TransductiveGFZSL, {}, tasks)

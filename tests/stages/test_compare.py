@@ -1,0 +1,142 @@
+"""Experiment `compare` and command `new-method`, in a project of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import compare
+from stages.code_deps import COMPARED, ROOT
+from tests.conftest import make_dataset
+from zslcore import artifacts
+from zslcore.datasets import dataset as datasets
+from zslcore.errors import ZSLError
+from zslcore.evaluation.compare import check_data, load_given
+from zslcore.methods.new_method import create
+from zslcore.methods.registry import METHODS
+
+PARAMS = """\
+datasets: [toy]
+seeds: [0, 1]
+compare: {budget: 2, splits: 1}
+sources:
+  toy: {kind: folder}
+"""
+GIVEN = """\
+sje: {toy: {settings: {epochs: 2, scaling: l2}, calibration: 0.25}}
+eszsl: {toy: {settings: {alpha: 1.0}}}
+sae: {toy: {settings: {strenght: 1.0}, calibration: 0.0}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    data = make_dataset(seen=6, unseen=3, per_class=6)
+    assert data.features is not None
+    datasets.save(tmp_path / "artifacts/toy/dataset.h5", data, {})
+    with artifacts.create(tmp_path / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
+        file["features"] = data.features
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/methods.yaml").write_text(GIVEN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def result(project: Path, method: str) -> dict:
+    return artifacts.read_json(project / f"experiments/results/toy/methods/{method}.json")
+
+
+def test_given_settings_and_calibration_are_used_as_they_are(project: Path) -> None:
+    compare.command("sje")
+    found = result(project, "sje")
+    assert found["about"]["settings"]["epochs"] == 2
+    assert found["gzsl"]["calibration"]["mean"] == found["about"]["calibration"] == 0.25
+    assert list(found["zsl"]["T1"]["seeds"]) == ["0", "1"]
+    assert found["about"]["validation"] is None
+    assert set(found["gzsl"]) >= {"U", "S", "H", "AUSUC"}
+
+
+def test_what_is_not_given_is_chosen_on_validation_classes_and_closed_forms_run_once(project: Path) -> None:
+    compare.command("eszsl,gfzsl-transductive", "toy")
+    assert result(project, "eszsl")["about"]["settings"]["alpha"] == 1.0
+    assert result(project, "eszsl")["about"]["validation"]["splits"] == 1
+    assert list(result(project, "eszsl")["zsl"]["T1"]["seeds"]) == ["0"]
+    assert "TRANSDUCTIVE" in result(project, "gfzsl-transductive")["about"]["title"]
+
+
+def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
+    file = project / "experiments/results/toy/methods/eszsl.json"
+    compare.command("eszsl")
+    first = file.read_bytes()
+    compare.command("eszsl")
+    assert file.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("methods", "sets", "message"),
+    [
+        ("ezsl", "toy", "unknown method 'ezsl'.*did you mean 'eszsl'"),
+        ("eszsl", "tyo", "did you mean 'toy'"),
+        ("sae", "toy", "unknown parameter 'strenght'; did you mean 'strength'"),
+    ],
+)
+def test_errors_for_people(project: Path, methods: str, sets: str, message: str) -> None:
+    with pytest.raises(ZSLError, match=message):
+        compare.command(methods, sets)
+    assert not (project / "experiments/results").exists()
+
+
+def test_a_damaged_table_of_settings_is_named(tmp_path: Path) -> None:
+    (tmp_path / "methods.yaml").write_text("a: [")
+    with pytest.raises(ZSLError, match=r"methods\.yaml: not valid YAML"):
+        load_given(tmp_path / "methods.yaml", "a", "b")
+
+
+def test_coinciding_signatures_are_named() -> None:
+    data = make_dataset(seen=4, unseen=2)
+    data.signatures[5] = data.signatures[1]
+    with pytest.raises(ZSLError, match="'class 1', 'class 5' coincide"):
+        check_data(data)
+
+
+def test_every_compared_method_is_registered_and_has_a_row() -> None:
+    assert set(COMPARED) <= set(METHODS)
+    assert all(load_given(ROOT / "experiments/methods.yaml", name, "no such set") is None for name in COMPARED)
+
+
+def test_new_method_writes_a_method_that_passes_its_own_and_the_common_checks(tmp_path: Path) -> None:
+    for folder in ("zslcore", "tests/methods"):
+        for source in (ROOT / folder).rglob("*.py"):
+            copy = tmp_path / source.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source.read_bytes())
+    (tmp_path / "tests/conftest.py").write_bytes((ROOT / "tests/conftest.py").read_bytes())
+    written = create("my-method", tmp_path)
+    assert [file.name for file in written] == ["my_method.py", "test_my_method.py", "registry.py"]
+    assert len(written[0].read_text().splitlines()) < 40
+    tests = ["tests/methods/test_my_method.py", "tests/methods/test_common.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *tests]
+    done = subprocess.run(
+        [*command, "-k", "my-method or my_method or equal"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["My Method", "a/b", "-x", "class"])
+def test_new_method_refuses_a_bad_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ZSLError, match="use small letters"):
+        create(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_new_method_refuses_a_name_that_is_taken(tmp_path: Path) -> None:
+    with pytest.raises(ZSLError, match="exists already"):
+        create("eszsl", tmp_path)

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "clusterability": "stages.clusterability",
     "fewshot": "stages.fewshot",
     "compare": "stages.compare",
+    "clip": "stages.clip",
     "new-method": "stages.new_method",
     "metric-learning": "stages.metric_learning",
     "mining": "stages.mining",

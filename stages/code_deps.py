@@ -14,8 +14,10 @@ from zslcore.methods.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("zslcore", "stages")
-COMPARED = ("ale", "bidilel", "cdl", "cn", "conse", "dap", "dem", "devise", "eszsl", "gfzsl", "gfzsl-transductive")
-COMPARED += ("iap", "jlse", "lad", "latem", "sae", "sje", "sse", "sync")
+COMPARED: tuple[str, ...] = (
+    *("ale", "bidilel", "cdl", "cn", "conse", "dap", "dem", "devise", "eszsl", "gfzsl", "gfzsl-transductive"),
+    *("iap", "jlse", "lad", "latem", "sae", "sje", "sse", "sync"),
+)
 """The methods of the matrix of `compare` in experiments/dvc.yaml."""
 _SOURCES = tuple(target.partition(":")[0] for target in SOURCES.values())
 BY_HAND: dict[str, tuple[str, ...]] = {

@@ -39,7 +39,7 @@ def command(
     for dataset in wanted:
         params.source(dataset)
         inputs = artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5")
-        data, seen = data_sets.load(inputs[0]), data_sets.load_seen(*inputs)
+        data, seen = data_sets.load(inputs[0], features=inputs[1]), data_sets.load_seen(*inputs)
         features = data_sets.load_features(inputs[1], np.arange(len(data.labels)))
         for name in names:
             given = None if choose else load_given(Path(GIVEN), name, dataset)

@@ -68,7 +68,6 @@ class ScaledMethod(Method):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Score with what was learned; nothing is trained here."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        check_distinct(signatures)
         return ScaledScorer(self.scaler, self.classifier(self.signature_scaler(signatures), seen_mask))
 
     def state(self) -> dict[str, NDArray[Any]]:

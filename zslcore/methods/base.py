@@ -160,6 +160,7 @@ def check_classes(
             f"seen_mask marks {int(seen_mask.sum())} of {len(signatures)} classes; mark none, or all "
             f"{seen_classes} classes of fit in fit's order"
         )
+    check_distinct(signatures)
 
 
 def check_distinct(signatures: NDArray[np.float32], names: Sequence[str] | None = None) -> None:

@@ -44,7 +44,7 @@ class LAD(ScaledMethod):
         "code": (0.01, 0.03, 0.1, 0.3),
     }
     random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("decoder", "weights")
+    learned: ClassVar[tuple[str, ...]] = ("dictionary", "weights")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Alternate the four closed forms."""
@@ -53,16 +53,15 @@ class LAD(ScaledMethod):
         h = one_hot(train.labels, self.seen_classes)
         codes = s
         for _ in range(settings.steps):
-            dictionary = ridge(codes, x, settings.strength)
-            weights = ridge(s, codes, settings.strength)
+            self.dictionary = ridge(codes, x, settings.strength)
+            self.weights = ridge(s, codes, settings.strength)
             to_class = ridge(codes, h, settings.strength)
-            system = dictionary @ dictionary.T + settings.beta * to_class @ to_class.T
-            pull = x @ dictionary.T + settings.alpha * s @ weights + settings.beta * h @ to_class.T
+            system = self.dictionary @ self.dictionary.T + settings.beta * to_class @ to_class.T
+            pull = x @ self.dictionary.T + settings.alpha * s @ self.weights + settings.beta * h @ to_class.T
             codes = solve_positive(system, pull.T, settings.alpha).T
-        self.decoder = solve_positive(dictionary @ dictionary.T, dictionary, settings.code).T
-        self.weights = weights
 
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """Cosine of an image's code and each class's latent attributes."""
         latent = signatures @ self.weights
-        return lambda x: cosine(x @ self.decoder, latent)
+        decoder = solve_positive(self.dictionary @ self.dictionary.T, self.dictionary, self.settings.code).T
+        return lambda x: cosine(x @ decoder, latent)

@@ -1,0 +1,93 @@
+"""Time and peak memory of every method of the comparison, beside scikit-learn's ridge regression on the same matrix.
+
+`python bench/methods.py DATASET [--methods a,b] [--threads N]`, after `dvc repro` made the data set's artifacts. Each
+method runs in a process of its own (fit on trainval, score both test splits); the ridge regression of signatures on
+features is timed in that same process, before and after, and the smaller of its times is the unit. Peak memory is the
+process's largest resident size, less what it held with data and libraries loaded. Prints a Markdown table and writes
+.zsl/bench/methods-DATASET.json; timings enter no DVC output.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(".zsl/bench")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def peak() -> float:
+    """Largest resident size so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(dataset: str, name: str) -> dict[str, Any]:
+    """One method in this process."""
+    import numpy as np
+    from sklearn.linear_model import Ridge
+
+    from zslcore.datasets import dataset as datasets
+    from zslcore.evaluation.compare import load_given
+    from zslcore.evaluation.protocol import benchmark_task, fit, score
+    from zslcore.methods import registry
+
+    home = Path("artifacts") / dataset
+    data = datasets.load(home / "dataset.h5", features=home / "features.h5")
+    task = benchmark_task(data, datasets.load_features(home / "features.h5", np.arange(len(data.labels))))
+    given = load_given(Path("experiments/methods.yaml"), name, dataset)
+    cls = registry.get(name)
+    method = cls(cls.Settings(**(given.settings if given else {})))
+    targets = task.train.signatures[task.train.labels]
+
+    def ridge() -> None:
+        Ridge(alpha=1.0).fit(task.train.features, targets)
+
+    before, held = seconds(ridge), peak()
+    fitting = seconds(lambda: fit(method, task))
+    scoring = seconds(lambda: score(method, task))
+    memory = peak() - held
+    unit = min(before, seconds(ridge))
+    return {"fit_s": fitting, "score_s": scoring, "memory_mib": memory, "ridge_s": unit}
+
+
+def main() -> None:
+    """Measure each method in a fresh process, and print."""
+    from stages.code_deps import COMPARED
+    from zslcore.artifacts import write_json
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("--methods", default=",".join(COMPARED))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.dataset, options.methods)))
+        return
+    threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    found: dict[str, Any] = {}
+    print("| method | fit, s | score, s | over ridge | peak memory, MiB |\n|---|---|---|---|---|")
+    for name in options.methods.split(","):
+        command = [sys.executable, __file__, options.dataset, "--methods", name, "--one"]
+        done = subprocess.run(command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True)
+        row = found[name] = json.loads(done.stdout.splitlines()[-1])
+        ratio = (row["fit_s"] + row["score_s"]) / row["ridge_s"]
+        cells = f"{row['fit_s']:.2f} | {row['score_s']:.2f} | {ratio:.1f} | {row['memory_mib']:.0f}"
+        print(f"| {name} | {cells} |", flush=True)
+    write_json(FOLDER / f"methods-{options.dataset}.json", {"threads": options.threads, "methods": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -29,8 +29,9 @@ $(BIN)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-soak: setup ## the long tests, hours of them
+soak: setup ## hours: fifty kills, 10,000 images of which 37 are damaged, peak memory up to a million images
 	python -m pytest -m soak
+	python bench/extract_memory.py 10000 100000 1000000
 
 clean: ## forget the virtual environment; caches and results stay
 	rm -rf .venv

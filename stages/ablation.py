@@ -17,6 +17,7 @@ def command(
 
     import numpy as np
 
+    from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.evaluation.ablation import get_variant, load_variants, run_variant
@@ -26,7 +27,7 @@ def command(
     get_variant(variants, variant)
     params = load_params()
     inputs = artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5")
-    data, seen = datasets.load(inputs[0]), datasets.load_seen(*inputs)
+    data, seen = used(dataset), datasets.load_seen(*inputs)
     features = datasets.load_features(inputs[1], np.arange(len(data.labels)))
     main = result(dataset, "selected.json"), result(dataset, "metrics.json")
     found = run_variant(params, dataset, variant, variants, data, seen, features, main)

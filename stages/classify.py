@@ -7,6 +7,7 @@ def command(dataset: DatasetName) -> None:
     """Train the ZSL and the joint GZSL classifier, once a seed, and score the test images."""
     import numpy as np
 
+    from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
@@ -17,7 +18,7 @@ def command(dataset: DatasetName) -> None:
     settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).classify
     device = resolve_device(params.device)
     inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "projected", "synthetic")}
-    data = datasets.load(inputs["dataset"])
+    data = used(dataset)
     members = artifacts.params(inputs["projected"], artifacts.PROJECTED)["train"]["members"]
     mask = np.arange(len(data.seen) + len(data.unseen)) < len(data.seen)
     labels = np.searchsorted(data.seen, data.labels[data.trainval])

@@ -7,6 +7,7 @@ def command(dataset: DatasetName) -> None:
     """Cluster x, F(x), M(x) and M(F(x)) of unseen and of seen test images, and compare with the classes."""
     import numpy as np
 
+    from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.evaluation.clusterability import measure
@@ -18,7 +19,7 @@ def command(dataset: DatasetName) -> None:
     params = load_params()
     own = params.extra("clusterability", ClusterabilitySettings)
     settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json"))
-    data = datasets.load(artifact(dataset, "dataset.h5"))
+    data = used(dataset)
     features = datasets.load_features(artifact(dataset, "features.h5"), np.arange(len(data.labels)))
     runs = {
         seed: measure(data, features, settings, own, seed, params.device)

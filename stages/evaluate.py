@@ -7,14 +7,14 @@ def command(dataset: DatasetName) -> None:
     """Compute the metrics and the plots' data from the scores of the test images."""
     import numpy as np
 
+    from stages.inputs import used
     from zslcore import artifacts
-    from zslcore.datasets import dataset as datasets
     from zslcore.evaluation import protocol, tables
     from zslcore.params import load_params
 
     params = load_params()
     calibration = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).classify.calibration
-    data = datasets.load(artifact(dataset, "dataset.h5"))
+    data = used(dataset)
     order = np.concatenate([data.seen, data.unseen])
     position = np.full(len(data.classes), -1)
     position[order] = np.arange(len(order))

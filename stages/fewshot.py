@@ -11,6 +11,7 @@ def command(dataset: DatasetName) -> None:
 
     import numpy as np
 
+    from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.evaluation.fewshot import accuracies, draw_episodes
@@ -24,7 +25,7 @@ def command(dataset: DatasetName) -> None:
     params = load_params()
     own = params.extra("fewshot", FewshotSettings)
     device = resolve_device(params.device)
-    data = datasets.load(artifact(dataset, "dataset.h5"))
+    data = used(dataset)
     base_features, novel_features = (
         datasets.load_features(artifact(dataset, "features.h5"), rows) for rows in (data.trainval, data.test_unseen)
     )

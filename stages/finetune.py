@@ -10,6 +10,7 @@ def command(dataset: DatasetName) -> None:
     import numpy as np
     from numpy.typing import NDArray
 
+    from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
@@ -20,7 +21,7 @@ def command(dataset: DatasetName) -> None:
     settings = params.resolve(dataset).finetune
     device = resolve_device(params.device)
     inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "features")}
-    data = datasets.load(inputs["dataset"])
+    data = used(dataset)
     features = datasets.load_features(inputs["features"], np.arange(len(data.labels)))
     labels = np.searchsorted(data.seen, data.labels[data.trainval])
     about = {"finetune": settings.model_dump(), "seeds": params.seeds}

@@ -7,8 +7,8 @@ def command(dataset: DatasetName) -> None:
     """Draw synthetic features from z ~ N(0, I) and the signatures, once a seed."""
     import numpy as np
 
+    from stages.inputs import used
     from zslcore import artifacts
-    from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
     from zslcore.steps.generate import generate
     from zslcore.steps.train import Trained
@@ -18,7 +18,7 @@ def command(dataset: DatasetName) -> None:
     settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json"))
     device = resolve_device(params.device)
     inputs = {"dataset": artifact(dataset, "dataset.h5"), "model": artifact(dataset, "model.safetensors")}
-    data = datasets.load(inputs["dataset"])
+    data = used(dataset)
     weights = artifacts.load_tensors(inputs["model"], artifacts.PROJECTED)
     sides = {
         "unseen": (data.unseen, settings.generate.per_unseen or 0),

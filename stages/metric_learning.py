@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from stages.common import DatasetName, artifact, experiment, say
 
 if TYPE_CHECKING:
+    from stages.inputs import used
     from zslcore.evaluation.mining import Study
 
 
@@ -19,7 +20,7 @@ def open_study(dataset: str) -> tuple["Study", dict[str, Any]]:
 
     params = load_params()
     inputs = artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5")
-    data, seen = datasets.load(inputs[0]), datasets.load_seen(*inputs)
+    data, seen = used(dataset), datasets.load_seen(*inputs)
     features = datasets.load_features(inputs[1], np.arange(len(data.labels)))
     study = Study(params.extra("mining", MiningStudy), benchmark_task(data, features), seen, params.device)
     about = {

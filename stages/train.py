@@ -10,6 +10,7 @@ def command(dataset: DatasetName) -> None:
     import numpy as np
     from numpy.typing import NDArray
 
+    from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
@@ -20,7 +21,7 @@ def command(dataset: DatasetName) -> None:
     settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).train
     device = resolve_device(params.device)
     inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "finetuned")}
-    data = datasets.load(inputs["dataset"])
+    data = used(dataset)
     labels = np.searchsorted(data.seen, data.labels[data.trainval])
     everything = np.arange(len(data.labels))
     about = {"train": settings.model_dump(), "seeds": params.seeds}

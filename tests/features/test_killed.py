@@ -58,6 +58,7 @@ def test_five_kills(pictures, tiny):
     kill_and_finish(pictures(60), 60, kills=5, seed=0, settings=tiny)
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 def test_fifty_kills(pictures, tiny):
     kill_and_finish(pictures(1000), 1000, kills=50, seed=1, settings=tiny)

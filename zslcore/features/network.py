@@ -58,7 +58,7 @@ class Network:
         self.device, self.dtype = torch.device(run.device), DTYPES[run.precision]
         if self.device.type == "cpu":
             torch.set_num_threads(run.threads)
-        example = torch.linspace(-2, 2, 6 * math.prod(input_size[1:])).view(2, *input_size)
+        example = torch.linspace(-2, 2, math.prod(input_size)).view(1, *input_size)
         module: Any = copy.deepcopy(folded(self.backbone.module, example)).to(self.device, self.dtype)
         module = module.to(memory_format=torch.channels_last)
         self.module: Any = torch.compile(module, options={"freezing": True}) if run.compiled else module

@@ -1,0 +1,60 @@
+"""Peak memory of the extraction at several numbers of images: `python bench/extract_memory.py [10000 100000 ...]`.
+
+Pictures of 32 x 32 in one tar archive go through timm's smallest test network, each count in a process of its own.
+"""
+
+import argparse
+import io
+import multiprocessing
+import resource
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zslcore.features.extract import extract_images
+from zslcore.features.settings import ExtractSettings
+from zslcore.features.sources import Tar
+
+SETTINGS = ExtractSettings(
+    backbone="test_resnet.r160_in1k", weights="random", image_size=32, precision="fp32", compile="never"
+)
+
+
+def archive(path: Path, count: int) -> None:
+    """So many different pictures."""
+    random = np.random.default_rng(0)
+    with tarfile.open(path, "w") as tar:
+        for number in range(count):
+            stream = io.BytesIO()
+            Image.fromarray(random.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(stream, "BMP")
+            member = tarfile.TarInfo(f"{number:08}.bmp")
+            member.size = stream.tell()
+            stream.seek(0)
+            tar.addfile(member, stream)
+
+
+def measure(folder: Path, count: int) -> None:
+    """Extract, and print the peak of this process."""
+    started = time.monotonic()
+    extract_images(Tar(str(folder / "images.tar")), folder / "out.h5", SETTINGS, "cpu", None, folder / "store")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{count:9,} images: peak {peak:6.0f} MiB, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("counts", type=int, nargs="*", default=[10_000, 100_000])
+    for count in parser.parse_args().counts:
+        with tempfile.TemporaryDirectory() as temporary:
+            archive(Path(temporary, "images.tar"), count)
+            process = multiprocessing.get_context("spawn").Process(target=measure, args=(Path(temporary), count))
+            process.start()
+            process.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Real photographs: every fast path gives the features, and the accuracy, of the plain one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from zslcore.datasets.dataset import Dataset, hold_out_seen, load_features
+from zslcore.evaluation.protocol import benchmark_task, score
+from zslcore.features.extract import extract_images
+from zslcore.features.settings import ExtractSettings
+from zslcore.features.sources import Folder, ImageRef, Images
+from zslcore.methods.eszsl import ESZSL, ESZSLSettings
+
+SETTINGS = ExtractSettings(backbone="tf_efficientnet_lite0", precision="fp32", compile="never")
+Features = NDArray[np.float32]
+
+
+def accuracy(folder: Path, features: Features) -> float:
+    """ESZSL's T1 with fixed settings: only the features differ from path to path."""
+    table = pd.read_csv(folder / "classes.csv", dtype={"class": str})
+    signatures = pd.read_csv(folder / "class_embeddings.csv", dtype={"class": str}).set_index("class")
+    names = [Path(image.name).parent.name for image in Folder(str(folder / "images"))]
+    labels = table["class"].tolist()
+    rows = np.array([labels.index(name) for name in names])
+    unseen = (table["split"] == "test_unseen").to_numpy()[rows]
+    trainval, test_seen = hold_out_seen(rows, np.flatnonzero(~unseen), 0.2, 0)
+    data = Dataset(
+        name="flowers",
+        classes=tuple(labels),
+        signatures=signatures.loc[labels].to_numpy(np.float32),
+        labels=rows,
+        trainval=trainval,
+        test_seen=test_seen,
+        test_unseen=np.flatnonzero(unseen),
+    )
+    task = benchmark_task(data, features)
+    method = ESZSL(ESZSLSettings(alpha=3, gamma=0))
+    return score(method.fit(task.train), task).zsl_top1
+
+
+@pytest.fixture(scope="module")
+def extracted(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Features]:
+    """Features of all Flowers by a path."""
+    where = tmp_path_factory.mktemp("flowers")
+
+    def run(name: str, engine=None, **changes: object) -> Features:
+        images: Images = Folder(str(real_data / "flo" / "images"))
+        settings = SETTINGS.model_copy(update=changes)
+        count = extract_images(images, where / f"{name}.h5", settings, "cpu", engine, where / name).images
+        return load_features(where / f"{name}.h5", np.arange(count))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def plain(extracted: Callable[..., Features]) -> Features:
+    return extracted("fp32")
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize(("path", "cosine"), [("auto", 0.9995), ("fp16", 0.9995), ("bf16", 0.99)])
+def test_sixteen_bits(real_data, extracted, plain, path, cosine):
+    found = extracted(path, precision=path)
+    cosines = (found * plain).sum(axis=1) / (np.linalg.norm(found, axis=1) * np.linalg.norm(plain, axis=1))
+    t1, expected = (accuracy(real_data / "flo", features) for features in (found, plain))
+    print(f"{path}: cosine at least {cosines.min():.5f}, T1 {100 * t1:.2f} beside {100 * expected:.2f}")
+    assert cosines.min() >= cosine
+    assert abs(t1 - expected) <= 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_ray_gives_the_same_bytes(extracted, plain):
+    ray = pytest.importorskip("ray")
+    from zslcore.features.ray_engine import ray_engine
+
+    try:
+        found = extracted("ray", ray_engine(workers=1))
+    finally:
+        ray.shutdown()
+    assert (found == plain).all()
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_plain_path_is_timms_own(real_data, plain):
+    import timm
+    import torch
+    from PIL import Image
+
+    from zslcore.features import backbones
+
+    backbone = backbones.load(SETTINGS.backbone)
+    prepare = timm.data.create_transform(**backbone.preprocessing)
+    images = [image for image in Folder(str(real_data / "flo" / "images")) if isinstance(image, ImageRef)]
+    for row in range(0, len(images), 50):
+        with torch.no_grad():
+            expected = backbone.module(prepare(Image.open(images[row].path).convert("RGB"))[None])[0].numpy()
+        assert np.abs(plain[row] - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -1,0 +1,70 @@
+"""The command `zsl extract`: a data set or images from anywhere, a forecast, and mistakes explained."""
+
+from pathlib import Path
+
+import h5py
+import pytest
+from typer.testing import CliRunner
+
+from stages.cli import app
+from zslcore.errors import ZSLError
+
+PARAMS = """
+datasets: [none]
+seeds: [0]
+device: cpu
+extract: {backbone: test_resnet.r160_in1k, weights: random, image_size: 32, precision: fp32}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS)
+    Path("photos").mkdir()
+    for name in ("a", "b", "c"):
+        Image.effect_noise((40, 40), 50).save(f"photos/{name}.png")
+    return tmp_path
+
+
+def zsl(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["extract", *arguments], catch_exceptions=False)
+    return result.output
+
+
+def test_images_from_a_folder(project):
+    zsl("--images", "photos", "--out", "out.h5")
+    with h5py.File("out.h5") as file:
+        assert file["names"].asstr()[()].tolist() == ["a.png", "b.png", "c.png"]
+        assert file["features"].shape == (3, 96)
+
+
+def test_bad_images_by_option(project):
+    Path("photos/b.png").write_bytes(b"")
+    with pytest.raises(ZSLError, match=r"1 of 3 images"):
+        zsl("--images", "photos", "--out", "out.h5")
+    zsl("--images", "photos", "--out", "out.h5", "--on-bad-image", "skip")
+    with h5py.File("out.h5") as file:
+        assert file["skipped"][()].tolist() == [1]
+
+
+def test_dry_run_counts_and_writes_nothing(project):
+    said = zsl("--images", "photos", "--dry-run")
+    assert "3 images, 3 to compute" in said
+    assert "disk" in said
+    assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "photos"]
+
+
+def test_mistakes_are_explained(project):
+    for arguments, message in [
+        ([], "name a data set"),
+        (["x", "--images", "photos"], "name a data set"),
+        (["--images", "photos"], "add --out"),
+        (["--images", "none", "--out", "x.h5"], "no such folder"),
+        (["--images", "photos", "--out", "x.h5", "--engine", "rai"], "did you mean 'ray'"),
+        (["--images", "photos", "--out", "x.h5", "--on-bad-image", "drop"], "on_bad_image"),
+    ]:
+        with pytest.raises(ZSLError, match=message):
+            zsl(*arguments)

@@ -35,6 +35,7 @@ class GenerativeSettings(MethodSettings):
     batch_size: int = Field(256, ge=1, description="images")
     lr: float = Field(1e-3, gt=0, description="Adam's step")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's")
     generate: Generate = Generate()
     classify: Classify = Classify()
     device: str = "auto"
@@ -86,14 +87,15 @@ class Generative(Method):
         name: str = "",
         steps: int = 1,
         amsgrad: bool = False,
+        lr: float | None = None,
     ) -> Player:
-        """A player that moves all parameters of some modules, with this method's learning rate."""
+        """A player that moves all parameters of some modules, with this method's learning rate unless told another."""
         settings: GenerativeSettings = self.settings
         return Player(
             terms,
             [parameter for module in modules for parameter in module.parameters()],
-            lr=settings.lr,
-            betas=(settings.beta1, 0.999),
+            lr=lr or settings.lr,
+            betas=(settings.beta1, settings.beta2),
             amsgrad=amsgrad,
             steps=steps,
             name=name,

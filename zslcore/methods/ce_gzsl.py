@@ -7,11 +7,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._generative import Data, Generative
+from zslcore.methods._adversarial import Adversarial, WGANSettings
+from zslcore.methods._generative import Data
 from zslcore.methods.base import MethodSettings
-from zslcore.methods.f_clswgan import WGANSettings
-from zslcore.models.critic import SLOPE, Critic, critic_terms, normal_weights
-from zslcore.models.cvae import Generator
+from zslcore.models.critic import SLOPE
 from zslcore.settings import Classify
 from zslcore.training import Player, Terms
 
@@ -42,7 +41,7 @@ class Comparator(nn.Module):
         return self.last(functional.leaky_relu(pairs, SLOPE)).squeeze(2)
 
 
-class CEGZSL(Generative):
+class CEGZSL(Adversarial):
     """A WGAN on features, and an embedding h = E(x) in which the classifier learns, both led by two contrasts.
 
     Instance level: supervised contrast of projections H(h) with temperature τ. Class level: softmax over the seen
@@ -56,28 +55,20 @@ class CEGZSL(Generative):
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """G, D, E, H and F."""
         settings: CEGZSLSettings = self.settings
-        self.generator = Generator(self.latent, attributes, settings.hidden, dimensions, settings.output)
-        self.critic = Critic(dimensions, attributes, settings.hidden)
+        super().build(dimensions, attributes, classes)
         self.embedding = nn.Sequential(nn.Linear(dimensions, settings.embedding), nn.ReLU())
         self.projection = nn.Linear(settings.embedding, settings.projection)
         self.comparator = Comparator(settings.embedding, attributes, settings.comparator)
-        normal_weights(settings.initial, self.generator, self.critic)
 
     def players(self, data: Data) -> list[Player]:
-        """D; E, H and F; G."""
-        settings: CEGZSLSettings = self.settings
+        """D; E, H and F; G; the running mean."""
         embedding = [self.embedding, self.projection, self.comparator]
         return [
-            self.player(
-                lambda rows, epoch: self.critic_terms(*data[rows]), [self.critic], "critic", settings.critic_steps
-            ),
+            self.critic_player(data),
             self.player(lambda rows, epoch: self.embedding_terms(*data[rows], data.a), embedding, "embedding"),
             self.player(lambda rows, epoch: self.generator_terms(*data[rows], data.a), [self.generator], "generator"),
+            self.averaging_player(),
         ]
-
-    def critic_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
-        """What D minimises."""
-        return critic_terms(self.critic, x, self.generator(self.noise(x), a), a, self.settings.penalty)
 
     def embedding_terms(self, x: Tensor, a: Tensor, y: Tensor, signatures: Tensor) -> Terms:
         """What E, H and F minimise, on real features."""
@@ -90,7 +81,7 @@ class CEGZSL(Generative):
     def generator_terms(self, x: Tensor, a: Tensor, y: Tensor, signatures: Tensor) -> Terms:
         """What G minimises: drawn features are contrasted with each other and with real ones."""
         settings: CEGZSLSettings = self.settings
-        drawn = self.generator(self.noise(x), a)
+        drawn = self.synthesise(self.noise(x), a)
         h = self.embedding(drawn)
         codes = torch.cat([self.projection(h), self.projection(self.embedding(x)).detach()])
         instance = contrast(codes, torch.cat([y, y]), settings.temperature)

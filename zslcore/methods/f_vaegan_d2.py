@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from zslcore.losses import kl_to_standard_normal, reconstruction
-from zslcore.methods._generative import Data, Generative
+from zslcore.methods._adversarial import Adversarial, WGANSettings
+from zslcore.methods._generative import Data
 from zslcore.methods.base import MethodSettings
-from zslcore.methods.f_clswgan import WGANSettings
-from zslcore.models.critic import Critic, critic_terms
-from zslcore.models.cvae import Encoder, Generator, reparameterise
+from zslcore.models.cvae import Encoder, reparameterise
 from zslcore.training import Player, Terms
 
 
@@ -38,7 +37,7 @@ RECONSTRUCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class FVAEGAN(Generative):
+class FVAEGAN(Adversarial):
     """min over E, G, max over D of −log p(x | z, a) + KL(E(x, a) ‖ N(0, I)) + γ WGAN-GP(D; x, G(z′, a)), z′ ~ N(0, I).
 
     The inductive form: the second, unconditional critic of the paper needs unlabelled images of unseen classes.
@@ -50,31 +49,14 @@ class FVAEGAN(Generative):
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """E, G and D."""
-        hidden = self.settings.hidden
-        self.encoder = Encoder(dimensions + attributes, hidden, self.latent)
-        self.generator = Generator(self.latent, attributes, hidden, dimensions, self.settings.output)
-        self.critic = Critic(dimensions, attributes, hidden)
+        super().build(dimensions, attributes, classes)
+        self.encoder = Encoder(dimensions + attributes, self.settings.hidden, self.latent)
 
     def players(self, data: Data) -> list[Player]:
-        """D, several steps for one of E and G together."""
-        return [
-            self.player(
-                lambda rows, epoch: self.critic_terms(*data[rows]), [self.critic], "critic", self.settings.critic_steps
-            ),
-            self.player(
-                lambda rows, epoch: self.generator_terms(*data[rows]), [self.encoder, self.generator], "generator"
-            ),
-        ]
-
-    def synthesise(self, z: Tensor, a: Tensor) -> Tensor:
-        """G(z, a)."""
-        return self.generator(z, a)
-
-    def critic_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
-        """What D minimises."""
-        with torch.no_grad():
-            drawn = self.synthesise(self.noise(x), a)
-        return critic_terms(self.critic, x, drawn, a, self.settings.penalty)
+        """D, several steps for one of E and G together; then the running mean."""
+        both = [self.encoder, self.generator]
+        generator = self.player(lambda rows, epoch: self.generator_terms(*data[rows]), both, "generator")
+        return [self.critic_player(data), generator, self.averaging_player()]
 
     def generator_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """What E and G minimise."""

@@ -68,7 +68,7 @@ class RFFGZSL(FCLSWGAN):
         """What M minimises, and β maximises."""
         settings: RFFGZSLSettings = self.settings
         with torch.no_grad():
-            drawn = self.generator(self.noise(x), a)
+            drawn = self.synthesise(self.noise(x), a)
         mean, log_variance = self.mapping(torch.cat([x, drawn]))
         z, labels = reparameterise(mean, log_variance), torch.cat([y, y])
         cls = functional.cross_entropy(self.judge(z), labels)

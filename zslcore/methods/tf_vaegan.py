@@ -42,11 +42,11 @@ class TFVAEGAN(FVAEGAN):
         self.feedback = MLP(hidden, hidden, hidden)
 
     def players(self, data: Data) -> list[Player]:
-        """Dec; D; then E, G and F together."""
+        """Dec; D; then E, G and F together; the running mean."""
         decoder = self.player(lambda rows, epoch: self.decoder_terms(*data[rows]), [self.decoder], "decoder")
-        critic, generator = super().players(data)
+        critic, generator, mean = super().players(data)
         both = [*generator.parameters, *self.feedback.parameters()]
-        return [decoder, critic, replace(generator, parameters=both)]
+        return [decoder, critic, replace(generator, parameters=both), mean]
 
     def decoder_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """What Dec minimises: the L1 error of signatures decoded from real features."""
@@ -59,14 +59,11 @@ class TFVAEGAN(FVAEGAN):
 
     def synthesise(self, z: Tensor, a: Tensor) -> Tensor:
         """G(z, a) in a second pass, with feedback; in training, by the toss of a coin, the first pass alone."""
-        first = self.generator(z, a)
-        if self.decoder.training and torch.rand(()) < 0.5:
+        first = super().synthesise(z, a)
+        if self.generator.training and torch.rand(()) < 0.5:
             return first
-        return self.generator(z, a, self.settings.strength * self.feedback(self.decoder.hidden(first)))
-
-    def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
-        """What the classifier sees of features drawn with feedback."""
-        return self.embed(self.synthesise(z, signatures))
+        generator = self.generator if self.generator.training else self.averaged
+        return generator(z, a, self.settings.strength * self.feedback(self.decoder.hidden(first)))
 
     def embed(self, x: Tensor) -> Tensor:
         """x ⊕ h(x) ⊕ Dec(x)."""

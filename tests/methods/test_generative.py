@@ -1,0 +1,317 @@
+"""The generative methods: each loss against brute force, and generators that must recover two Gaussians."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from zslcore.evaluation.protocol import Task
+from zslcore.losses import class_means, ramp
+from zslcore.methods import registry
+from zslcore.methods._generative import Generative
+from zslcore.methods.base import TrainData
+from zslcore.methods.cada_vae import CADAVAE, l1, wasserstein
+from zslcore.methods.ce_gzsl import Comparator, contrast
+from zslcore.methods.cvae_zsl import CVAEZSL
+from zslcore.methods.f_clswgan import FCLSWGAN
+from zslcore.methods.f_vaegan_d2 import bernoulli
+from zslcore.methods.lisgan import LisGAN, soul_samples, to_nearest_soul, with_certain
+from zslcore.methods.ocd import batch_triplet, centre_loss, over_complete
+from zslcore.methods.tf_vaegan import TFVAEGAN
+
+MEANS = np.array([[-1.0, 0.0], [1.0, 0.5]])
+COVARIANCES = np.array([[[0.3, 0.1], [0.1, 0.2]], [[0.2, -0.1], [-0.1, 0.4]]])
+MEAN_BOUND, COVARIANCE_BOUND = 0.2, 0.2
+"""Largest error of an entry of a class's mean and covariance (the classes' means are 2.06 apart)."""
+
+
+def two_gaussians(count: int = 300) -> TrainData:
+    random = np.random.default_rng(0)
+    parts = [random.multivariate_normal(MEANS[k], COVARIANCES[k], count) for k in range(2)]
+    labels = np.repeat([0, 1], count)
+    return TrainData(np.concatenate(parts).astype(np.float32), labels, np.eye(2, dtype=np.float32))
+
+
+TINY: dict[str, Any] = {
+    "scaling": "none",
+    "signatures": "none",
+    "hidden": 32,
+    "latent": 2,
+    "batch_size": 100,
+    "lr": 5e-3,
+    "epochs": 60,
+}
+VAE: dict[str, Any] = {**TINY, "kl_weight": 0.1}
+GAN: dict[str, Any] = {**TINY, "lr": 2e-3, "epochs": 100, "critic_steps": 3}
+GENERATORS: dict[str, dict[str, Any]] = {
+    "cvae-zsl": VAE,
+    "se-zsl": {**VAE, "realism": 0.0, "feedback": 0.1},
+    "ocd": {**VAE, "feedback": 0.1, "triplet": 0.01, "centre": 0.01},
+    "f-clswgan": {**GAN, "pretrain_epochs": 5},
+    "lisgan": {**GAN, "pretrain_epochs": 5},
+    "ce-gzsl": {**GAN, "embedding": 16, "projection": 8, "comparator": 8},
+    "rff-gzsl": {**GAN, "mapped": 8},
+    "f-vaegan-d2": {**GAN, "kl_weight": 0.1, "adversarial": 1.0},
+    "tf-vaegan": {**GAN, "kl_weight": 0.1, "adversarial": 1.0},
+    "jgm-zsl": {**GAN, "kl_weight": 0.1, "cls_weight": 0.01, "perceptual": 0.1},
+}
+
+
+def made(name: str, **settings: Any) -> Generative:
+    cls = registry.get(name)
+    method = cls(cls.Settings(**settings))
+    assert isinstance(method, Generative)
+    return method
+
+
+@torch.inference_mode()
+def drawn(method: Generative, k: int, count: int = 2000) -> np.ndarray:
+    """Features of class k, before any embedding."""
+    torch.manual_seed(1)
+    z, a = torch.randn(count, method.latent), torch.eye(2)[k].expand(count, -1)
+    synthesise = getattr(method, "synthesise", None) or method.generator
+    return synthesise(z, a).numpy()
+
+
+def test_the_running_mean_draws() -> None:
+    """After t steps from m₀ the mean is decay^t m₀ + Σ (1 − decay) decay^(t−i) wᵢ; decay 0 leaves G itself."""
+    train = two_gaussians(20)
+    plain = made("f-clswgan", hidden=8, epochs=2, pretrain_epochs=1, average=0.0).fit(train)
+    assert isinstance(plain, FCLSWGAN)
+    for mean, weight in zip(plain.averaged.parameters(), plain.generator.parameters(), strict=True):
+        torch.testing.assert_close(mean, weight)
+    slow = made("f-clswgan", hidden=8, epochs=1, pretrain_epochs=1, average=0.9, batch_size=40).fit(train)
+    start = made("f-clswgan", hidden=8, epochs=1, pretrain_epochs=1, lr=1e-30, batch_size=40).fit(train)
+    assert isinstance(slow, FCLSWGAN)
+    for mean, weight, first in zip(
+        slow.averaged.parameters(), slow.generator.parameters(), start.generator.parameters(), strict=True
+    ):
+        torch.testing.assert_close(mean, 0.9 * first + 0.1 * weight)
+
+
+@pytest.mark.parametrize("name", sorted(GENERATORS))
+def test_generators_recover_two_gaussians(name: str) -> None:
+    method = made(name, **GENERATORS[name]).fit(two_gaussians())
+    for k in range(2):
+        x = drawn(method, k)
+        assert np.abs(x.mean(0) - MEANS[k]).max() < MEAN_BOUND, f"mean of class {k}: {x.mean(0)}"
+        assert np.abs(np.cov(x.T) - COVARIANCES[k]).max() < COVARIANCE_BOUND, f"covariance of class {k}: {np.cov(x.T)}"
+        assert np.linalg.eigvalsh(np.cov(x.T)).min() > 0.02, "collapsed"
+
+
+def test_cada_vae_aligns_two_gaussians() -> None:
+    """Its draws are latent: a class's draws must stand where its images are encoded, and decode to its mean."""
+    method = made(
+        "cada-vae",
+        scaling="none",
+        signatures="none",
+        latent=2,
+        image_hidden=(32, 32),
+        signature_hidden=(32, 32),
+        batch_size=100,
+        lr=5e-3,
+        epochs=60,
+        beta_span=(0, 40),
+        cross_span=(5, 30),
+        alignment_span=(0, 10),
+    )
+    assert isinstance(method, CADAVAE)
+    train = two_gaussians()
+    method.fit(train)
+    codes = method.embed_rows(train.features)
+    apart = np.linalg.norm(codes[:300].mean(0) - codes[300:].mean(0))
+    with torch.inference_mode():
+        for k in range(2):
+            draws = method.draw(torch.randn(1000, 2), torch.eye(2)[k].expand(1000, -1))
+            images = codes[train.labels == k].mean(0)
+            assert np.linalg.norm(draws.numpy().mean(0) - images) < 0.35 * apart
+            assert np.abs(method.image_decoder(draws).numpy().mean(0) - MEANS[k]).max() < 0.35
+
+
+def test_ramp() -> None:
+    assert [ramp(epoch, 6, 22) for epoch in (0, 6, 14, 22, 90)] == [0, 0, 0.5, 1, 1]
+    assert ramp(1, 0, 0) == 1, "no warm-up"
+
+
+def test_class_means() -> None:
+    x, y = torch.randn(9, 4), torch.tensor([0, 0, 3, 3, 3, 1, 1, 1, 1])
+    found = class_means(x, y, 4)
+    for k in (0, 1, 3):
+        torch.testing.assert_close(found[k], x[y == k].mean(0))
+    assert not found[2].any()
+
+
+def gaussian_pairs(seed: int = 0, n: int = 12, d: int = 5) -> tuple[np.ndarray, ...]:
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n, d)), random.normal(size=(n, d)), random.integers(0, 4, n)
+
+
+def tensors(*arrays: np.ndarray) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def test_l1_and_bernoulli() -> None:
+    x, output, _ = gaussian_pairs()
+    assert float(l1(*tensors(x, output))) == pytest.approx(np.abs(x - output).sum() / len(x))
+    p, q = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(-output))
+    wanted = -(p * np.log(q) + (1 - p) * np.log(1 - q)).sum() / len(x)
+    assert float(bernoulli(*tensors(p, q))) == pytest.approx(wanted)
+
+
+def test_wasserstein() -> None:
+    """W₂² of diagonal Gaussians is ‖m₁ − m₂‖² + ‖σ₁ − σ₂‖²."""
+    m1, m2, _ = gaussian_pairs(0)
+    l_1, l_2, _ = gaussian_pairs(1)
+    rows = [
+        np.sqrt(((m1[i] - m2[i]) ** 2).sum() + ((np.exp(l_1[i] / 2) - np.exp(l_2[i] / 2)) ** 2).sum())
+        for i in range(len(m1))
+    ]
+    first, second = tensors(m1, l_1), tensors(m2, l_2)
+    assert float(wasserstein((first[0], first[1]), (second[0], second[1]))) == pytest.approx(np.mean(rows))
+
+
+def test_contrast() -> None:
+    codes, _, y = gaussian_pairs()
+    y[0] = 9  # an anchor without positives is left out
+    unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    terms = []
+    for i in range(len(y)):
+        others = [j for j in range(len(y)) if j != i]
+        positives = [j for j in others if y[j] == y[i]]
+        total = sum(np.exp(unit[i] @ unit[j] / 0.1) for j in others)
+        if positives:
+            terms.append(np.mean([-np.log(np.exp(unit[i] @ unit[j] / 0.1) / total) for j in positives]))
+    x, labels = tensors(codes, y)
+    assert float(contrast(x, labels, 0.1)) == pytest.approx(np.mean(terms))
+
+
+def test_comparator_is_an_mlp_on_pairs() -> None:
+    torch.manual_seed(0)
+    compare = Comparator(4, 3, 6)
+    h, a = torch.randn(5, 4), torch.randn(2, 3)
+    first = torch.cat([compare.of_image.weight, compare.of_class.weight], dim=1)
+    for i in range(5):
+        for k in range(2):
+            hidden = torch.nn.functional.leaky_relu(first @ torch.cat([h[i], a[k]]) + compare.of_image.bias, 0.2)
+            torch.testing.assert_close(compare(h, a)[i, k], compare.last(hidden)[0])
+
+
+def test_soul_terms() -> None:
+    random = np.random.default_rng(0)
+    x = np.concatenate([random.normal(c, 0.01, (10, 2)) for c in (0.0, 5.0, 9.0)])
+    souls = soul_samples(torch.from_numpy(x), torch.zeros(30, dtype=torch.long), 3)
+    np.testing.assert_allclose(np.sort(souls[0, :, 0].numpy()), [0, 5, 9], atol=0.05)
+    few = soul_samples(torch.from_numpy(x[:2]), torch.zeros(2, dtype=torch.long), 3)
+    assert few.shape == (1, 3, 2), "a class with two images repeats a soul"
+    points = random.normal(size=(6, 2))
+    wanted = [min(((p - s) ** 2).mean() for s in souls[0].numpy()) for p in points]
+    np.testing.assert_allclose(to_nearest_soul(torch.from_numpy(points), souls.expand(6, -1, -1)).numpy(), wanted)
+
+
+def test_cascade_learns_from_the_most_certain_images() -> None:
+    taught = np.zeros((1, 2), np.float32), np.array([1])
+    images = np.array([[1, 1], [2, 2], [3, 3]], np.float32)
+    scores = np.log(np.array([[0.5, 0.5], [0.99, 0.01], [0.2, 0.8]], np.float32))
+    x, y = with_certain(taught, images, scores, 2 / 3)
+    np.testing.assert_array_equal(x, [[0, 0], [2, 2], [3, 3]])
+    np.testing.assert_array_equal(y, [1, 0, 1])
+
+
+def test_over_complete_samples_lie_towards_the_nearest_other_class() -> None:
+    x, _, y = gaussian_pairs()
+    found = over_complete(*tensors(x, y), 0.25).numpy()
+    for i in range(len(y)):
+        others = [j for j in range(len(y)) if y[j] != y[i]]
+        nearest = min(others, key=lambda j: float(np.linalg.norm(x[i] - x[j])))
+        np.testing.assert_allclose(found[i], 0.75 * x[i] + 0.25 * x[nearest])
+    same = torch.zeros(len(y), dtype=torch.long)
+    np.testing.assert_array_equal(over_complete(torch.from_numpy(x), same, 0.5).numpy(), x)
+
+
+def test_batch_triplet_and_centre_loss() -> None:
+    x, own, y = gaussian_pairs()
+    terms = []
+    for i in range(len(y)):
+        distance = np.linalg.norm(x - x[i], axis=1)
+        positives = [distance[j] for j in range(len(y)) if y[j] == y[i] and j != i]
+        negatives = [distance[j] for j in range(len(y)) if y[j] != y[i]]
+        if positives and negatives:
+            terms.append(max(0.0, max(positives) - min(negatives) + 0.5))
+    codes, images, labels = tensors(x, own, y)
+    assert float(batch_triplet(codes, labels, 0.5)) == pytest.approx(np.mean(terms))
+    assert float(batch_triplet(codes, torch.zeros(len(y), dtype=torch.long), 0.5)) == 0
+    wanted = np.mean([((x[i] - own[y == y[i]].mean(0)) ** 2).sum() / 2 for i in range(len(y))])
+    assert float(centre_loss(codes, images, labels)) == pytest.approx(wanted)
+
+
+def test_evidence_is_reconstruction_plus_weighted_kl() -> None:
+    method = made("cvae-zsl", hidden=8, latent=3, epochs=1, kl_weight=0.7).fit(two_gaussians(20))
+    assert isinstance(method, CVAEZSL)
+    x, a = torch.randn(6, 2), torch.randn(6, 2)
+    terms, output = method.evidence(x, a, 5)
+    mean, log_variance = (part.detach().numpy() for part in method.encode(x, a))
+    kl = -0.5 * (1 + log_variance - mean**2 - np.exp(log_variance)).sum() / 6
+    rebuilt = ((x - output).detach().numpy() ** 2).sum() / 6
+    assert float(terms["total"].detach()) == pytest.approx(rebuilt + 0.7 * kl, rel=1e-5)
+
+
+def test_generator_terms_of_the_wgans() -> None:
+    method = made("lisgan", hidden=8, epochs=1, pretrain_epochs=1, cls_weight=0.3).fit(two_gaussians(20))
+    assert isinstance(method, LisGAN)
+    x, a, y = torch.randn(6, 2), torch.eye(2)[[0, 1, 1, 0, 0, 1]], torch.tensor([0, 1, 1, 0, 0, 1])
+    guided = method.guidance(x, x, a, y)
+    p = torch.softmax(method.judge(x), 1)[torch.arange(6), y]
+    torch.testing.assert_close(guided["cls"], -0.3 * p.log().mean())
+    souls = method.souls.numpy()
+    near = [min(((x[i].numpy() - s) ** 2).mean() for s in souls[y[i]]) for i in range(6)]
+    assert float(guided["soul"]) == pytest.approx(0.01 * np.mean(near), rel=1e-5)
+    centres = [x[y == k].mean(0).numpy() for k in range(2)]
+    wanted = np.mean([min(((centres[k] - s) ** 2).mean() for s in souls[k]) for k in range(2)])
+    assert float(guided["mean"]) == pytest.approx(0.01 * wanted, rel=1e-5)
+
+
+def test_feedback_changes_the_generator_and_the_classifier_sees_the_decoder() -> None:
+    method = made("tf-vaegan", hidden=8, latent=3, epochs=1).fit(two_gaussians(20))
+    assert isinstance(method, TFVAEGAN)
+    z, a = torch.randn(5, 3), torch.eye(2)[[0, 1, 1, 0, 0]]
+    assert not torch.allclose(method.synthesise(z, a), method.averaged(z, a))
+    x = torch.randn(5, 2)
+    seen = method.embed(x)
+    assert seen.shape == (5, 2 + 8 + 2)
+    torch.testing.assert_close(seen[:, :2], x)
+    torch.testing.assert_close(seen[:, -2:], method.decoder(x))
+
+
+def test_dropout_is_off_once_fitted() -> None:
+    method = made("cvae-zsl", hidden=8, latent=3, epochs=1, dropout=0.5).fit(two_gaussians(20))
+    assert isinstance(method, CVAEZSL)
+    x, a = torch.randn(5, 2), torch.randn(5, 2)
+    assert torch.equal(method.encode(x, a)[0], method.encode(x, a)[0])
+
+
+def test_a_cascade_depends_on_the_images_scored_together(toy_task: Task) -> None:
+    quick: dict[str, Any] = {"hidden": 16, "epochs": 2, "pretrain_epochs": 1, "critic_steps": 1}
+    method = made("lisgan", **quick, generate={"per_unseen": 20}, classify={"epochs": 3, "lr": 0.03})
+    method.fit(toy_task.train)
+    images, mask = toy_task.unseen_features, toy_task.seen_mask
+    alone = method.for_classes(toy_task.signatures, mask).scores(images[:5])
+    np.testing.assert_allclose(method.for_classes(toy_task.signatures, mask).scores(images)[:5], alone, atol=1e-4)
+    method.settings = method.settings.model_copy(update={"cascade": 0.5})
+    together = method.for_classes(toy_task.signatures, mask).scores(images)[:5]
+    assert not np.allclose(together, alone, atol=1e-3)
+
+
+def test_checkpoints_of_a_method_belong_to_its_data_seed_and_settings(tmp_path) -> None:
+    train = two_gaussians(20)
+    for seed, data, lr in ((0, train, 1e-3), (1, train, 1e-3), (0, replace(train, features=train.features * 2), 1e-3)):
+        method = made("f-clswgan", hidden=8, epochs=1, pretrain_epochs=1, lr=lr)
+        method.checkpoints = tmp_path
+        method.fit(data, seed)
+    assert len(list(tmp_path.glob("f-clswgan-*.safetensors"))) == 3
+    again = made("f-clswgan", hidden=8, epochs=1, pretrain_epochs=1, lr=1e-3)
+    assert isinstance(again, FCLSWGAN)
+    again.checkpoints = tmp_path
+    again.fit(train, 0)
+    assert len(list(tmp_path.glob("*"))) == 3, "the same run uses the same file"

@@ -1,0 +1,84 @@
+"""What the methods with a critic share: the critic's steps, and a running mean of G that draws."""
+
+from copy import deepcopy
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from zslcore.methods._generative import Data, Generative, GenerativeSettings
+from zslcore.methods.base import MethodSettings
+from zslcore.models.critic import Critic, critic_terms, normal_weights
+from zslcore.models.cvae import Generator
+from zslcore.training import Player, Terms
+
+
+class WGANSettings(GenerativeSettings):
+    """What methods with a critic add."""
+
+    batch_size: int = Field(64, ge=1, description="images")
+    lr: float = Field(5e-4, gt=0, description="Adam's step")
+    beta1: float = Field(0.0, ge=0, lt=1, description="Adam's")
+    beta2: float = Field(0.9, ge=0, lt=1, description="Adam's")
+    critic_lr: float | None = Field(None, gt=0, description="the critic's Adam's step; null: as lr")
+    critic_steps: int = Field(5, ge=1, description="of the critic for one of the generator")
+    penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty")
+    initial: float | None = Field(
+        None, gt=0, description="spread of the first weights; null: torch's own, which suits every width"
+    )
+    average: float = Field(
+        0.99, ge=0, lt=1, description="decay of the running mean of G that draws; 0: G itself, as in the papers"
+    )
+
+
+class Adversarial(Generative):
+    """A generator G and a critic D that take turns (WGAN-GP).
+
+    G circles around its equilibrium rather than settling in it; the running mean of its weights stands in the middle.
+    """
+
+    Settings: ClassVar[type[MethodSettings]] = WGANSettings
+
+    def build(self, dimensions: int, attributes: int, classes: int) -> None:
+        """G, D, and the running mean of G."""
+        settings: WGANSettings = self.settings
+        self.generator = Generator(self.latent, attributes, settings.hidden, dimensions, settings.output)
+        self.critic = Critic(dimensions, attributes, settings.hidden)
+        normal_weights(settings.initial, self.generator, self.critic)
+        self.averaged = deepcopy(self.generator)
+
+    def synthesise(self, z: Tensor, a: Tensor) -> Tensor:
+        """G(z, a) in training, its running mean's output once fitted: (n, latent), (n, attributes) -> (n, d)."""
+        return (self.generator if self.generator.training else self.averaged)(z, a)
+
+    def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
+        """What the classifier sees of drawn features."""
+        return self.embed(self.synthesise(z, signatures))
+
+    def critic_player(self, data: Data) -> Player:
+        """D."""
+        settings: WGANSettings = self.settings
+        return self.player(
+            lambda rows, epoch: self.critic_terms(*data[rows]),
+            [self.critic],
+            "critic",
+            settings.critic_steps,
+            lr=settings.critic_lr,
+        )
+
+    def averaging_player(self) -> Player:
+        """The running mean: SGD with step 1 − decay on ½‖mean − G‖² is the exponential average."""
+        means, weights = list(self.averaged.parameters()), list(self.generator.parameters())
+
+        def terms(rows: Tensor, epoch: int) -> Terms:
+            squares = [(mean - weight.detach()).square().sum() for mean, weight in zip(means, weights, strict=True)]
+            return {"total": torch.stack(squares).sum() / 2}
+
+        return Player(terms, means, lr=1 - self.settings.average, optimiser="sgd", name="average")
+
+    def critic_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
+        """What D minimises on real features x (n, d) with signatures a (n, attributes)."""
+        with torch.no_grad():
+            drawn = self.synthesise(self.noise(x), a)
+        return critic_terms(self.critic, x, drawn, a, self.settings.penalty)

@@ -42,7 +42,7 @@ def perturb(x: Tensor, strength: float) -> Tensor:
 
 def class_means(x: Tensor, y: Tensor, classes: int) -> Tensor:
     """Mean of x (n, d) over each label of y (n,): (classes, d), 0 for a class without rows."""
-    sums = torch.zeros(classes, x.shape[1], device=x.device).index_add(0, y, x)
+    sums = x.new_zeros(classes, x.shape[1]).index_add(0, y, x)
     return sums / torch.bincount(y, minlength=classes).clamp_min(1)[:, None]
 
 

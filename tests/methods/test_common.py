@@ -18,8 +18,8 @@ SMALL = {
     "generate": {"per_unseen": 40},
     "classify": {"lr": 0.03, "batch_size": 128, "epochs": 5},
 }
-GAN = {**SMALL, "hidden": 128, "epochs": 40, "critic_steps": 2}
-WGAN = {**GAN, "epochs": 50, "cls_weight": 0.1, "pretrain_epochs": 5}
+GAN = {**SMALL, "hidden": 256, "epochs": 60, "lr": 1.5e-3, "critic_lr": 4e-3, "average": 0.95}
+WGAN = {**GAN, "cls_weight": 0.1, "pretrain_epochs": 5}
 QUICK: dict[str, dict[str, object]] = {
     "cada-vae": {
         **SMALL,
@@ -31,6 +31,7 @@ QUICK: dict[str, dict[str, object]] = {
         "cross_span": (0, 20),
         "alignment_span": (0, 20),
         "per_seen": 20,
+        "lr": 1e-3,
     },
     "ce-gzsl": {**GAN, "embedding": 32, "projection": 16, "comparator": 16, "class_level": 0.1},
     "cvae-zsl": SMALL,

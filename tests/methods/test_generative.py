@@ -1,11 +1,13 @@
 """The generative methods: each loss against brute force, and generators that must recover two Gaussians."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from zslcore.evaluation.protocol import Task
 from zslcore.losses import class_means, ramp
@@ -21,6 +23,7 @@ from zslcore.methods.lisgan import LisGAN, soul_samples, to_nearest_soul, with_c
 from zslcore.methods.ocd import batch_triplet, centre_loss, over_complete
 from zslcore.methods.tf_vaegan import TFVAEGAN
 
+ROOT = Path(__file__).resolve().parents[2]
 MEANS = np.array([[-1.0, 0.0], [1.0, 0.5]])
 COVARIANCES = np.array([[[0.3, 0.1], [0.1, 0.2]], [[0.2, -0.1], [-0.1, 0.4]]])
 MEAN_BOUND, COVARIANCE_BOUND = 0.2, 0.2
@@ -44,17 +47,26 @@ TINY: dict[str, Any] = {
     "epochs": 60,
 }
 VAE: dict[str, Any] = {**TINY, "kl_weight": 0.1}
-GAN: dict[str, Any] = {**TINY, "lr": 2e-3, "epochs": 100, "critic_steps": 3}
+GAN: dict[str, Any] = {
+    **TINY,
+    "hidden": 256,
+    "epochs": 40,
+    "lr": 1.5e-3,
+    "critic_lr": 4e-3,
+    "critic_steps": 3,
+    "penalty": 1.0,
+    "average": 0.98,
+}
 GENERATORS: dict[str, dict[str, Any]] = {
     "cvae-zsl": VAE,
     "se-zsl": {**VAE, "realism": 0.0, "feedback": 0.1},
-    "ocd": {**VAE, "feedback": 0.1, "triplet": 0.01, "centre": 0.01},
+    "ocd": {**VAE, "kl_weight": 0.05, "feedback": 0.1, "triplet": 0.01, "centre": 0.001},
     "f-clswgan": {**GAN, "pretrain_epochs": 5},
     "lisgan": {**GAN, "pretrain_epochs": 5},
     "ce-gzsl": {**GAN, "embedding": 16, "projection": 8, "comparator": 8},
     "rff-gzsl": {**GAN, "mapped": 8},
     "f-vaegan-d2": {**GAN, "kl_weight": 0.1, "adversarial": 1.0},
-    "tf-vaegan": {**GAN, "kl_weight": 0.1, "adversarial": 1.0},
+    "tf-vaegan": {**GAN, "kl_weight": 0.1, "adversarial": 1.0, "strength": 0.3},
     "jgm-zsl": {**GAN, "kl_weight": 0.1, "cls_weight": 0.01, "perceptual": 0.1},
 }
 
@@ -128,6 +140,26 @@ def test_cada_vae_aligns_two_gaussians() -> None:
             images = codes[train.labels == k].mean(0)
             assert np.linalg.norm(draws.numpy().mean(0) - images) < 0.35 * apart
             assert np.abs(method.image_decoder(draws).numpy().mean(0) - MEANS[k]).max() < 0.35
+
+
+def test_paper_settings_are_valid() -> None:
+    table = YAML(typ="safe", pure=True).load((ROOT / "experiments" / "paper.yaml").read_text(encoding="utf-8"))
+    rows = {name: row for name, row in table.items() if not name.startswith(".")}
+    assert {"cvae-zsl", "f-clswgan", "lisgan", "cada-vae", "tf-vaegan", "f-vaegan-d2", "ce-gzsl"} == set(rows)
+    for name, row in rows.items():
+        for dataset, given in row.items():
+            assert registry.get(name).Settings(**given["settings"]), f"{name} on {dataset}"
+    cub = registry.get("f-clswgan").Settings(**rows["f-clswgan"]["cub"]["settings"])
+    assert (cub.lr, cub.epochs, cub.generate.per_unseen, cub.cls_weight) == (1e-4, 56, 300, 0.01)
+
+
+@pytest.mark.parametrize("name", sorted([*GENERATORS, "cada-vae"]))
+def test_search_spaces_are_valid(name: str) -> None:
+    cls = registry.get(name)
+    assert cls.search_space
+    for setting, values in cls.search_space.items():
+        for value in values:
+            cls.Settings(**{setting: value})
 
 
 def test_ramp() -> None:

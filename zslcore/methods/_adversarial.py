@@ -1,11 +1,12 @@
 """What the methods with a critic share: the critic's steps, and a running mean of G that draws."""
 
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
 from zslcore.methods.base import MethodSettings
@@ -21,9 +22,9 @@ class WGANSettings(GenerativeSettings):
     lr: float = Field(5e-4, gt=0, description="Adam's step")
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's")
     beta2: float = Field(0.9, ge=0, lt=1, description="Adam's")
-    critic_lr: float | None = Field(None, gt=0, description="the critic's Adam's step; null: as lr")
-    critic_steps: int = Field(5, ge=1, description="of the critic for one of the generator")
-    penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty")
+    critic_lr: float | None = Field(2e-3, gt=0, description="the critic's Adam's step; null: as lr")
+    critic_steps: int = Field(1, ge=1, description="of the critic for one of the generator; 5 in the papers")
+    penalty: float = Field(1.0, ge=0, description="weight of the gradient penalty; 10 in the papers")
     initial: float | None = Field(
         None, gt=0, description="spread of the first weights; null: torch's own, which suits every width"
     )
@@ -39,6 +40,12 @@ class Adversarial(Generative):
     """
 
     Settings: ClassVar[type[MethodSettings]] = WGANSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "lr": (2e-4, 5e-4),
+        "critic_lr": (None, 2e-3),
+        "penalty": (1.0, 10.0),
+        "critic_steps": (1, 2, 5),
+    }
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """G, D, and the running mean of G."""
@@ -67,15 +74,23 @@ class Adversarial(Generative):
             lr=settings.critic_lr,
         )
 
+    def averages(self) -> list[tuple[nn.Module, nn.Module]]:
+        """(running mean, module) of everything that draws."""
+        return [(self.averaged, self.generator)]
+
     def averaging_player(self) -> Player:
-        """The running mean: SGD with step 1 − decay on ½‖mean − G‖² is the exponential average."""
-        means, weights = list(self.averaged.parameters()), list(self.generator.parameters())
+        """The running means: SGD with step 1 − decay on ½‖mean − G‖² is the exponential average."""
+        pairs = [
+            (mean, weight)
+            for averaged, module in self.averages()
+            for mean, weight in zip(averaged.parameters(), module.parameters(), strict=True)
+        ]
 
         def terms(rows: Tensor, epoch: int) -> Terms:
-            squares = [(mean - weight.detach()).square().sum() for mean, weight in zip(means, weights, strict=True)]
+            squares = [(mean - weight.detach()).square().sum() for mean, weight in pairs]
             return {"total": torch.stack(squares).sum() / 2}
 
-        return Player(terms, means, lr=1 - self.settings.average, optimiser="sgd", name="average")
+        return Player(terms, [mean for mean, _ in pairs], lr=1 - self.settings.average, optimiser="sgd", name="average")
 
     def critic_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """What D minimises on real features x (n, d) with signatures a (n, attributes)."""

@@ -1,6 +1,7 @@
 """CADA-VAE: cross- and distribution-aligned auto-encoders (Schönfeld et al., CVPR 2019)."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,22 +22,22 @@ Span = tuple[float, float]
 
 
 class CADAVAESettings(GenerativeSettings):
-    """Widths, weights and warm-ups as published; the warm-ups' epochs are those of 100 epochs of training."""
+    """Weights as published; widths and training length for standardised features, chosen on validation classes."""
 
     latent: int | None = Field(64, ge=1, description="size of z, shared by images and signatures")
-    image_hidden: tuple[int, int] = Field((1560, 1660), description="units of the image encoder and decoder")
-    signature_hidden: tuple[int, int] = Field((1450, 665), description="units of the signature encoder and decoder")
-    epochs: int = Field(100, ge=1, description="passes over trainval")
-    batch_size: int = Field(50, ge=1, description="images")
-    lr: float = Field(1.5e-4, gt=0, description="Adam's step (amsgrad)")
+    image_hidden: tuple[int, int] = Field((512, 512), description="units of the image encoder and decoder")
+    signature_hidden: tuple[int, int] = Field((512, 512), description="units of the signature encoder and decoder")
+    epochs: int = Field(20, ge=1, description="passes over trainval")
+    batch_size: int = Field(64, ge=1, description="images")
+    lr: float = Field(5e-4, gt=0, description="Adam's step (amsgrad)")
     beta: float = Field(0.25, ge=0, description="weight of the KL terms")
-    beta_span: Span = (0, 93)
+    beta_span: Span = (0, 18)
     cross: float = Field(2.37, ge=0, description="weight of the cross-reconstruction")
-    cross_span: Span = (21, 75)
+    cross_span: Span = (4, 15)
     alignment: float = Field(8.13, ge=0, description="weight of the distance between the two posteriors")
-    alignment_span: Span = (6, 22)
+    alignment_span: Span = (1, 5)
     per_seen: int = Field(200, ge=1, description="latent features drawn for a seen class from its images")
-    classify: Classify = Classify(kind="softmax", lr=1e-3, batch_size=32)
+    classify: Classify = Classify(kind="prototype")
 
 
 class CADAVAE(Generative):
@@ -49,6 +50,11 @@ class CADAVAE(Generative):
     name: ClassVar[str] = "cada-vae"
     citation: ClassVar[str] = "Schönfeld et al., CVPR 2019"
     Settings: ClassVar[type[MethodSettings]] = CADAVAESettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "lr": (1.5e-4, 5e-4),
+        "beta": (0.1, 0.25, 1.0),
+        "classify": ({"kind": "softmax", "epochs": 5}, {"kind": "prototype"}),
+    }
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """Encoders and decoders of both kinds."""

@@ -1,6 +1,7 @@
 """CVAE-ZSL: a conditional variational auto-encoder (Mishra, Reddy, Mittal and Murthy, CVPR Workshops 2018)."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -30,6 +31,11 @@ class CVAEZSL(Generative):
     name: ClassVar[str] = "cvae-zsl"
     citation: ClassVar[str] = "Mishra et al., CVPR Workshops 2018"
     Settings: ClassVar[type[MethodSettings]] = CVAESettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "kl_weight": (0.3, 0.6, 1.0, 3.0),
+        "lr": (5e-4, 1e-3),
+        "generate": ({}, {"noise": 0.4}),
+    }
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """E on x ⊕ a, and G."""

@@ -1,6 +1,7 @@
 """f-CLSWGAN: a feature-generating Wasserstein GAN (Xian, Lorenz, Schiele and Akata, CVPR 2018)."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from zslcore.training import Player, Terms, minimise, seeded
 class FCLSWGANSettings(WGANSettings):
     """The classification loss and its pretrained classifier."""
 
-    cls_weight: float = Field(0.01, ge=0, description="β, weight of the classification loss")
-    pretrain_epochs: int = Field(50, ge=1, description="of the softmax classifier on real features")
+    cls_weight: float = Field(1.0, ge=0, description="β, weight of the classification loss; 0.01 in the paper")
+    pretrain_epochs: int = Field(10, ge=1, description="of the softmax classifier on real features")
     pretrain_lr: float = Field(1e-3, gt=0, description="Adam's step there")
 
 
@@ -29,6 +30,10 @@ class FCLSWGAN(Adversarial):
     name: ClassVar[str] = "f-clswgan"
     citation: ClassVar[str] = "Xian et al., CVPR 2018"
     Settings: ClassVar[type[MethodSettings]] = FCLSWGANSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **Adversarial.search_space,
+        "cls_weight": (0.01, 0.1, 1.0),
+    }
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """G, D and P."""

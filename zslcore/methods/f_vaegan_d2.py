@@ -1,7 +1,7 @@
 """f-VAEGAN-D2: a VAE and a WGAN that share their generator (Xian, Sharma, Schiele and Akata, CVPR 2019)."""
 
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -46,6 +46,11 @@ class FVAEGAN(Adversarial):
     name: ClassVar[str] = "f-vaegan-d2"
     citation: ClassVar[str] = "Xian et al., CVPR 2019"
     Settings: ClassVar[type[MethodSettings]] = FVAEGANSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **Adversarial.search_space,
+        "adversarial": (0.1, 1.0, 10.0),
+        "kl_weight": (0.3, 1.0),
+    }
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """E, G and D."""

@@ -1,6 +1,7 @@
 """OCD: generalised zero-shot learning via over-complete distribution (Keshari, Singh and Vatsa, CVPR 2020)."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from zslcore.losses import class_means
 from zslcore.methods.base import MethodSettings
+from zslcore.methods.cvae_zsl import CVAEZSL
 from zslcore.methods.se_zsl import SEZSL, SEZSLSettings
 from zslcore.training import Terms
 
@@ -36,6 +38,12 @@ class OCD(SEZSL):
     name: ClassVar[str] = "ocd"
     citation: ClassVar[str] = "Keshari et al., CVPR 2020"
     Settings: ClassVar[type[MethodSettings]] = OCDSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **CVAEZSL.search_space,
+        "feedback": (0.1, 1.0),
+        "triplet": (0.1, 1.0),
+        "reach": (0.2, 0.5),
+    }
 
     def terms(self, x: Tensor, a: Tensor, y: Tensor, epoch: int) -> Terms:
         """The CVAE's terms with feedback, and those of the over-complete samples."""

@@ -1,6 +1,7 @@
 """SE-ZSL: a CVAE with a signature regressor as feedback (Verma, Arora, Mishra and Rai, CVPR 2018)."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -31,6 +32,11 @@ class SEZSL(CVAEZSL):
     name: ClassVar[str] = "se-zsl"
     citation: ClassVar[str] = "Verma et al., CVPR 2018"
     Settings: ClassVar[type[MethodSettings]] = SEZSLSettings
+    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **CVAEZSL.search_space,
+        "feedback": (0.1, 1.0),
+        "realism": (0.0, 0.1),
+    }
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """The CVAE and R."""

@@ -1,11 +1,12 @@
 """TF-VAEGAN: latent embedding feedback (Narayan, Gupta, Khan, Snoek and Shao, ECCV 2020)."""
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._generative import Data
@@ -40,6 +41,11 @@ class TFVAEGAN(FVAEGAN):
         hidden = self.settings.hidden
         self.decoder = MLP(dimensions, hidden, attributes)
         self.feedback = MLP(hidden, hidden, hidden)
+        self.averaged_feedback = deepcopy(self.feedback)
+
+    def averages(self) -> list[tuple[nn.Module, nn.Module]]:
+        """G and F."""
+        return [*super().averages(), (self.averaged_feedback, self.feedback)]
 
     def players(self, data: Data) -> list[Player]:
         """Dec; D; then E, G and F together; the running mean."""
@@ -62,8 +68,10 @@ class TFVAEGAN(FVAEGAN):
         first = super().synthesise(z, a)
         if self.generator.training and torch.rand(()) < 0.5:
             return first
-        generator = self.generator if self.generator.training else self.averaged
-        return generator(z, a, self.settings.strength * self.feedback(self.decoder.hidden(first)))
+        hidden = self.decoder.hidden(first)
+        if self.generator.training:
+            return self.generator(z, a, self.settings.strength * self.feedback(hidden))
+        return self.averaged(z, a, self.settings.strength * self.averaged_feedback(hidden))
 
     def embed(self, x: Tensor) -> Tensor:
         """x ⊕ h(x) ⊕ Dec(x)."""

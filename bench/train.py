@@ -1,0 +1,113 @@
+"""Speed of training: samples a second, and how near a step comes to its bare matrix products.
+
+    python bench/train.py [--methods f-clswgan,cada-vae] [--batch 256] [--threads 2] [--precision fp32]
+
+Every method trains on random features at its papers' widths (2048-d features, 312 attributes, 150 classes). The matrix
+products of one turn of all players are recorded, then run alone: `fraction` is their time over the turn's.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from zslcore.methods import registry
+from zslcore.methods._generative import Data, Generative
+from zslcore.training import seeded
+
+DIMENSIONS, ATTRIBUTES, CLASSES = 2048, 312, 150
+METHODS = "cvae-zsl,se-zsl,ocd,cada-vae,f-clswgan,lisgan,rff-gzsl,f-vaegan-d2,tf-vaegan,jgm-zsl,ce-gzsl"
+WIDTHS: dict[str, dict[str, Any]] = {
+    "cvae-zsl": {"hidden": 1024, "latent": 50},
+    "cada-vae": {"image_hidden": (1560, 1660), "signature_hidden": (1450, 665)},
+}
+"""The papers' widths, where they are not 4096."""
+PRODUCTS = {"mm", "addmm", "bmm"}
+
+
+class Recorder(TorchDispatchMode):
+    """Notes the operands' shapes and layout of every matrix product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in PRODUCTS:
+            left, right = args[-2:]
+            self.products.append((left.detach().clone(), right.detach().clone()))
+        return func(*args, **(kwargs or {}))
+
+
+def seconds(run: Callable[[], None], repeats: int = 5) -> float:
+    """Median wall time of a call, after one to warm up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def one_turn(name: str, batch: int, precision: str) -> Callable[[], None]:
+    """One turn of every player of a method, with its optimiser steps, on a batch of random features."""
+    cls = registry.get(name)
+    method = cls(cls.Settings(device="cpu", **WIDTHS.get(name, {"hidden": 4096})))
+    assert isinstance(method, Generative)
+    method.device, method.seen_classes, method.attributes = torch.device("cpu"), CLASSES, ATTRIBUTES
+    with seeded(0, "bench"):
+        y = torch.arange(4 * batch) % CLASSES
+        data = Data(torch.rand(len(y), DIMENSIONS), y, torch.rand(CLASSES, ATTRIBUTES))
+        method.build(DIMENSIONS, ATTRIBUTES, CLASSES)
+        rows = torch.randperm(len(y))[:batch]
+    players = method.players(data)
+    moved = [list(player.parameters) for player in players]
+    optimisers = [player.stepper(parameters) for player, parameters in zip(players, moved, strict=True)]
+
+    def turn() -> None:
+        for player, parameters, optimiser in zip(players, moved, optimisers, strict=True):
+            for _ in range(player.steps):
+                optimiser.zero_grad(set_to_none=True)
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                    total = player.terms(rows, 100)["total"]
+                torch.autograd.backward(total, inputs=parameters)
+                optimiser.step()
+
+    return turn
+
+
+def main() -> None:
+    """Print one line a method."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    print(f"batch {given.batch}, {given.threads} threads, {given.precision}, torch {torch.__version__}")
+    print(f"{'method':<12} {'samples/s':>10} {'ms/turn':>9} {'products':>9} {'fraction':>9}")
+    for name in given.methods.split(","):
+        turn = one_turn(name, given.batch, given.precision)
+        with Recorder() as recorder:
+            turn()
+
+        def bare(products: list[tuple[Tensor, Tensor]] = recorder.products) -> None:
+            for left, right in products:
+                torch.matmul(left, right)
+
+        whole, alone = seconds(turn, given.repeats), seconds(bare, given.repeats)
+        speed = f"{given.batch / whole:>10.0f} {1000 * whole:>9.1f} {1000 * alone:>9.1f} {alone / whole:>9.2f}"
+        print(f"{name:<12} {speed}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,8 +15,9 @@ from zslcore.methods.registry import METHODS
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("zslcore", "stages")
 COMPARED: tuple[str, ...] = (
-    *("ale", "bidilel", "cdl", "cn", "conse", "dap", "dem", "devise", "eszsl", "gfzsl", "gfzsl-transductive"),
-    *("iap", "jlse", "lad", "latem", "sae", "sje", "sse", "sync"),
+    *("ale", "bidilel", "cada-vae", "cdl", "ce-gzsl", "cn", "conse", "cvae-zsl", "dap", "dem", "devise", "eszsl"),
+    *("f-clswgan", "f-vaegan-d2", "gfzsl", "gfzsl-transductive", "iap", "jgm-zsl", "jlse", "lad", "latem", "lisgan"),
+    *("ocd", "rff-gzsl", "sae", "se-zsl", "sje", "sse", "sync", "tf-vaegan"),
 )
 """The methods of the matrix of `compare` in experiments/dvc.yaml."""
 _SOURCES = tuple(target.partition(":")[0] for target in SOURCES.values())

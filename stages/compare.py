@@ -13,12 +13,15 @@ def command(
     methods: Annotated[str, typer.Option(help="Names of methods, separated by commas.")],
     datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas [default: all].")] = None,
     choose: Annotated[
-        bool, typer.Option("--choose", help=f"Choose settings anew on validation classes, whatever {GIVEN} says.")
+        bool, typer.Option("--choose", help="Choose settings anew on validation classes, whatever is given.")
     ] = False,
+    given: Annotated[
+        str, typer.Option(help="Table of settings; experiments/paper.yaml holds those of the papers.")
+    ] = GIVEN,
 ) -> None:
     """Measure methods on data sets: T1, U, S, H and AUSUC, mean ± std over the seeds where a method is random.
 
-    Settings stand in experiments/methods.yaml; what is missing there is chosen on validation classes.
+    Settings stand in the table `--given`; what is missing there is chosen on validation classes.
     """
     from pathlib import Path
 
@@ -42,8 +45,8 @@ def command(
         data, seen = data_sets.load(inputs[0], features=inputs[1]), data_sets.load_seen(*inputs)
         features = data_sets.load_features(inputs[1], np.arange(len(data.labels)))
         for name in names:
-            given = None if choose else load_given(Path(GIVEN), name, dataset)
-            found = compare(name, data, seen, features, given, own, params.seeds)
+            row = None if choose else load_given(Path(given), name, dataset)
+            found = compare(name, data, seen, features, row, own, params.seeds)
             artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
             figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
             say(f"{dataset}, {name}: " + ", ".join(f"{n} {v['mean']:.1f} ± {v['std']:.1f}" for n, v in figures))

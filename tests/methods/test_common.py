@@ -42,7 +42,7 @@ QUICK: dict[str, dict[str, object]] = {
     "ocd": {**SMALL, "regressor_hidden": 32},
     "rff-gzsl": {**WGAN, "mapped": 32},
     "se-zsl": {**SMALL, "regressor_hidden": 32},
-    "tf-vaegan": {**GAN, "hidden": 64},
+    "tf-vaegan": {**GAN, "strength": 0.3, "adversarial": 1.0},
     "clusterable": {
         "train": {"hidden": 64, "projection": 32, "epochs": 40, "batch_size": 32, "lr": 3e-3},
         "generate": {"per_unseen": 40},

@@ -1,5 +1,8 @@
 """The generative methods: each loss against brute force, and generators that must recover two Gaussians."""
 
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task
 from zslcore.losses import class_means, ramp
 from zslcore.methods import registry
@@ -347,3 +351,51 @@ def test_checkpoints_of_a_method_belong_to_its_data_seed_and_settings(tmp_path) 
     again.checkpoints = tmp_path
     again.fit(train, 0)
     assert len(list(tmp_path.glob("*"))) == 3, "the same run uses the same file"
+
+
+def short(name: str, folder: Path | None) -> Generative:
+    quick = {"hidden": 8, "image_hidden": (8, 8), "signature_hidden": (8, 8), "pretrain_epochs": 1, "batch_size": 20}
+    known = {key: value for key, value in quick.items() if key in registry.get(name).Settings.model_fields}
+    method = made(name, **known, latent=3, epochs=5)
+    method.checkpoints, method.checkpoint_every = folder, 2
+    return method
+
+
+def fit_and_die(name: str, folder: Path, after: int) -> None:
+    def observe(done: int) -> None:
+        if done == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    short(name, folder).fit(two_gaussians(20), 0, observe)
+
+
+@pytest.mark.parametrize("name", sorted([*GENERATORS, "cada-vae"]))
+def test_killed_and_resumed_ends_in_the_same_bytes(name: str, tmp_path: Path) -> None:
+    """Killed after epoch 3, it goes on from the checkpoint of epoch 2."""
+    run = multiprocessing.get_context("fork").Process(target=fit_and_die, args=(name, tmp_path, 3))
+    run.start()
+    run.join(timeout=60)
+    assert run.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    begun: list[int] = []
+    resumed = short(name, tmp_path).fit(two_gaussians(20), 0, begun.append)
+    assert begun == [3, 4, 5], "the first two epochs are not repeated"
+    whole = short(name, None).fit(two_gaussians(20), 0, lambda done: None)
+    assert resumed.curve == whole.curve
+    wanted, found = whole.state(), resumed.state()
+    assert wanted.keys() == found.keys()
+    for key, value in wanted.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["f-clswgan", "f-vaegan-d2"])
+def test_a_diverging_gan_names_the_last_good_checkpoint(name: str, tmp_path: Path) -> None:
+    """A critic without gradient penalty explodes, some epochs after the first checkpoint."""
+    method = made(name, hidden=8, epochs=50, critic_lr=300.0, lr=1e-3, penalty=0.0, batch_size=20, latent=3)
+    method.checkpoints, method.checkpoint_every = tmp_path, 1
+    with pytest.raises(
+        ZSLError, match=rf"{name}: the loss \(\w+\.total\) is .* in epoch \d+; use a smaller lr"
+    ) as error:
+        method.fit(two_gaussians(20))
+    (checkpoint,) = tmp_path.glob("*.safetensors")
+    assert str(error.value).endswith(f"the last good checkpoint is {checkpoint}")

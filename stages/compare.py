@@ -18,6 +18,9 @@ def command(
     given: Annotated[
         str, typer.Option(help="Table of settings; experiments/paper.yaml holds those of the papers.")
     ] = GIVEN,
+    candidates: Annotated[
+        str | None, typer.Option(help="Table of settings to choose among, instead of the methods' search spaces.")
+    ] = None,
 ) -> None:
     """Measure methods on data sets: T1, U, S, H and AUSUC, mean ± std over the seeds where a method is random.
 
@@ -29,7 +32,7 @@ def command(
 
     from zslcore import artifacts
     from zslcore.datasets import dataset as data_sets
-    from zslcore.evaluation.compare import CompareSettings, compare, load_given
+    from zslcore.evaluation.compare import CompareSettings, compare, load_candidates, load_given
     from zslcore.methods import registry
     from zslcore.params import load_params
 
@@ -46,7 +49,8 @@ def command(
         features = data_sets.load_features(inputs[1], np.arange(len(data.labels)))
         for name in names:
             row = None if choose else load_given(Path(given), name, dataset)
-            found = compare(name, data, seen, features, row, own, params.seeds)
+            among = None if candidates is None else load_candidates(Path(candidates), name)
+            found = compare(name, data, seen, features, row, own, params.seeds, among)
             artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
             figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
             say(f"{dataset}, {name}: " + ", ".join(f"{n} {v['mean']:.1f} ± {v['std']:.1f}" for n, v in figures))

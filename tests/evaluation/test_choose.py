@@ -71,9 +71,7 @@ def test_training_length_is_the_best_observed(seen: Seen) -> None:
     tasks = validation_tasks(seen, 2)
     settings: MethodSettings = SJE.Settings(epochs=10, lr=0.01, batch_size=16)
     trial = assess(SJE, settings.model_dump(), tasks)
-    fixed = [
-        assess(SJE, {**settings.model_dump(), "epochs": epochs}, tasks, every_length=False) for epochs in range(1, 11)
-    ]
+    fixed = [assess(SJE, {**settings.model_dump(), "epochs": epochs}, tasks, lengths=1) for epochs in range(1, 11)]
     assert trial.score == pytest.approx(max(one.score for one in fixed))
     assert trial.settings["epochs"] == 1 + int(np.argmax([one.score for one in fixed]))
 

@@ -16,7 +16,7 @@ from zslcore.methods.base import Method
 from zslcore.progress import progress
 
 LENGTHS = 10
-"""How many training lengths of one run are scored, evenly spaced."""
+"""How many training lengths of one run are scored unless told otherwise, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +40,38 @@ class Trial:
 
 
 def choose(
-    method: type[Method], seen: Seen, *, budget: int = 20, splits: int = 3, holdout: float = 0.2, seed: int = 0
+    method: type[Method],
+    seen: Seen,
+    *,
+    budget: int = 20,
+    splits: int = 3,
+    holdout: float = 0.2,
+    seed: int = 0,
+    lengths: int = LENGTHS,
+    among: Sequence[Mapping[str, Any]] | None = None,
 ) -> tuple[Trial, list[Trial]]:
     """Search `method.search_space` on validation classes only: (the best trial, all trials).
 
     `budget` candidates (the default settings first, then random ones, none twice) are scored on the first validation
     task; the best quarter (at least one) goes on to all `splits` tasks, and the best mean there wins.
+    among: candidates to try in place of the search space. lengths: of one run that are scored, evenly spaced.
     Raises ZSLError when no candidate can be fitted.
     """
     tasks = validation_tasks(seen, splits, holdout, seed)
     first: list[Trial] = []
-    wanted = list(islice(candidates(method.search_space, seed), budget))
+    wanted = list(islice(candidates(method.search_space, seed) if among is None else among, budget))
     with progress(f"{seen.name}: choosing settings of {method.name}", len(wanted)) as advance:
         failures: list[str] = []
         for settings in wanted:
             try:
-                first.append(assess(method, settings, tasks[:1], seed))
+                first.append(assess(method, settings, tasks[:1], seed, lengths))
             except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
                 failures.append(str(error))
             advance(1)
     if not first:
         raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
     best = sorted(first, key=lambda trial: -trial.score)[: max(1, budget // 4)]
-    finalists = [assess(method, trial.settings, tasks, seed) for trial in best] if len(tasks) > 1 else best
+    finalists = [assess(method, trial.settings, tasks, seed, lengths) for trial in best] if len(tasks) > 1 else best
     return max(finalists, key=lambda trial: trial.score), [*first, *finalists]
 
 
@@ -86,16 +95,16 @@ def candidates(space: Mapping[str, tuple[Any, ...]], seed: int = 0) -> Iterator[
 
 
 def assess(
-    method: type[Method], settings: Mapping[str, Any], tasks: Sequence[Task], seed: int = 0, every_length: bool = True
+    method: type[Method], settings: Mapping[str, Any], tasks: Sequence[Task], seed: int = 0, lengths: int = LENGTHS
 ) -> Trial:
-    """Fit and score one candidate on every task; where it has `epochs`, at several training lengths of one run.
+    """Fit and score one candidate on every task; where it has `epochs`, at `lengths` training lengths of one run.
 
-    every_length: False keeps the training length of the settings.
+    lengths: 1 keeps the training length of the settings.
     An optimiser of another kind (Optuna's, say) can call this with the settings it suggests, on `validation_tasks`.
     """
     made = method.Settings(**settings)
-    epochs: int | None = getattr(made, "epochs", None) if every_length else None
-    lengths = {round(epochs * part / LENGTHS) for part in range(1, LENGTHS + 1)} - {0} if epochs else set()
+    epochs: int | None = getattr(made, "epochs", None)
+    stops = {round(epochs * part / lengths) for part in range(1, lengths + 1)} - {0} if epochs else set()
     runs: dict[int, list[tuple[float, Curve]]] = {}
     for task in tasks:
         fitted = method(made)
@@ -104,8 +113,8 @@ def assess(
             scores = score(fitted, task, seed)
             runs.setdefault(done, []).append((scores.zsl_top1, scores.curve()))
 
-        fit(fitted, task, seed, lambda done, look=look: look(done) if done in lengths else None)  # type: ignore[misc]
-        if not lengths:
+        fit(fitted, task, seed, lambda done, look=look: look(done) if done in stops else None)  # type: ignore[misc]
+        if not stops:
             look(0)
     figures = {done: validation_figures(found) for done, found in runs.items()}
     best = max(figures, key=lambda done: figures[done]["score"])

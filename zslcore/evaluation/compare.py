@@ -1,6 +1,6 @@
 """One method on one data set under the one protocol: settings given or chosen on validation classes, then scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.choose import assess, choose, validation_tasks
+from zslcore.evaluation.choose import Trial, assess, choose, validation_tasks
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit, score, summarise
 from zslcore.methods import registry
 from zslcore.methods.base import Method, Transductive, check_distinct
@@ -25,6 +25,7 @@ class CompareSettings(Section):
     budget: int = Field(12, ge=1, description="candidate settings to try on validation classes where none are given")
     splits: int = Field(3, ge=1, le=3, description="class splits to average over")
     holdout: float = Field(0.2, gt=0, lt=1, description="share of the remaining classes' images that play test_seen")
+    lengths: int = Field(10, ge=1, description="training lengths of one run to score, evenly spaced")
     seed: int = Field(0, ge=0, description="of the candidates, derived splits, held-out images and validation fits")
 
 
@@ -40,14 +41,29 @@ def load_given(path: Path, method: str, dataset: str) -> Given | None:
 
     Raises ZSLError naming the file and what is wrong in it.
     """
+    row = (_table(path).get(method) or {}).get(dataset)
+    return None if row is None else validate(Given, row, f"{path}: {method}: {dataset}")
+
+
+def load_candidates(path: Path, method: str) -> list[dict[str, Any]] | None:
+    """A row of a table of candidates, method -> list of settings; None where it has none.
+
+    Raises ZSLError naming the file and what is wrong in it.
+    """
+    row = _table(path).get(method)
+    if row is not None and not (isinstance(row, list) and row and all(isinstance(one, dict) for one in row)):
+        raise ZSLError(f"{path}: {method}: expected a list of settings, each a mapping of names to values")
+    return row
+
+
+def _table(path: Path) -> dict[str, Any]:
     try:
-        table = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
+        table: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise ZSLError(f"{path}: not valid YAML: {error}") from error
-    row = (table.get(method) or {}).get(dataset)
-    return None if row is None else validate(Given, row, f"{path}: {method}: {dataset}")
+    return table
 
 
 def check_data(data: Dataset) -> None:
@@ -71,14 +87,16 @@ def compare(
     given: Given | None,
     own: CompareSettings,
     seeds: Sequence[int],
+    among: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The figures of one method: mean and standard deviation over seeds (one seed for closed forms), in percent.
 
-    features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone.
+    features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone: out of
+    `among`, or of the method's search space.
     """
     method = registry.get(name)
     check_data(data)
-    chosen = _choose(method, seen, given, own)
+    chosen = _choose(method, seen, given, own, among)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     runs = {}
@@ -100,13 +118,22 @@ def compare(
     return {"about": about, **summarise(runs)}
 
 
-def _choose(method: type[Method], seen: Seen, given: Given | None, own: CompareSettings) -> dict[str, Any]:
+def _choose(
+    method: type[Method],
+    seen: Seen,
+    given: Given | None,
+    own: CompareSettings,
+    among: Sequence[Mapping[str, Any]] | None,
+) -> dict[str, Any]:
     if given is not None and given.calibration is not None:
         return {"settings": given.settings, "calibration": given.calibration, "validation": None}
+    tried: list[Trial] = []
     if given is not None:
         tasks = validation_tasks(seen, own.splits, own.holdout, own.seed)
-        trial = assess(method, given.settings, tasks, own.seed, every_length=False)
+        trial = assess(method, given.settings, tasks, own.seed, lengths=1)
     else:
-        trial, _ = choose(method, seen, budget=own.budget, splits=own.splits, holdout=own.holdout, seed=own.seed)
-    validation = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
+        trial, tried = choose(method, seen, **own.model_dump(), among=among)
+    validation: dict[str, Any] = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
+    if tried:
+        validation["tried"] = [one.summary() for one in tried]
     return {"settings": trial.settings, "calibration": trial.calibration, "validation": validation}

@@ -12,7 +12,8 @@ from tests.conftest import make_dataset
 from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
-from zslcore.evaluation.compare import check_data, load_given
+from zslcore.evaluation.compare import check_data, load_candidates, load_given
+from zslcore.methods import registry
 from zslcore.methods.new_method import create
 from zslcore.methods.registry import METHODS
 
@@ -66,6 +67,29 @@ def test_what_is_not_given_is_chosen_on_validation_classes_and_closed_forms_run_
     assert "TRANSDUCTIVE" in result(project, "gfzsl-transductive")["about"]["title"]
 
 
+def test_chooses_among_given_candidates_and_lengths(project: Path) -> None:
+    table = project / "experiments/among.yaml"
+    table.write_text("sje: [{epochs: 4, scaling: l2}, {epochs: 4, scaling: standard}, {epochs: 4, scaling: none}]")
+    params = project / "params.yaml"
+    params.write_text(PARAMS.replace("splits: 1", "splits: 1, lengths: 2"))
+    compare.command("sje", choose=True, candidates=str(table))
+    about = result(project, "sje")["about"]
+    tried = about["validation"]["tried"]
+    assert [one["settings"]["scaling"] for one in tried[:2]] == ["l2", "standard"]
+    assert "none" not in {one["settings"]["scaling"] for one in tried}, "the budget is two"
+    assert {one["settings"]["epochs"] for one in tried} <= {2, 4}
+    best = max(tried, key=lambda one: one["top1"] + one["harmonic"])
+    assert {key: about["settings"][key] for key in ("scaling", "epochs")} == best["settings"]
+    assert about["calibration"] == best["calibration"], "not the given one"
+
+
+def test_settings_from_another_table(project: Path) -> None:
+    (project / "other.yaml").write_text("sje: {toy: {settings: {epochs: 1}, calibration: 0.5}}")
+    compare.command("sje", given="other.yaml")
+    assert result(project, "sje")["about"]["settings"]["epochs"] == 1
+    assert result(project, "sje")["about"]["calibration"] == 0.5
+
+
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     file = project / "experiments/results/toy/methods/eszsl.json"
     compare.command("eszsl")
@@ -92,6 +116,24 @@ def test_a_damaged_table_of_settings_is_named(tmp_path: Path) -> None:
     (tmp_path / "methods.yaml").write_text("a: [")
     with pytest.raises(ZSLError, match=r"methods\.yaml: not valid YAML"):
         load_given(tmp_path / "methods.yaml", "a", "b")
+
+
+def test_candidates_are_a_list_of_settings(tmp_path: Path) -> None:
+    path = tmp_path / "among.yaml"
+    path.write_text("sje: {epochs: 2}\nale: [{epochs: 2}]")
+    assert load_candidates(path, "ale") == [{"epochs": 2}]
+    assert load_candidates(path, "eszsl") is None
+    with pytest.raises(ZSLError, match=r"among\.yaml: sje: expected a list"):
+        load_candidates(path, "sje")
+
+
+def test_every_candidate_of_the_rivals_is_valid() -> None:
+    table = ROOT / "experiments/rivals.yaml"
+    rows = {name: load_candidates(table, name) for name in METHODS}
+    assert {len(row) for row in rows.values() if row} == {4}, "the same budget for all"
+    for name, row in rows.items():
+        for settings in row or []:
+            registry.get(name).Settings(**settings)
 
 
 def test_coinciding_signatures_are_named() -> None:

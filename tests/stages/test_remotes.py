@@ -1,76 +1,73 @@
 """Results travel through a remote: a fresh clone that pulled has nothing to run."""
 
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGE = "prepare@birds"
+MADE = "artifacts/birds/dataset.h5"
 
 
-def run(folder: Path, *command: str) -> str:
-    identity = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, **identity, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@contextmanager
+def folder_remote(project, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    project.dvc("remote", "add", "-q", "-d", "storage", str(project.folder.parent / "remote"))
+    yield
 
 
-def dvc(folder: Path, *arguments: str) -> str:
-    return run(folder, sys.executable, "-m", "dvc", *arguments)
-
-
-def draw(folder: Path, seed: int) -> None:
-    """Set the tiny data set's seed, run its stage, commit."""
-    yaml = YAML()
-    raw = yaml.load((folder / "params.yaml").read_text())
-    raw["datasets"] = ["birds"]
-    raw["sources"]["birds"] = {
-        "kind": "birds", "seed": seed, "classes": 8, "images_per_class": 4, "unseen": 2, "side": 64,
-    }  # fmt: skip
-    with (folder / "params.yaml").open("w") as out:
-        yaml.dump(raw, out)
-    dvc(folder, "repro", STAGE)
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "commit", "-qm", f"seed {seed}")
+@contextmanager
+def s3_remote(project, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server of the S3 protocol on this machine, with a bucket."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    pytest.importorskip("dvc_s3")
+    secrets = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setitem(project.environment, name, value)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        pytest.importorskip("boto3").client("s3", endpoint_url=url).create_bucket(Bucket="bucket")
+        project.dvc("remote", "add", "-q", "-d", "storage", "s3://bucket/path")
+        project.dvc("remote", "modify", "-q", "storage", "endpointurl", url)
+        yield
+    finally:
+        server.stop()
 
 
 @pytest.mark.slow
-def test_pull_on_a_fresh_clone_leaves_nothing_to_run(tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    first.mkdir()
-    for name in ("zslcore", "stages", "data"):
-        shutil.copytree(ROOT / name, first / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".gitignore"):
-        shutil.copy(ROOT / name, first / name)
-    run(first, "git", "init", "-q")
-    dvc(first, "init", "-q")
-    dvc(first, "remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
-    draw(first, 0)
-    made = (first / "artifacts/birds/dataset.h5").read_bytes()
-    dvc(first, "push", "--run-cache", STAGE)
-    run(tmp_path, "git", "clone", "-q", str(first), "second")
-    second = tmp_path / "second"
-    dvc(second, "pull", STAGE)
-    assert "didn't change, skipping" in dvc(second, "repro", STAGE)
-    assert (second / "artifacts/birds/dataset.h5").read_bytes() == made
+@pytest.mark.parametrize("remote", [folder_remote, s3_remote])
+def test_pull_on_a_fresh_clone_leaves_nothing_to_run(
+    remote, make_project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_project(tmp_path / "first", "birds")
+    with remote(first, monkeypatch):
+        first.dvc("repro", STAGE)
+        first.commit("first state")
+        made = first.bytes("artifacts")
+        assert list(made) == [MADE]
+        first.dvc("push", "--run-cache", STAGE)
+        first.run("git", "clone", "-q", str(first.folder), str(tmp_path / "second"))
+        second = type(first)(tmp_path / "second")
+        second.dvc("pull", STAGE)
+        assert "didn't change, skipping" in second.dvc("repro", STAGE)
+        assert second.bytes("artifacts") == made
 
-    # Another state, its cache alone kept; back at the first, the remote or else a new run restores the same bytes.
-    draw(second, 1)
-    dvc(second, "gc", "-w", "-f")
-    run(second, "git", "checkout", "-q", "HEAD~1")
-    dvc(second, "pull", "--run-cache", STAGE)
-    assert "didn't change, skipping" in dvc(second, "repro", STAGE)
-    assert (second / "artifacts/birds/dataset.h5").read_bytes() == made
-    shutil.rmtree(tmp_path / "remote")
-    shutil.rmtree(second / ".dvc" / "cache")
-    (second / "artifacts/birds/dataset.h5").unlink()
-    assert "Running stage" in dvc(second, "repro", STAGE)
-    assert (second / "artifacts/birds/dataset.h5").read_bytes() == made
-    assert run(second, "git", "status", "--porcelain") == ""
+        # Another state, its cache alone kept; back at the first, the remote or else a new run restores the same bytes.
+        second.set_params(lambda raw: raw["sources"]["birds"].update(seed=1))
+        second.dvc("repro", STAGE)
+        second.commit("second state")
+        second.dvc("gc", "-w", "-f")
+        second.run("git", "checkout", "-q", "HEAD~1")
+        second.dvc("pull", "--run-cache", STAGE)
+        assert "didn't change, skipping" in second.dvc("repro", STAGE)
+        assert second.bytes("artifacts") == made
+    if remote is folder_remote:
+        for folder in (tmp_path / "remote", second.folder / ".dvc/cache", second.folder / "artifacts"):
+            shutil.rmtree(folder)
+        assert "Running stage" in second.dvc("repro", STAGE)
+        assert second.bytes("artifacts") == made
+        assert second.run("git", "status", "--porcelain") == ""

@@ -1,0 +1,108 @@
+"""What the tests of whole pipelines share: a project of their own on tiny drawn data, and DVC run in it."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {
+    "select": {"splits": 2, "train_epochs": [2, 4]},
+    "finetune": {"epochs": 2},
+    "train": {"hidden": 32, "projection": 16, "batch_size": 32},
+    "generate": {"per_unseen": 20},
+    "classify": {"epochs": 5},
+    "extract": {"backbone": "test_resnet.r160_in1k", "weights": "random", "workers": 1},
+}
+IDENTITY = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+ENVIRONMENT = {
+    **os.environ,
+    **IDENTITY,
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Project:
+    """A folder with the project's own pipeline, in which commands run as a user would run them."""
+
+    environment = ENVIRONMENT
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, ok: bool = True) -> str:
+        """What a command printed; it must succeed, or fail where `ok` is False."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=600
+        )
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def dvc(self, *arguments: str, ok: bool = True) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, ok=ok)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command in the background, in a process group of its own."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+    def set_params(self, change: Callable[[Any], object]) -> None:
+        """Change params.yaml as an editor would: `change` gets what stands in it."""
+        yaml = YAML()
+        file = self.folder / "params.yaml"
+        raw = yaml.load(file.read_text())
+        change(raw)
+        with file.open("w") as out:
+            yaml.dump(raw, out)
+
+    def bytes(self, *below: str) -> dict[str, bytes]:
+        """Path -> content of every file of these folders."""
+        paths = sorted(path for name in below for path in (self.folder / name).rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="session")
+def make_project() -> Callable[..., Project]:
+    """Make a project in a folder, with these data sets of eight classes, nothing run yet, under git and DVC."""
+
+    def make(folder: Path, *datasets: str, seeds: tuple[int, ...] = (0,), dvc: bool = True) -> Project:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("zslcore", "stages", "data/birds"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("dvc.yaml", "params.yaml", ".gitignore"):
+            shutil.copy(ROOT / name, folder / name)
+        for name in set(datasets) - {"birds"}:
+            shutil.copytree(folder / "data/birds", folder / "data" / name)
+        project = Project(folder)
+
+        def tiny(raw: Any) -> None:
+            raw["datasets"], raw["seeds"], raw["device"] = list(datasets), list(seeds), "cpu"
+            for position, name in enumerate(datasets):
+                raw["sources"][name] = {
+                    "kind": "birds", "seed": position, "classes": 8, "images_per_class": 6, "unseen": 2, "side": 64,
+                }  # fmt: skip
+                raw["presets"][name] = {preset: copy.deepcopy(TINY) for preset in ("best", "paper")}
+
+        project.set_params(tiny)
+        if dvc:
+            project.run("git", "init", "-q")
+            project.dvc("init", "-q")
+            project.commit("start")
+        return project
+
+    return make

@@ -146,7 +146,7 @@ class Undisturbed:
         self.outs = {name: self._outs(stage) for name, stage in stages.items()}
         self.seconds: dict[str, float] = {}
         self.events: dict[str, int] = {}
-        for out in sum(self.outs.values(), []):
+        for out in (out for outs in self.outs.values() for out in outs):
             (self.folder / out).parent.mkdir(parents=True, exist_ok=True)
         for stage in self.outs:
             started = time.monotonic()

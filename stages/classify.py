@@ -6,23 +6,35 @@ from stages.common import DatasetName, artifact, result
 def command(dataset: DatasetName) -> None:
     """Train the ZSL and the joint GZSL classifier, once a seed, and score the test images."""
     import numpy as np
+    from numpy.typing import NDArray
 
     from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
-    from zslcore.steps.classify import fit_classifier, training_set
+    from zslcore.settings import Train
+    from zslcore.steps.classify import Classifier, fit_classifier, training_set
+    from zslcore.steps.train import Trained
     from zslcore.training import resolve_device
 
     params = load_params()
     settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).classify
     device = resolve_device(params.device)
     inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "projected", "synthetic")}
+    inputs["model"] = artifact(dataset, "model.safetensors")
     data = used(dataset)
-    members = artifacts.params(inputs["projected"], artifacts.PROJECTED)["train"]["members"]
+    trained_as = Train(**artifacts.params(inputs["projected"], artifacts.PROJECTED)["train"])
     mask = np.arange(len(data.seen) + len(data.unseen)) < len(data.seen)
     labels = np.searchsorted(data.seen, data.labels[data.trainval])
+    weights = artifacts.load_tensors(inputs["model"], artifacts.PROJECTED) if settings.feedback else {}
     about = {"classify": settings.model_dump(), "seeds": params.seeds}
+
+    def with_feedback(classifier: Classifier, classes: NDArray[np.int64], seed: int) -> Classifier:
+        if not settings.feedback:
+            return classifier
+        model = Trained.from_state(trained_as, artifacts.under(weights, f"seed={seed}/"), device)
+        return classifier.beside(model.cosines(data.signatures[classes]), settings.feedback)
+
     with (
         artifacts.create(artifact(dataset, "scores.h5"), artifacts.SCORES, about, inputs) as out,
         artifacts.open_artifact(inputs["synthetic"], artifacts.SYNTHETIC) as synthetic,
@@ -40,12 +52,14 @@ def command(dataset: DatasetName) -> None:
                 for rows in (data.trainval, data.test_seen, data.test_unseen)
             )
             joint = training_set((real, labels), seen, unseen, mask, settings)
-            gzsl = fit_classifier(*joint, len(mask), settings, seed, device, "joint", members)
+            gzsl = fit_classifier(*joint, len(mask), settings, seed, device, "joint", trained_as.members)
+            gzsl = with_feedback(gzsl, np.concatenate([data.seen, data.unseen]), seed)
             if settings.zsl == "joint":
                 zsl = gzsl.kept_to(~mask)
             else:
                 own = training_set(None, seen, unseen, mask[~mask], settings)
-                zsl = fit_classifier(*own, int((~mask).sum()), settings, seed, device, "zsl", members)
+                zsl = fit_classifier(*own, int((~mask).sum()), settings, seed, device, "zsl", trained_as.members)
+                zsl = with_feedback(zsl, data.unseen, seed)
             group = out.create_group(f"seed={seed}")
             group["zsl"] = zsl.scores(test_unseen)
             group["joint_seen"] = gzsl.scores(test_seen)

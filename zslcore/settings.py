@@ -54,9 +54,11 @@ class Train(Section):
     projection: int = Field(512, ge=0, description="outputs of M; 0: no M and no C, the plain CVAE (NA)")
     lambda_cls: float = Field(1.0, ge=0, description="λcls of eq. 4")
     lambda_synthetic: float = Field(0.1, ge=0, description="λcls′ of eq. 4")
-    feedback: float = Field(
-        0.0, ge=0, description="weight of a regression of the signature from x′ and from x̂′; not in the paper"
+    feedback: float = Field(0.0, ge=0, description="weight of R, which tells the signature from x′; not in the paper")
+    feedback_loss: Literal["regression", "cosine"] = Field(
+        "regression", description="R's: squared error from x′ and x̂′, or softmax of cosines over seen classes from x′"
     )
+    feedback_scale: float = Field(15.0, gt=0, description="of R's cosines")
     kl_weight: float = Field(0.005, ge=0, description="of the KL term, beside a mean over dimensions; not stated")
     kl_warmup: int = Field(0, ge=0, description="epochs over which the KL weight rises from 0; not stated")
     reconstruction: Literal["mean", "sum"] = Field("mean", description="squared error over dimensions; not stated")
@@ -90,6 +92,7 @@ class Classify(Section):
     standardise: bool = Field(True, description="inputs, by the training set's statistics (softmax); not stated")
     temperature: float = Field(20.0, gt=0, description="scale of cosine similarities (kind: cosine)")
     seen: Literal["real", "synthetic", "both"] = Field("real", description="what seen classes learn from; not stated")
+    feedback: float = Field(0.0, ge=0, description="weight of R's scaled cosines beside log-probabilities")
     zsl: Literal["own", "joint"] = Field(
         "own", description="ZSL by a classifier of the unseen classes alone, or by the joint one kept to them"
     )

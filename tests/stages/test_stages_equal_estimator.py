@@ -24,16 +24,24 @@ presets:
   toy:
     best:
       finetune: {epochs: 3}
-      train: {hidden: 32, projection: 16, batch_size: 32, encoder_signature: true, members: 2}
+      train: {hidden: 32, projection: 16, batch_size: 32, encoder_signature: true, members: 2, FEEDBACK}
       generate: {per_unseen: 15, per_seen: 5, noise: 0.1}
-      classify: {epochs: 4, seen: both, zsl: ZSL}
+      classify: {epochs: 4, seen: both, zsl: ZSL, feedback: WEIGHT}
 """
 
 
+FEEDBACK = {0.0: "feedback: 0", 0.5: "feedback: 0.1, feedback_loss: cosine"}
+
+
+@pytest.mark.parametrize("weight", list(FEEDBACK))
 @pytest.mark.parametrize("zsl", ["own", "joint"])
-def test_scores_are_equal(zsl: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_equal(
+    zsl: str, weight: float, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(PARAMS.replace("ZSL", zsl))
+    (tmp_path / "params.yaml").write_text(
+        PARAMS.replace("ZSL", zsl).replace("FEEDBACK", FEEDBACK[weight]).replace("WEIGHT", str(weight))
+    )
     datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
     with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
         file["features"] = toy.features

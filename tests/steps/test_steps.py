@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task
 from zslcore.settings import Classify, Finetune, Noise, Train
 from zslcore.steps import train as training
@@ -24,7 +25,7 @@ def model(toy_task: Task) -> Trained:
 
 def batch(model: Trained, task: Task, count: int = 8) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     x, y = torch.tensor(task.train.features[:count]), torch.tensor(task.train.labels[:count])
-    return x, y, torch.tensor(model.signature_scaler(task.train.signatures))[y]
+    return x, y, torch.tensor(model.signature_scaler(task.train.signatures))
 
 
 def test_finetune_lowers_its_loss_and_keeps_the_shape(toy_task: Task) -> None:
@@ -96,6 +97,31 @@ def test_feedback_adds_its_term_and_survives_saving(toy_task: Task) -> None:
     again = Trained.from_state(settings, model.state(), CPU)
     for name, value in model.state().items():
         np.testing.assert_array_equal(again.state()[name], value)
+
+
+def test_cosine_feedback_is_a_softmax_of_cosines_over_seen_classes(toy_task: Task) -> None:
+    data = toy_task.train
+    settings = SMALL.model_copy(
+        update={"feedback": 0.5, "feedback_loss": "cosine", "feedback_scale": 7.0, "members": 2}
+    )
+    model = train(data.features, data.labels, data.signatures, settings, 0, CPU)
+    x, y, signatures = batch(model, toy_task)
+    expected = []
+    for member in model.members:
+        told = member.R(member.project(x)).detach().double().numpy()
+        spread = signatures.numpy() - signatures.numpy().mean(0)
+        cosines = (told @ spread.T) / np.linalg.norm(told, axis=1)[:, None] / np.linalg.norm(spread, axis=1)
+        expected.append(7.0 * cosines)
+        probability = np.exp(expected[-1]) / np.exp(expected[-1]).sum(1, keepdims=True)
+        loss = objective(member, settings, x, y, signatures, 0)["feedback"].item()
+        assert loss == pytest.approx(-np.log(probability[np.arange(len(y)), y]).mean(), rel=1e-4)
+    scores = model.cosines(data.signatures)(torch.tensor(model.project(x.numpy())))
+    np.testing.assert_allclose(scores.detach(), np.mean(expected, axis=0), atol=1e-4)
+
+
+def test_feedback_scores_need_r(model: Trained, toy_task: Task) -> None:
+    with pytest.raises(ZSLError, match=r"train\.feedback"):
+        model.cosines(toy_task.signatures)
 
 
 @pytest.mark.parametrize("pulls", [True, False])

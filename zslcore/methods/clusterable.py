@@ -101,6 +101,8 @@ class Clusterable(Method):
             purpose = "joint" if seen_mask.any() else "zsl"
             device, members = self.model.device, settings.train.members
             fitted = fit_classifier(*taught, len(signatures), settings.classify, seed, device, purpose, members)
+            if settings.classify.feedback:
+                fitted = fitted.beside(self.model.cosines(signatures), settings.classify.feedback)
             self._last = (key, fitted)
         return self._last[1]
 

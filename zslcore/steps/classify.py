@@ -21,17 +21,25 @@ SMALLEST_SPREAD = 0.05
 """A unit that is nearly always off would otherwise dominate after standardising: M's outputs lie in (0, 1)."""
 
 
+Scores = Callable[[Tensor], Tensor]
+"""Features (n, m) -> scores (n, classes)."""
+
+
 @dataclass
 class Classifier:
     """A fitted classifier over `classes` labels."""
 
-    logits: Callable[[Tensor], Tensor]
+    logits: Scores
     device: torch.device
 
     def kept_to(self, mask: NDArray[np.bool_]) -> "Classifier":
         """The same classifier with only the classes of `mask` (classes,) bool competing."""
         kept = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
         return Classifier(lambda x: self.logits(x)[:, kept], self.device)
+
+    def beside(self, other: Scores, weight: float) -> "Classifier":
+        """The same classifier with `weight` of another's scores for the same classes added."""
+        return Classifier(lambda x: self.logits(x) + weight * other(x), self.device)
 
     @torch.inference_mode()
     def scores(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
@@ -88,9 +96,7 @@ def fit_classifier(
     return Classifier(logits, device)
 
 
-def _softmax(
-    x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
-) -> Callable[[Tensor], Tensor]:
+def _softmax(x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str) -> Scores:
     with seeded(seed, f"classify/{purpose}"):
         linear = nn.Linear(x.shape[1], classes).to(x.device)
         shift, spread = (x.mean(0), x.std(0).clamp_min(SMALLEST_SPREAD)) if settings.standardise else (0.0, 1.0)
@@ -99,9 +105,7 @@ def _softmax(
     return lambda z: linear((z - shift) / spread)
 
 
-def _cosine(
-    x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
-) -> Callable[[Tensor], Tensor]:
+def _cosine(x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str) -> Scores:
     centre = x.mean(0)
     weights = nn.Parameter(class_means(x, y, classes) - centre)
 
@@ -114,9 +118,7 @@ def _cosine(
     return logits
 
 
-def _prototype(
-    x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str
-) -> Callable[[Tensor], Tensor]:
+def _prototype(x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str) -> Scores:
     means = class_means(x, y, classes)
     return lambda z: -torch.cdist(z, means).square()
 
@@ -124,9 +126,7 @@ def _prototype(
 _KINDS = {"softmax": _softmax, "cosine": _cosine, "prototype": _prototype}
 
 
-def _minimise(
-    logits: Callable[[Tensor], Tensor], parameters: Iterable[Tensor], x: Tensor, y: Tensor, settings: Classify
-) -> None:
+def _minimise(logits: Scores, parameters: Iterable[Tensor], x: Tensor, y: Tensor, settings: Classify) -> None:
     minimise(
         lambda rows, epoch: {"total": functional.cross_entropy(logits(x[rows]), y[rows])},
         parameters,

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
+from zslcore.errors import ZSLError
 from zslcore.losses import kl_to_standard_normal, perturb, ramp, reconstruction, similarity_loss
 from zslcore.models.cvae import Encoder, Generator, reparameterise
 from zslcore.models.mappings import Projection
@@ -22,7 +24,12 @@ DEFAULT_EPOCHS = 60
 
 
 class Member(nn.Module):
-    """One set of M, C, E, G (and R, where feedback is asked for); without M the features themselves are rebuilt."""
+    """One set of M, C, E, G (and R, where feedback is asked for); without M the features themselves are rebuilt.
+
+    centre: (a,) mean of the seen classes' scaled signatures, which R's cosines are taken from.
+    """
+
+    centre: Tensor
 
     def __init__(self, settings: Train, dimensions: int, attributes: int, classes: int) -> None:
         super().__init__()
@@ -33,10 +40,18 @@ class Member(nn.Module):
         self.E = Encoder(m + attributes * settings.encoder_signature, settings.hidden, latent)
         self.G = Generator(latent, attributes, settings.hidden, m, settings.output)
         self.R = nn.Linear(m, attributes) if settings.feedback else None
+        self.scale = settings.feedback_scale
+        self.register_buffer("centre", torch.zeros(attributes))
 
     def project(self, x: Tensor) -> Tensor:
         """x′ = M(x): (n, d) -> (n, m)."""
         return x if self.M is None else self.M(x)
+
+    def cosines(self, projected: Tensor, signatures: Tensor) -> Tensor:
+        """R's scores: scaled cosines of R(x′) and each scaled signature, (n, m), (classes, a) -> (n, classes)."""
+        assert self.R is not None
+        told = functional.normalize(self.R(projected).float())
+        return self.scale * told @ functional.normalize(signatures - self.centre).T
 
 
 @dataclass
@@ -78,6 +93,21 @@ class Trained:
 
     def _project(self, x: Tensor) -> Tensor:
         return torch.cat([member.project(x) for member in self.members], dim=1)
+
+    def cosines(self, signatures: NDArray[np.float32]) -> Callable[[Tensor], Tensor]:
+        """R's scores for classes of signatures (classes, a): projected (n, members · m) -> (n, classes), members' mean.
+
+        Raises ZSLError where the model was trained without R.
+        """
+        if not self.settings.feedback:
+            raise ZSLError("classify.feedback needs R: set train.feedback above 0, or classify.feedback to 0")
+        scaled = tensor(self.signature_scaler(signatures), self.device)
+
+        def scores(projected: Tensor) -> Tensor:
+            parts = zip(self.members, projected.chunk(len(self.members), dim=1), strict=True)
+            return torch.stack([member.cosines(own, scaled) for member, own in parts]).mean(0)
+
+        return scores
 
     @property
     def latent(self) -> int:
@@ -124,9 +154,11 @@ def train(
     x, y, a = tensor(features, device), tensor(labels, device), tensor(scaler(signatures), device)
     with seeded(seed, "train"):
         model = Trained.build(settings, scaler, (features.shape[1], *signatures.shape[::-1]), device)
+        for member in model.members:
+            member.centre.copy_(a.mean(0))
 
         def terms(rows: Tensor, epoch: int) -> Terms:
-            each = [objective(member, settings, x[rows], y[rows], a[y[rows]], epoch) for member in model.members]
+            each = [objective(member, settings, x[rows], y[rows], a, epoch) for member in model.members]
             return {name: torch.stack([found[name] for found in each]).sum() for name in each[0]}
 
         model.curve = minimise(
@@ -146,11 +178,12 @@ def train(
     return model
 
 
-def objective(member: Member, settings: Train, x: Tensor, y: Tensor, a: Tensor, epoch: int) -> Terms:
-    """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, a (n, attributes) scaled signatures.
+def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures: Tensor, epoch: int) -> Terms:
+    """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, signatures (K, attributes), scaled.
 
-    With `feedback`, features real and rebuilt must tell their signature: not the paper's, but its stronger relatives'.
+    With `feedback`, features must tell their signature through R: not the paper's, but its stronger relatives'.
     """
+    a = signatures[y]
     noise = settings.noise
     projected = member.project(x)
     seen_by_encoder = perturb(projected, noise.strength if noise.on in ("encoder", "both") else 0.0)
@@ -171,8 +204,11 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, a: Tensor, 
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
     if member.R is not None:
-        both = [reconstruction(a, member.R(features).float()) for features in (projected, output)]
-        terms["feedback"] = both[0] + both[1]
+        if settings.feedback_loss == "cosine":
+            terms["feedback"] = functional.cross_entropy(member.cosines(projected, signatures), y)
+        else:
+            both = [reconstruction(a, member.R(features).float()) for features in (projected, output)]
+            terms["feedback"] = both[0] + both[1]
         total = total + settings.feedback * terms["feedback"]
     return {"total": total, **terms}
 

@@ -28,6 +28,16 @@ def test_lengths(scaling: str, length: float) -> None:
     assert np.linalg.norm(Scaler.fit(x, scaling)(x), axis=1) == pytest.approx(length)
 
 
+def test_root_is_standard_of_the_signed_square_root() -> None:
+    x = np.array([[4.0, -9.0], [16.0, 1.0], [0.0, 0.25]], dtype=np.float32)
+    roots = np.array([[2.0, -3.0], [4.0, 1.0], [0.0, 0.5]])
+    expected = (roots - roots.mean(0)) / roots.std(0)
+    scaler = Scaler.fit(x, "root")
+    np.testing.assert_allclose(scaler(x), expected, atol=1e-6)
+    again = Scaler.from_state("root", scaler.state())
+    np.testing.assert_array_equal(again(x), scaler(x))
+
+
 def test_constant_dimension_becomes_zero() -> None:
     x = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
     assert Scaler.fit(x, "standard")(x)[:, 1].tolist() == [0.0, 0.0]

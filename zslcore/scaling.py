@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.errors import unknown
 
-Scaling = Literal["none", "standard", "minmax", "max", "l2", "sphere"]
+Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere"]
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """x -> (x - shift) * factor, or x / |x| for `l2` (times √d for `sphere`).
+    """x -> (x - shift) * factor (for `root`, of sign(x)·√|x|), or x / |x| for `l2` (times √d for `sphere`).
 
     shift, factor: (d,) float32, or empty where the scaling keeps no statistics.
     """
@@ -27,13 +27,14 @@ class Scaler:
     def fit(cls, features: NDArray[np.float32], scaling: Scaling) -> Self:
         """Fit on (n, d) training features.
 
-        standard: zero mean, unit variance a dimension; minmax: each dimension to [0, 1]; max: divided by the largest
+        standard: zero mean, unit variance a dimension; root: the same of sign(x)·√|x|, which suits the long tails of
+        rectified features; minmax: each dimension to [0, 1]; max: divided by the largest
         absolute value of all; l2: each row to length 1; sphere: each row to length √d; none: as it is. Constant
         dimensions become 0.
         """
         if scaling not in _STATISTICS:
             raise unknown("scaling", scaling, _STATISTICS)
-        shift, spread = _STATISTICS[scaling](features.astype(np.float64))
+        shift, spread = _STATISTICS[scaling](_before(scaling, features.astype(np.float64)))
         factor = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)
         return cls(scaling, shift.astype(np.float32), factor.astype(np.float32))
 
@@ -45,7 +46,7 @@ class Scaler:
             return features * (length / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
         if not len(self.factor):
             return features
-        return (features - self.shift) * self.factor
+        return (_before(self.scaling, features) - self.shift) * self.factor
 
     def state(self, prefix: str = "scaler.") -> dict[str, NDArray[np.float32]]:
         """Named arrays for saving; the scaling itself stands in the settings."""
@@ -57,8 +58,13 @@ class Scaler:
         return cls(scaling, state[f"{prefix}shift"], state[f"{prefix}factor"])
 
 
+_Float = TypeVar("_Float", np.float32, np.float64)
 _Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 _EMPTY = np.empty(0)
+
+
+def _before(scaling: Scaling, x: NDArray[_Float]) -> NDArray[_Float]:
+    return np.sign(x) * np.sqrt(np.abs(x)) if scaling == "root" else x
 
 
 def _standard(x: NDArray[np.float64]) -> _Pair:
@@ -80,6 +86,7 @@ def _nothing(x: NDArray[np.float64]) -> _Pair:
 _STATISTICS = {
     "none": _nothing,
     "standard": _standard,
+    "root": _standard,
     "minmax": _minmax,
     "max": _max,
     "l2": _nothing,

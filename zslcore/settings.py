@@ -28,7 +28,7 @@ class Finetune(Section):
 
     enabled: bool = Field(True, description="off: features pass through scaled only")
     loss: Literal["gaussian", "cce"] = Field("gaussian", description="eq. 8, or the plain cross-entropy of eq. 5")
-    scaling: Literal["none", "standard", "minmax", "max", "l2", "sphere"] = Field(
+    scaling: Literal["none", "standard", "root", "minmax", "max", "l2", "sphere"] = Field(
         "standard", description="of the features, fitted on trainval; not stated"
     )
     gamma: float = Field(50.0, gt=0, description="start of γ in eq. 7, times the dimension; not stated")

@@ -1,4 +1,4 @@
-"""Every HDF5 file of the project: its format, written atomically, with the same bytes for the same inputs.
+"""Every HDF5 and safetensors file of the project: its format, written atomically, the same bytes for the same inputs.
 
 An artifact carries root attributes `format`, `version`, `created_by`, `params` (JSON), `inputs` (JSON: path -> SHA-256)
 and `libraries` (JSON). Nothing in it depends on the time or on the machine's name, so DVC sees equal files as equal.
@@ -34,11 +34,29 @@ LIBRARIES = ("numpy", "h5py", "torch", "timm", "scikit-learn", "scipy", "pillow"
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of artifact: its name, its version, and the stage whose command rebuilds it."""
+    """A kind of artifact: its name, its version, the stage whose command rebuilds it, or what else does."""
 
     name: str
     version: int
     stage: str
+    remedy: str = ""
+
+    def again(self, path: Path) -> str:
+        """What makes the artifact at `path` again, in words."""
+        if self.remedy:
+            return self.remedy
+        if path.absolute().parent.parent.name == "artifacts":  # where the pipeline keeps those of a data set
+            return f"run `dvc repro -s {self.stage}@{path.absolute().parent.name}` to make it again"
+        return f"run `dvc repro -s` for its {self.stage} stage to make it again"
+
+    def check(self, path: Path, name: str | int | None, version: str | int | None) -> None:
+        """Raise ZSLError, with the command that rebuilds it, unless a file of this format and version was found."""
+        if name != self.name:
+            raise ZSLError(f"{path}: holds '{name}', expected '{self.name}'; {self.again(path)}")
+        if version != self.version:
+            raise ZSLError(
+                f"{path}: {self.name} version {version}, this program reads version {self.version}; {self.again(path)}"
+            )
 
 
 DATASET = Format("zsl-dataset", 1, "prepare")
@@ -47,6 +65,10 @@ FINETUNED = Format("zsl-finetuned", 1, "finetune")
 PROJECTED = Format("zsl-projected", 1, "train")
 SYNTHETIC = Format("zsl-synthetic", 1, "generate")
 SCORES = Format("zsl-scores", 1, "classify")
+METHOD = Format("zsl-method", 1, "fit", "fit the method and save it again")
+CHECKPOINT = Format("zsl-checkpoint", 1, "fit", "delete it to train anew")
+FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, METHOD, CHECKPOINT)
+"""Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""
 
 
 @contextmanager
@@ -185,15 +207,9 @@ def open_artifact(path: Path, format: Format) -> Iterator[h5py.File]:
 
     Raises ZSLError that names the command which rebuilds it.
     """
-    again = f"run `dvc repro -s` for its {format.stage} stage to make it again"
-    with open_hdf5(path, again) as file:
-        found, found_version = attribute(file, "format"), attribute(file, "version")
-        if found != format.name:
-            raise ZSLError(f"{path}: holds '{found}', expected '{format.name}'; {again}")
-        if found_version != format.version:
-            raise ZSLError(
-                f"{path}: {format.name} version {found_version}, this program reads version {format.version}; {again}"
-            )
+    path = Path(path)
+    with open_hdf5(path, format.again(path)) as file:
+        format.check(path, attribute(file, "format"), attribute(file, "version"))
         yield file
 
 
@@ -257,20 +273,27 @@ def save_tensors(
     # One entry: the library writes several in an order that changes from one call to the next.
     metadata = {"provenance": json.dumps(provenance(format, params, inputs), sort_keys=True)}
     plain = {name: np.asarray(value, order="C") for name, value in sorted(tensors.items())}
-    with atomic(Path(path)) as temporary:
-        try:
-            safetensors.numpy.save_file(plain, str(temporary), metadata=metadata)
-        except safetensors.SafetensorError as error:  # how it reports a full disk
-            raise OSError(str(error)) from error
+    with atomic(Path(path)) as temporary:  # bytes, for the library's own files are readable by their owner alone
+        temporary.write_bytes(safetensors.numpy.save(plain, metadata))
 
 
 def load_tensors(path: Path, format: Format) -> dict[str, NDArray[Any]]:
-    """Read what `save_tensors` wrote. Raises ZSLError when it is missing, damaged, or of another format."""
-    again = f"run `dvc repro -s` for its {format.stage} stage to make it again"
-    found, tensors = open_tensors(path, again)
-    if (found.get("format"), found.get("version")) != (format.name, format.version):
-        raise ZSLError(f"{path}: holds '{found.get('format')}' version {found.get('version')}; {again}")
-    return tensors
+    """The arrays that `save_tensors` wrote; see `read_tensors`."""
+    return read_tensors(path, format)[1]
+
+
+def read_tensors(path: Path, format: Format) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Parameters and arrays that `save_tensors` wrote.
+
+    Raises ZSLError when the file is missing, damaged, or of another format or version.
+    """
+    path = Path(path)
+    found, tensors = open_tensors(path, format.again(path))
+    format.check(path, found.get("format"), found.get("version"))
+    try:
+        return dict(json.loads(found["params"])), tensors
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ZSLError(f"{path}: damaged ({error}); {format.again(path)}") from error
 
 
 def open_tensors(path: Path, again: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from zslcore.artifacts import atomic
+from zslcore import artifacts
 from zslcore.errors import ZSLError
 
 
@@ -30,10 +28,11 @@ class Checkpoint:
             return
         tensors = {"random": torch.get_rng_state()}
         for name, parameter, state in _slots(optimisers):
-            tensors[name] = parameter.detach().contiguous()
+            tensors[name] = parameter.detach()
             tensors |= {f"{name}.{key}": value for key, value in state.items()}
-        with atomic(self.path) as temporary:
-            save_file(tensors, str(temporary), metadata={"curve": json.dumps(curve)})
+        arrays = {name: value.cpu().numpy() for name, value in tensors.items()}
+        about = {"curve": json.dumps(curve)}  # as text, which keeps the order of its terms
+        artifacts.save_tensors(self.path, artifacts.CHECKPOINT, arrays, about)
 
     def restore(self, optimisers: Sequence[torch.optim.Optimizer]) -> list[dict[str, float]]:
         """Put back what `store` wrote, and return the curve; an empty one where there is no checkpoint yet.
@@ -42,10 +41,10 @@ class Checkpoint:
         """
         if not self.path.exists():
             return []
+        about, arrays = artifacts.read_tensors(self.path, artifacts.CHECKPOINT)
         try:
-            with safe_open(str(self.path), framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator here
-                curve: list[dict[str, float]] = json.loads((file.metadata() or {})["curve"])
+            tensors = {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}
+            curve: list[dict[str, float]] = json.loads(about["curve"])
             for name, parameter, state in _slots(optimisers):
                 if tensors[name].shape != parameter.shape:
                     raise KeyError(name)
@@ -60,7 +59,7 @@ class Checkpoint:
                     }
                 )
             torch.set_rng_state(tensors["random"])
-        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ZSLError(
                 f"{self.path}: damaged, or of another training run ({error}); delete it to train anew"
             ) from error

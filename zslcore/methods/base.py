@@ -4,7 +4,6 @@ Two steps, because generative methods train their last classifier only once the 
 `fit(train)` learns from seen-class data; `for_classes(signatures, seen_mask)` returns a `Scorer` over those classes.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from zslcore import artifacts
 from zslcore.errors import ZSLError
@@ -117,23 +114,21 @@ class Method(ABC):
 
     def save(self, path: Path) -> None:
         """Write settings and state as safetensors, atomically."""
-        arrays = {name: np.asarray(value, order="C") for name, value in self.state().items()}
-        metadata = {"method": self.name, "settings": self.settings.model_dump_json()}
-        with artifacts.atomic(Path(path)) as temporary:
-            save_file(arrays, str(temporary), metadata=metadata)
+        about = {"method": self.name, "settings": self.settings.model_dump(mode="json")}
+        artifacts.save_tensors(path, artifacts.METHOD, self.state(), about)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote. Raises ZSLError when the file is damaged or of another method."""
+        about, state = artifacts.read_tensors(path, artifacts.METHOD)
+        if about.get("method") != cls.name:
+            raise ZSLError(f"{path}: holds method '{about.get('method')}', expected '{cls.name}'")
         try:
-            with safe_open(str(path), framework="numpy") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator here
-        except (OSError, SafetensorError) as error:
-            raise ZSLError(f"{path}: cannot be read ({error}); save the method again") from error
-        if metadata.get("method") != cls.name:
-            raise ZSLError(f"{path}: holds method '{metadata.get('method')}', expected '{cls.name}'")
-        method = cls(cls.Settings(**json.loads(metadata["settings"])))
+            method = cls(cls.Settings(**about["settings"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ZSLError(
+                f"{path}: settings that '{cls.name}' has not ({error}); {artifacts.METHOD.remedy}"
+            ) from error
         method.set_state(state)
         return method
 

@@ -1,0 +1,132 @@
+"""One artifact of each version ever released: read, or refused by name with the command that makes it again."""
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zslcore import artifacts
+from zslcore.checkpoint import Checkpoint
+from zslcore.datasets import dataset as datasets
+from zslcore.errors import ZSLError
+from zslcore.inspection import inspect
+from zslcore.methods.eszsl import ESZSL
+
+HERE = Path(__file__).parent
+spec = importlib.util.spec_from_file_location("kept_artifacts", HERE / "make.py")
+assert spec is not None
+assert spec.loader is not None
+make = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make)
+
+KEPT = sorted(path for folder in HERE.glob("v*") for path in folder.iterdir())
+EVERYTHING = np.arange(12)
+
+
+def read_dataset(path: Path) -> None:
+    data, expected = datasets.load(path, with_features=True), make.toy()
+    assert (data.name, data.classes, data.attribute_names) == (
+        expected.name,
+        expected.classes,
+        expected.attribute_names,
+    )
+    for name in ("features", "signatures", "labels", *datasets.SPLITS):
+        np.testing.assert_array_equal(getattr(data, name), getattr(expected, name))
+
+
+def read_features(path: Path) -> None:
+    np.testing.assert_array_equal(datasets.load_features(path, EVERYTHING), make.toy().features)
+
+
+def read_seed(format: artifacts.Format, width: int) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        found = datasets.load_features(path, EVERYTHING, format, seed=0)
+        assert found.shape == (12, width)
+        assert np.isfinite(found).all()
+
+    return read
+
+
+def read_weights(format: artifacts.Format) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        for values in artifacts.under(artifacts.load_tensors(path, format), "seed=0/").values():
+            assert np.isfinite(values).all()
+
+    return read
+
+
+def read_arrays(format: artifacts.Format, *shapes: tuple[str, tuple[int, ...]]) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        with artifacts.open_artifact(path, format) as file:
+            assert {name: artifacts.array(file, f"seed=0/{name}").shape for name, _ in shapes} == dict(shapes)
+
+    return read
+
+
+def read_method(path: Path) -> None:
+    data = make.toy()
+    scores = ESZSL.load(path).for_classes(data.signatures[3:], np.array([False])).scores(data.features)
+    assert scores.shape == (12, 1)
+    assert np.isfinite(scores).all()
+
+
+def read_checkpoint(path: Path) -> None:
+    """A finished run is restored, not trained on: Adam's two steps from 1 stand in it."""
+    with make.tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        weight = make.train_something(Checkpoint(copy))
+    np.testing.assert_allclose(weight.detach().numpy(), 0.8, atol=1e-3)
+
+
+READERS: dict[str, Callable[[Path], None]] = {
+    "dataset.h5": read_dataset,
+    "features.h5": read_features,
+    "finetuned.h5": read_seed(artifacts.FINETUNED, 3),
+    "F.safetensors": read_weights(artifacts.FINETUNED),
+    "projected.h5": read_seed(artifacts.PROJECTED, 3),
+    "model.safetensors": read_weights(artifacts.PROJECTED),
+    "synthetic.h5": read_arrays(artifacts.SYNTHETIC, ("unseen/features", (2, 3)), ("unseen/labels", (2,))),
+    "scores.h5": read_arrays(artifacts.SCORES, ("zsl", (3, 1)), ("joint_seen", (3, 4)), ("joint_unseen", (3, 4))),
+    "method.safetensors": read_method,
+    "checkpoint.safetensors": read_checkpoint,
+}
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_kept_artifact_is_read_or_refused(path: Path) -> None:
+    format, version = make.FILES[path.name], int(path.parent.name[1:])
+    assert (inspect(path).about["format"], inspect(path).about["version"]) == (format.name, version)
+    if version == format.version:
+        READERS[path.name](path)
+        return
+    with pytest.raises(
+        ZSLError, match=rf"{format.name} version {version}, this program reads version {format.version}; "
+    ):
+        READERS[path.name](path)
+
+
+def test_every_kind_of_artifact_is_kept_in_its_present_version() -> None:
+    assert set(make.FILES.values()) == set(artifacts.FORMATS)
+    assert set(READERS) == set(make.FILES)
+    for name, format in make.FILES.items():
+        assert (HERE / f"v{format.version}" / name).exists(), f"run tests/artifacts/make.py for {name}"
+
+
+@pytest.mark.parametrize("name", make.FILES)
+def test_an_older_version_is_refused_with_the_command_that_rebuilds_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "artifacts/toy" / name
+    path.parent.mkdir(parents=True)
+    format = make.FILES[name]
+    shutil.copyfile(HERE / f"v{format.version}" / name, path)
+    newer = replace(format, version=format.version + 1)
+    command = newer.remedy or f"run `dvc repro -s {format.stage}@toy` to make it again"
+    look = artifacts.params if path.suffix == ".h5" else artifacts.read_tensors
+    with pytest.raises(ZSLError) as caught:
+        look(path, newer)
+    version = f"version {format.version}, this program reads version {format.version + 1}"
+    assert str(caught.value) == f"{path}: {format.name} {version}; {command}"

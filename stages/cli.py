@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "report": "stages.report",
     "params": "stages.params",
     "tune": "stages.tune",
+    "sweep": "stages.sweep",
     "gate": "stages.gate",
     "inspect": "stages.inspect",
     "ablation": "stages.ablation",

@@ -182,6 +182,18 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{"train.noise.strength": 1} -> {"train": {"noise": {"strength": 1}}}."""
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+    return tree
+
+
 def validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
     """Build a settings model; ZSLError with every problem on a line of its own, and did-you-mean for names."""
     try:

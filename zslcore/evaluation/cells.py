@@ -19,11 +19,16 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 def cell(key: Mapping[str, Any], compute: Callable[[], Any], store: Path = STORE) -> Any:
     """The value of `key`, plain data: read back where it was computed before, else computed and written atomically."""
-    text = json.dumps({**key, "code": code(), "libraries": artifacts.library_versions()}, sort_keys=True)
-    path = store / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    path = place(key, store)
     if not path.exists():
         artifacts.write_json(path, compute())
     return artifacts.read_json(path)
+
+
+def place(key: Mapping[str, Any], store: Path = STORE) -> Path:
+    """The file of a cell."""
+    text = json.dumps({**key, "code": code(), "libraries": artifacts.library_versions()}, sort_keys=True)
+    return store / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 def fingerprint(task: Task) -> str:

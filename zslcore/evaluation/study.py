@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.select import select
-from zslcore.params import Params, merge
+from zslcore.params import Params, merge, nested
 from zslcore.params_edit import with_dataset
 from zslcore.progress import progress
 from zslcore.settings import Section
@@ -60,18 +60,6 @@ class TuneSettings(Section):
 
     seed: int = Field(0, ge=0, description="of the sampler")
     space: dict[str, Dimension] = Field(min_length=1, description="section.name -> range or choices")
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """{"train.noise.strength": 1} -> {"train": {"noise": {"strength": 1}}}."""
-    tree: dict[str, Any] = {}
-    for name, value in values.items():
-        *sections, last = name.split(".")
-        node = tree
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[last] = value
-    return tree
 
 
 def open_study(path: Path, params: Params, dataset: str, own: TuneSettings) -> optuna.Study:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from zslcore.cluster import connect
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
@@ -46,19 +47,11 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
     workers: actors; None: as many as the cluster has room for. cpus: processors an actor asks for.
     Raises ZSLError when Ray is not installed or the cluster cannot be reached.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise ZSLError("engine ray: Ray is not installed; pip install 'zslcore[ray]'") from error
 
     def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], knows: Knows) -> Computed:
-        if not ray.is_initialized():
-            try:
-                ray.init(address=address, log_to_driver=False)
-            except ConnectionError as error:
-                raise ZSLError(f"no Ray cluster at {address}: {error}; start one with `ray start --head`") from error
+        ray = connect(address)
         gpus = 1 if run.device.startswith("cuda") else 0
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources: dict[str, float] = ray.cluster_resources()
         room = int(resources.get("GPU" if gpus else "CPU", 1) // (gpus or cpus))
         kind = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus)
         remaining, again = iter(batches), deque[list[ImageRef]]()

@@ -1,0 +1,121 @@
+"""Command `sweep`: a grid of runs, here and on a real Ray cluster, with the same bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from stages import sweep
+from tests.conftest import make_dataset
+from zslcore import artifacts
+from zslcore.datasets import dataset as datasets
+from zslcore.errors import ZSLError
+from zslcore.evaluation.sweep import label, parse_grid
+from zslcore.jobs import run_jobs
+
+PARAMS = """\
+datasets: [toy]
+seeds: [0, 1]
+device: cpu
+sources:
+  toy: {kind: folder}
+select: {train_epochs: [2, 4], splits: 1, classify_epochs: [2], per_unseen: [5]}
+finetune: {epochs: 1}
+train: {hidden: 16, projection: 8}
+presets: {toy: {best: {}}}
+"""
+GRID = ["train.noise.strength=0,0.5"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    data = make_dataset(seen=6, unseen=3, per_class=6)
+    datasets.save(tmp_path / "artifacts/toy/dataset.h5", data, {})
+    with artifacts.create(tmp_path / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
+        file["features"] = data.features
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def results(project: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (project / "experiments/results/toy/sweep").iterdir()}
+
+
+def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    sweep.command(GRID)
+    here = results(project)
+    assert set(here) == {"train.noise.strength=0.json", "train.noise.strength=0.5.json"}
+    found = artifacts.read_json(project / "experiments/results/toy/sweep/train.noise.strength=0.5.json")
+    assert found["about"]["settings"] == {"train.noise.strength": 0.5}
+    assert found["chosen"]["train"]["epochs"] in (2, 4)
+    assert list(found["gzsl"]["H"]["seeds"]) == ["0", "1"]
+    assert len(set(here.values())) == 2
+
+    for path in (project / ".zsl/cells").iterdir():
+        path.unlink()
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    try:
+        sweep.command(GRID, engine="ray")
+    finally:
+        ray.shutdown()
+    assert results(project) == here
+
+
+def test_an_interrupted_sweep_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+
+    def once(function, shared, jobs, *rest):
+        for position, value in run_jobs(function, shared, jobs, *rest):
+            if len(done) == 3:
+                raise KeyboardInterrupt
+            done.append(value)
+            yield position, value
+
+    monkeypatch.setattr("zslcore.evaluation.sweep.run_jobs", once)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.command(GRID)
+    assert not (project / "experiments/results").exists()
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "zslcore.evaluation.sweep.run_jobs",
+        lambda function, shared, jobs, *rest: asked.append(len(jobs)) or run_jobs(function, shared, jobs, *rest),
+    )
+    sweep.command(GRID)
+    assert asked == [0, 3], "two choices and one fit were kept"
+    assert len(results(project)) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["train.lr"], "expected section.name=value"),
+        (["train.lr=0.1", "train.lr=0.2"], "given twice"),
+        (["train.lr=[1"], "not a list"),
+        (["train.lr=0.1,0.1"], "cannot be told apart"),
+        (["train.lrr=0.1"], "lr"),
+        (["train.lr=-1"], "lr is -1"),
+    ],
+)
+def test_bad_grids_are_refused_before_any_run(project: Path, given: list[str], message: str) -> None:
+    with pytest.raises(ZSLError, match=message):
+        sweep.command(given)
+    assert not (project / ".zsl").exists()
+
+
+def test_the_grid_is_every_combination() -> None:
+    grid = parse_grid(["train.lr=0.1,0.2", "finetune.loss=gaussian,cce"])
+    assert len(grid) == 4
+    assert {"train.lr": 0.2, "finetune.loss": "cce"} in grid
+    assert parse_grid([]) == [{}]
+    assert label({}) == "as-is"
+    assert "/" not in label({"train.x": "../a b"})
+
+
+def test_what_a_job_raises_is_raised(project: Path) -> None:
+    def refuse(shared: object) -> None:
+        raise ZSLError("no")
+
+    with pytest.raises(ZSLError, match="no"):
+        list(run_jobs(refuse, {"a": 1}, [("a", ())]))

@@ -101,3 +101,10 @@ def test_every_parameter_says_what_it_means() -> None:
     for model in SECTIONS.values():
         for name, _, meaning in explain(model):
             assert meaning, name
+
+
+def test_scores_of_r_need_r() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.resolve("cub").classify.feedback > 0
+    with pytest.raises(ZSLError, match=r"'cub': classify\.feedback needs"):
+        params.resolve("cub", {"train": {"feedback": 0.0}})

@@ -126,7 +126,13 @@ class Params:
             layers = (preset.get(name), self.raw.get(name), over.get(name))
             merged = reduce(merge, (self._mapping(name, layer) for layer in layers))
             values[name] = validate(model, merged, f"{self.file}: {name} (data set '{dataset}')")
-        return Settings(**values)
+        settings = Settings(**values)
+        if settings.classify.feedback and not settings.train.feedback:
+            raise ZSLError(
+                f"{self.file}: data set '{dataset}': classify.feedback needs the mapping R that train.feedback trains; "
+                "set train.feedback above 0, or classify.feedback to 0"
+            )
+        return settings
 
     def extra(self, name: str, model: type[BaseModel]) -> Any:
         """A section that stands outside the presets (experiments, gate), validated."""

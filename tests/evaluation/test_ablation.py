@@ -9,7 +9,7 @@ from zslcore.artifacts import write_json
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.ablation import Variant, load_variants, run_variant
-from zslcore.params import Params
+from zslcore.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW: dict[str, Any] = {
@@ -116,3 +116,8 @@ def test_the_projects_own_table() -> None:
         "both",
         "synthetic",
     }
+    shipped = load_params(ROOT / "params.yaml")
+    for dataset in shipped.raw["presets"]:
+        for row in variants.values():
+            for over in row.candidates:
+                shipped.resolve(dataset, over)

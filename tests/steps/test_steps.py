@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task
 from zslcore.settings import Classify, Finetune, Noise, Train
 from zslcore.steps import train as training
@@ -117,11 +116,6 @@ def test_cosine_feedback_is_a_softmax_of_cosines_over_seen_classes(toy_task: Tas
         assert loss == pytest.approx(-np.log(probability[np.arange(len(y)), y]).mean(), rel=1e-4)
     scores = model.cosines(data.signatures)(torch.tensor(model.project(x.numpy())))
     np.testing.assert_allclose(scores.detach(), np.mean(expected, axis=0), atol=1e-4)
-
-
-def test_feedback_scores_need_r(model: Trained, toy_task: Task) -> None:
-    with pytest.raises(ZSLError, match=r"train\.feedback"):
-        model.cosines(toy_task.signatures)
 
 
 @pytest.mark.parametrize("pulls", [True, False])

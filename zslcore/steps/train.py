@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.errors import ZSLError
 from zslcore.losses import kl_to_standard_normal, perturb, ramp, reconstruction, similarity_loss
 from zslcore.models.cvae import Encoder, Generator, reparameterise
 from zslcore.models.mappings import Projection
@@ -97,10 +96,8 @@ class Trained:
     def cosines(self, signatures: NDArray[np.float32]) -> Callable[[Tensor], Tensor]:
         """R's scores for classes of signatures (classes, a): projected (n, members · m) -> (n, classes), members' mean.
 
-        Raises ZSLError where the model was trained without R.
+        The model must have been trained with feedback.
         """
-        if not self.settings.feedback:
-            raise ZSLError("classify.feedback needs R: set train.feedback above 0, or classify.feedback to 0")
         scaled = tensor(self.signature_scaler(signatures), self.device)
 
         def scores(projected: Tensor) -> Tensor:

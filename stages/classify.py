@@ -12,6 +12,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
+    from zslcore.progress import track
     from zslcore.settings import Train
     from zslcore.steps.classify import Classifier, fit_classifier, training_set
     from zslcore.steps.train import Trained
@@ -39,7 +40,7 @@ def command(dataset: DatasetName) -> None:
         artifacts.create(artifact(dataset, "scores.h5"), artifacts.SCORES, about, inputs) as out,
         artifacts.open_artifact(inputs["synthetic"], artifacts.SYNTHETIC) as synthetic,
     ):
-        for seed in params.seeds:
+        for seed in track(params.seeds, f"{dataset}: classify", len(params.seeds)):
             seen, unseen = (
                 (
                     artifacts.array(synthetic, f"seed={seed}/{side}/features", ndim=2).astype(np.float32),

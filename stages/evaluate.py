@@ -11,6 +11,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore import artifacts
     from zslcore.evaluation import protocol, tables
     from zslcore.params import load_params
+    from zslcore.progress import track
 
     params = load_params()
     calibration = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).classify.calibration
@@ -20,7 +21,7 @@ def command(dataset: DatasetName) -> None:
     position[order] = np.arange(len(order))
     runs = {}
     with artifacts.open_artifact(artifact(dataset, "scores.h5"), artifacts.SCORES) as file:
-        for seed in params.seeds:
+        for seed in track(params.seeds, f"{dataset}: evaluate", len(params.seeds)):
             runs[seed] = protocol.Scores(
                 zsl=artifacts.array(file, f"seed={seed}/zsl", np.float32, ndim=2),
                 joint_seen=artifacts.array(file, f"seed={seed}/joint_seen", np.float32, ndim=2),

@@ -14,6 +14,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
+    from zslcore.progress import track
     from zslcore.steps.finetune import finetune
     from zslcore.training import Curve, resolve_device, write_curves
 
@@ -28,7 +29,7 @@ def command(dataset: DatasetName) -> None:
     weights: dict[str, NDArray[Any]] = {}
     curves: dict[int, Curve] = {}
     with artifacts.create(artifact(dataset, "finetuned.h5"), artifacts.FINETUNED, about, inputs) as file:
-        for seed in params.seeds:
+        for seed in track(params.seeds, f"{dataset}: finetune", len(params.seeds)):
             tuned = finetune(features[data.trainval], labels, settings, seed, device)
             file[f"seed={seed}/features"] = tuned(features)
             weights |= {f"seed={seed}/{name}": value for name, value in tuned.state().items()}

@@ -10,6 +10,7 @@ def command(dataset: DatasetName) -> None:
     from stages.inputs import used
     from zslcore import artifacts
     from zslcore.params import load_params
+    from zslcore.progress import track
     from zslcore.steps.generate import generate
     from zslcore.steps.train import Trained
     from zslcore.training import resolve_device
@@ -26,7 +27,7 @@ def command(dataset: DatasetName) -> None:
     }
     about = {**settings.section("generate", "train"), "seeds": params.seeds}
     with artifacts.create(artifact(dataset, "synthetic.h5"), artifacts.SYNTHETIC, about, inputs) as file:
-        for seed in params.seeds:
+        for seed in track(params.seeds, f"{dataset}: generate", len(params.seeds)):
             own = artifacts.under(weights, f"seed={seed}/")
             model = Trained.from_state(settings.train, own, device)
             for side, (classes, per_class) in sides.items():

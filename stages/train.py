@@ -14,7 +14,8 @@ def command(dataset: DatasetName) -> None:
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
-    from zslcore.steps.train import train
+    from zslcore.progress import progress
+    from zslcore.steps.train import DEFAULT_EPOCHS, train
     from zslcore.training import Curve, resolve_device, write_curves
 
     params = load_params()
@@ -27,10 +28,15 @@ def command(dataset: DatasetName) -> None:
     about = {"train": settings.model_dump(), "seeds": params.seeds}
     weights: dict[str, NDArray[Any]] = {}
     curves: dict[int, Curve] = {}
-    with artifacts.create(artifact(dataset, "projected.h5"), artifacts.PROJECTED, about, inputs) as file:
+    epochs = len(params.seeds) * (settings.epochs or DEFAULT_EPOCHS)
+    with (
+        artifacts.create(artifact(dataset, "projected.h5"), artifacts.PROJECTED, about, inputs) as file,
+        progress(f"{dataset}: train", epochs, "epochs") as advance,
+    ):
         for seed in params.seeds:
             features = datasets.load_features(inputs["finetuned"], everything, artifacts.FINETUNED, seed)
-            trained = train(features[data.trainval], labels, data.signatures[data.seen], settings, seed, device)
+            of_seen = features[data.trainval], labels, data.signatures[data.seen]
+            trained = train(*of_seen, settings, seed, device, lambda done, model: advance())
             for warning in trained.warnings:
                 say(f"{dataset}, seed {seed}: warning: {warning}")
             file[f"seed={seed}/features"] = trained.project(features)

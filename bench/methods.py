@@ -4,7 +4,8 @@
 method runs in a process of its own (fit on trainval, score both test splits); the ridge regression of signatures on
 features is timed in that same process, before and after, and the smaller of its times is the unit. Peak memory is the
 process's largest resident size, less what it held with data and libraries loaded. Prints a Markdown table and writes
-.zsl/bench/methods-DATASET.json; timings enter no DVC output.
+.zsl/bench/methods-DATASET.json; timings enter no DVC output;
+`zsl report --with-timings` shows them.
 """
 
 import argparse
@@ -17,8 +18,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-FOLDER = Path(".zsl/bench")
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -65,6 +64,7 @@ def measure(dataset: str, name: str) -> dict[str, Any]:
 def main() -> None:
     """Measure each method in a fresh process, and print."""
     from stages.code_deps import COMPARED
+    from stages.report import TIMINGS
     from zslcore.artifacts import write_json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,7 +86,7 @@ def main() -> None:
         ratio = (row["fit_s"] + row["score_s"]) / row["ridge_s"]
         cells = f"{row['fit_s']:.2f} | {row['score_s']:.2f} | {ratio:.1f} | {row['memory_mib']:.0f}"
         print(f"| {name} | {cells} |", flush=True)
-    write_json(FOLDER / f"methods-{options.dataset}.json", {"threads": options.threads, "methods": found})
+    write_json(TIMINGS / f"methods-{options.dataset}.json", {"threads": options.threads, "methods": found})
 
 
 if __name__ == "__main__":

@@ -7,17 +7,29 @@ import typer
 
 from stages.common import EXPERIMENTS, say
 
+TIMINGS = Path(".zsl/bench")
+"""Where bench/methods.py writes; no output of DVC."""
+
 
 def command(
     experiments: Annotated[
         bool,
         typer.Option("--experiments", help="Show the experiments' results too, and write to experiments/report."),
     ] = False,
+    with_timings: Annotated[
+        bool,
+        typer.Option("--with-timings", help="Show experiments and times of bench/methods.py; write to .zsl/report."),
+    ] = False,
 ) -> None:
     """Write report.md and report.html from results/, and print the results table."""
+    from zslcore.errors import ZSLError
     from zslcore.params import load_params
     from zslcore.report import write_report
 
+    if with_timings and not any(TIMINGS.glob("methods-*.json")):
+        raise ZSLError(f"{TIMINGS}: no timings; run python bench/methods.py DATASET first")
     folder, others = (EXPERIMENTS.parent / "report", EXPERIMENTS) if experiments else (Path("report"), None)
-    say(write_report(load_params(), folder=folder, others=others))
+    if with_timings:  # they change from run to run: apart from what DVC keeps
+        folder, others = TIMINGS.parent / "report", EXPERIMENTS
+    say(write_report(load_params(), folder=folder, others=others, bench=TIMINGS if with_timings else None))
     say(f"the whole report: {folder}/report.html")

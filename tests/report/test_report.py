@@ -32,11 +32,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def report(folder: Path, experiments: bool = False) -> tuple[str, str]:
+def report(folder: Path, experiments: bool = False, bench: Path | None = None) -> tuple[str, str]:
     raw = {"datasets": ["cub-x"], "preset": "best", "presets": {"cub-x": {"best": {}}}}
     sources = {"cub-x": {"kind": "xlsa17", "features": "data/res.mat", "splits": "data/att.mat"}}
     others = folder / "experiments" if experiments else None
-    write_report(Params({**raw, "sources": sources}), folder / "results", folder / "report", others)
+    write_report(Params({**raw, "sources": sources}), folder / "results", folder / "report", others, bench)
     return (folder / "report/report.md").read_text(), (folder / "report/report.html").read_text()
 
 
@@ -54,10 +54,42 @@ def test_measured_and_published_are_told_apart(folder: Path) -> None:
     lines = [line for line in markdown.splitlines() if "| **measured here** |" in line or "| published |" in line]
     assert "| **this pipeline** | **measured here** | **61.2 ± 0.5** |" in lines[0]
     assert "given: res.mat" in lines[0]
-    assert "| **eszsl** | **measured here** | **54.3 ± 0.5** |" in lines[1]
+    assert "Xu et al." in lines[1], "published figures of the same method come right below"
+    assert "| **eszsl** | **measured here** | **54.3 ± 0.5** |" in lines[2]
+    assert "| ESZSL (Romera-Paredes and Torr 2015) | published | 53.9 | 12.6 | 63.8 | 21.0 |" in lines[3]
+    assert "**33.3 ± 0.5** | **given: res.mat**" in lines[0], "H without calibration, beside H"
+    assert sum("ESZSL (" in line for line in lines) == 1
     assert any("f-CLSWGAN" in line and "published" in line and line.endswith("| yes |") for line in lines)
     assert any("Xu et al." in line and "63.1 | 56.8 | 69.2 | 62.4" in line and "unknown" in line for line in lines)
     assert "repeats the SE-ZSL row" in markdown
+
+
+def test_methods_alone_and_clip_apart(folder: Path) -> None:
+    (folder / "results/cub-x/metrics.json").unlink()
+    write_json(
+        folder / "experiments/cub-x/methods/sae.json", {"zsl": {"T1": value(47.1)}, "gzsl": {"AUSUC": value(20)}}
+    )
+    clip = {"about": {"title": "CLIP tiny"}, "zsl": {"T1": value(91.2)}, "gzsl": {}}
+    write_json(folder / "experiments/cub-x/reference/clip.json", clip)
+    markdown, _ = report(folder, experiments=True)
+    assert "No results yet" in markdown
+    assert markdown.index("| **sae** | **measured here** | **47.1 ± 0.5** |") < markdown.index("| SAE (Kodirov")
+    assert markdown.index("| SAE (Kodirov") < markdown.index("REFERENCE, not zero-shot") < markdown.index("| CLIP tiny")
+
+
+def test_timings_stand_in_no_other_report(folder: Path) -> None:
+    write_json(folder / "results/cub-x/methods/eszsl.json", {"zsl": {"T1": value(54.3)}, "gzsl": {"H": value(40.0)}})
+    slow = {"fit_s": 3.0, "score_s": 1.0, "memory_mib": 250.4, "ridge_s": 0.5}
+    found = {"threads": 2, "methods": {"unscored": slow, "eszsl": {**slow, "fit_s": 0.25}}}
+    write_json(folder / "bench/methods-cub-x.json", found)
+    assert "Time and memory" not in report(folder)[0]
+    markdown, _ = report(folder, bench=folder / "bench")
+    rows = [line for line in markdown.splitlines() if line.endswith("| 250 |")]
+    assert rows == [
+        "| eszsl | 54.3 ± 0.5 | 53.9 | 40.0 ± 0.5 | 0.25 | 1.00 | 2.5 | 250 |",
+        "| unscored |  |  |  | 3.00 | 1.00 | 8.0 | 250 |",
+    ]
+    assert (folder / "report/figures/cub-x-time.png").exists()
 
 
 def test_what_the_test_set_would_add_and_the_oracle_stand_apart(folder: Path) -> None:

@@ -1,12 +1,12 @@
 """Builds the report: the results table, then a chapter a data set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from zslcore.artifacts import atomic, read_json, write_text
 from zslcore.params import Params
-from zslcore.report import experiments, pipeline
+from zslcore.report import experiments, methods, pipeline
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table, to_markdown
 from zslcore.report.cells import spread
 from zslcore.report.page import page
@@ -16,7 +16,8 @@ METRICS = (("zsl", "T1"), ("gzsl", "U"), ("gzsl", "S"), ("gzsl", "H"), ("gzsl", 
 SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     pipeline.about,
     pipeline.pictures,
-    pipeline.comparison,
+    methods.comparison,
+    methods.timings,
     pipeline.honesty,
     pipeline.curves,
     pipeline.tsne,
@@ -36,14 +37,17 @@ def write_report(
     results: Path = Path("results"),
     folder: Path = Path("report"),
     others: Path | None = None,
+    bench: Path | None = None,
 ) -> str:
     """Write report.md, its figures and report.html to `folder`; return the results table as Markdown.
 
-    results: a folder a data set, with at least `metrics.json`. others: the experiments' results, laid out alike.
+    results: a folder a data set, with at least `metrics.json`. others: the experiments' results, laid out alike;
+    with them, a data set may lack metrics of its own. bench: timings of bench/methods.py, for a report outside DVC.
     Raises ZSLError when a data set has no metrics or a file is damaged.
     """
     folders = (results, *([others] if others is not None else []))
-    summary = results_table(params, results)
+    ran = [name for name in params.datasets if others is None or (results / name / "metrics.json").exists()]
+    summary = results_table(ran, results)
     blocks: list[Block] = [
         Heading(1, TITLE),
         Paragraph(
@@ -54,7 +58,7 @@ def write_report(
         summary,
     ]
     for dataset in params.datasets:
-        own = Results(params, dataset, folders)
+        own = Results(params, dataset, folders, bench)
         blocks.append(Heading(2, dataset))
         blocks += [block for section in SECTIONS for block in section(own)]
     for block in blocks:
@@ -66,10 +70,10 @@ def write_report(
     return to_markdown([summary]).strip()
 
 
-def results_table(params: Params, results: Path) -> Table:
+def results_table(datasets: Sequence[str], results: Path) -> Table:
     """A row a data set, mean ± std over seeds, in percent."""
     rows = []
-    for dataset in params.datasets:
+    for dataset in datasets:
         metrics: dict[str, Any] = read_json(results / dataset / "metrics.json")
         cells = [spread(metrics[group][name]) for group, name in METRICS]
         rows.append((dataset, str(metrics["about"]["split"]), *cells))

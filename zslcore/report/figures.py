@@ -114,6 +114,24 @@ def ablation_bars(rows: list[tuple[str, float, float]], label: str) -> bytes:
     return out[0]
 
 
+def accuracy_against_time(points: list[tuple[str, float, float, float | None]]) -> bytes:
+    """A dot a method over the logarithm of its time; points: (name, seconds, measured, published or None)."""
+    hollow: dict[str, Any] = {"color": COLOURS[1], "markerfacecolor": "white", "markersize": 5}
+    with _canvas(1, 8.4, 5.0) as (axes, out):
+        axis = axes[0]
+        for name, seconds, measured, published in points:
+            if published is not None:
+                axis.plot([seconds, seconds], [measured, published], color="#c3ccd5", linewidth=1, zorder=1)
+                axis.plot(seconds, published, "o", **hollow)
+            axis.plot(seconds, measured, "o", color=COLOURS[0])
+            axis.annotate(name, (seconds, measured), (4, 3), textcoords="offset points", fontsize=7.5)
+        axis.plot([], [], "o", color=COLOURS[0], label="measured here")
+        axis.plot([], [], "o", **hollow, label="published, other features")
+        axis.set(xlabel="time to fit and score, s", ylabel="T1, percent", xscale="log")
+        axis.legend(fontsize=8)
+    return out[0]
+
+
 def search_history(table: pd.DataFrame) -> bytes:
     """Score of each trial (mean of T1 and H on validation classes), and the best so far."""
     done = table[table["score"].notna()]

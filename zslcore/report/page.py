@@ -22,6 +22,7 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: .4rem; }
 th, td:first-child { white-space: normal; }
+td:first-child { min-width: 11rem; }
 th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
 tr.strong td { background: var(--mark); font-weight: 600; }
 figure { margin: 1rem 1.5rem .5rem 0; display: inline-block; vertical-align: top; }

@@ -1,10 +1,8 @@
 """Sections of the report about the pipeline's own run of a data set."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from zslcore.datasets import registry
-from zslcore.evaluation.published import Published, published_for
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
 from zslcore.report.cells import number, spread
@@ -38,50 +36,6 @@ def pictures(results: Results) -> Iterator[Block]:
     png = registry.source(raw).sheet() if raw and raw.get("kind") in registry.SOURCES else None
     if png is not None:
         yield Figure(f"{results.dataset}-pictures", png, "A picture of each class; the unseen ones are named in red.")
-
-
-def comparison(results: Results) -> Iterator[Block]:
-    """Measured rows, then published rows; each says whose it is, and what it rests on."""
-    metrics = results.json("metrics.json")
-    if metrics is None:
-        return
-    rows = [_measured("this pipeline", metrics, results)]
-    rows += [_measured(name, found, results) for name, found in results.jsons("methods").items()]
-    count = len(rows)
-    published: dict[str, list[Published]] = {}
-    for row in (*published_for(results.dataset, "table1"), *published_for(results.dataset, "table2")):
-        published.setdefault(row.method, []).append(row)
-    rows += [_published(found) for found in published.values()]
-    yield Heading(3, "Measured here, and published")
-    header = ("method", "whose figure", "T1", "U", "S", "H", "features", "selected on test data")
-    yield Table("", header, tuple(rows), frozenset(range(count)))
-    if not published:
-        yield Paragraph("Nothing is published for this data set.")
-        return
-    first = next(iter(published.values()))[0]
-    yield Paragraph(
-        f"Published rows are quoted as printed ({first.source.rsplit(',', 1)[0]}, Tables 1 and 2; {first.split}; "
-        f"{first.signatures}). Their features differ from those measured here unless the column says the same: a "
-        "difference between the two kinds of rows is not a difference between methods."
-    )
-    for found in published.values():
-        for note in sorted({row.note for row in found if row.note}):
-            yield Paragraph(f"{found[0].method}: {note}.")
-
-
-def _measured(name: str, found: dict[str, Any], results: Results) -> tuple[str, ...]:
-    title = (found.get("about") or {}).get("title", name)
-    gzsl = found.get("gzsl", {})
-    figures_ = (spread(found.get("zsl", {}).get("T1")), *(spread(gzsl.get(key)) for key in "USH"))
-    return (title, "measured here", *figures_, results.features, "no")
-
-
-def _published(found: list[Published]) -> tuple[str, ...]:
-    values = {name: value for row in found for name, value in row.metrics.items()}
-    flags = {row.selected_on_test for row in found}
-    flag = next(flag for flag in ("yes", "unknown", "no") if flag in flags)
-    figures_ = tuple(number(values.get(name)) for name in ("T1", "U", "S", "H"))
-    return (f"{found[0].method} ({found[0].by})", "published", *figures_, found[0].features, flag)
 
 
 def honesty(results: Results) -> Iterator[Block]:

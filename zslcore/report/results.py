@@ -18,6 +18,8 @@ class Results:
     params: Params
     dataset: str
     folders: tuple[Path, ...]
+    bench: Path | None = None
+    """Where bench/methods.py left its timings; None in a report that DVC keeps, which holds none."""
 
     def json(self, name: str) -> Any | None:
         """A JSON result, e.g. `metrics.json`. Raises ZSLError for a damaged one."""
@@ -39,6 +41,11 @@ class Results:
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise ZSLError(f"{found}: not a table ({error}); delete it and run dvc repro") from error
         return table if len(table) else None
+
+    def timings(self) -> Any | None:
+        """What each method costs on this data set. Raises ZSLError for a damaged file."""
+        path = None if self.bench is None else self.bench / f"methods-{self.dataset}.json"
+        return None if path is None or not path.exists() else read_json(path)
 
     @property
     def features(self) -> str:

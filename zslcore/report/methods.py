@@ -1,0 +1,126 @@
+"""Sections of the report about methods: measured figures with the published ones beside them, and what they cost."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from zslcore.evaluation.published import Published, published_for
+from zslcore.report import figures
+from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
+from zslcore.report.cells import number, spread
+from zslcore.report.results import Results
+
+PIPELINE = "this pipeline"
+METRICS = ("T1", "U", "S", "H", "AUSUC")
+TABLES = ("table1", "table2", "classical")
+"""The published tables that are about methods."""
+
+
+def comparison(results: Results) -> Iterator[Block]:
+    """Each measured row with its published row below it, then the other published ones; each says what it rests on."""
+    measured = _measurements(results)
+    if not measured:
+        return
+    published = _by_method(results.dataset)
+    rest = dict(published)
+    rows: list[tuple[str, ...]] = []
+    strong = set()
+    for name, found in measured.items():
+        strong.add(len(rows))
+        rows.append(_measured(name, found, results))
+        if twin := rest.pop(_key(name), None):
+            rows.append(_published(twin))
+    rows += map(_published, rest.values())
+    yield Heading(3, "Measured here, and published")
+    header = ("method", "whose figure", *METRICS, "H, uncalibrated", "features", "selected on test data")
+    yield Table("", header, tuple(rows), frozenset(strong))
+    if references := results.jsons("reference"):
+        yield Table(
+            "REFERENCE, not zero-shot: the pretraining has seen images and names of the unseen classes",
+            header,
+            tuple((*_measured(name, found, results)[:8], "images", "no") for name, found in references.items()),
+        )
+    yield from _provenance(published)
+
+
+def timings(results: Results) -> Iterator[Block]:
+    """Time and memory of each method as bench/methods.py measured them, and accuracy against time."""
+    found = results.timings()
+    if found is None:
+        return
+    measured, published = _measurements(results), _by_method(results.dataset)
+    rows, points = [], []
+    for name, cost in sorted(found["methods"].items(), key=lambda item: _seconds(item[1])):
+        own, quoted = measured.get(name, {}), _metrics(published.get(_key(name), ()))
+        t1, h = own.get("zsl", {}).get("T1"), own.get("gzsl", {}).get("H")
+        times = (number(cost["fit_s"], 2), number(cost["score_s"], 2), number(_seconds(cost) / cost["ridge_s"]))
+        memory = number(cost["memory_mib"], 0)
+        rows.append((name, spread(t1), number(quoted.get("T1")), spread(h), *times, memory))
+        if t1 is not None:
+            points.append((name, _seconds(cost), t1["mean"], quoted.get("T1")))
+    yield Heading(3, "Time and memory")
+    yield Table(
+        f"One fit on trainval and the scores of both test splits, by bench/methods.py on {found['threads']} threads; "
+        "the unit of 'over ridge' is scikit-learn's ridge regression of signatures on the same features in the same "
+        "process. T1 and H: mean ± standard deviation over seeds; the published T1 rests on other features",
+        ("method", "T1", "published T1", "H", "fit, s", "score, s", "over ridge", "peak memory, MiB"),
+        tuple(rows),
+    )
+    if points:
+        caption = "Zero-shot accuracy against time: measured ●, and the method's published figure ○ above or below it."
+        yield Figure(f"{results.dataset}-time", figures.accuracy_against_time(points), caption)
+
+
+def _measurements(results: Results) -> dict[str, Any]:
+    metrics = results.json("metrics.json")
+    return ({PIPELINE: metrics} if metrics is not None else {}) | results.jsons("methods")
+
+
+def _key(name: str) -> str:
+    """Under which a measured method's published rows are found."""
+    return "xu et al." if name == PIPELINE else name.casefold()
+
+
+def _by_method(dataset: str) -> dict[str, list[Published]]:
+    found: dict[str, list[Published]] = {}
+    for row in (row for table in TABLES for row in published_for(dataset, table)):
+        found.setdefault(row.method.casefold(), []).append(row)
+    return found
+
+
+def _metrics(rows: Iterable[Published]) -> dict[str, float]:
+    return {name: value for row in rows for name, value in row.metrics.items()}
+
+
+def _seconds(cost: dict[str, float]) -> float:
+    return cost["fit_s"] + cost["score_s"]
+
+
+def _measured(name: str, found: dict[str, Any], results: Results) -> tuple[str, ...]:
+    title = (found.get("about") or {}).get("title", name)
+    values = found.get("zsl", {}) | found.get("gzsl", {})
+    cells = (*(spread(values.get(name)) for name in METRICS), spread(found.get("plain", {}).get("H")))
+    return (title, "measured here", *cells, results.features, "no")
+
+
+def _published(found: list[Published]) -> tuple[str, ...]:
+    values, flags = _metrics(found), {row.selected_on_test for row in found}
+    flag = next(flag for flag in ("yes", "unknown", "no") if flag in flags)
+    cells = tuple(number(values.get(name)) for name in METRICS)
+    return (f"{found[0].method} ({found[0].by})", "published", *cells, "", found[0].features, flag)
+
+
+def _provenance(published: dict[str, list[Published]]) -> Iterator[Block]:
+    if not published:
+        yield Paragraph("Nothing is published for this data set.")
+        return
+    rows = [row for found in published.values() for row in found]
+    sources = "; ".join(dict.fromkeys(f"{row.source} ({row.split})" for row in rows))
+    yield Paragraph(
+        "H, uncalibrated: without the factor off seen scores that U, S and H here have; the published rows of methods "
+        "that generate no features have none either. Published rows are quoted as printed, with "
+        f"{rows[0].signatures}: {sources}. Their features differ from those measured here unless the column says the "
+        "same: a difference between the two kinds of rows is not a difference between methods."
+    )
+    for found in published.values():
+        for note in sorted({row.note for row in found if row.note}):
+            yield Paragraph(f"{found[0].method}: {note}.")

@@ -227,8 +227,7 @@ def absurd_product(file: h5py.File) -> None:
 
 
 def bomb(file: h5py.File) -> None:
-    file.create_dataset("values", (2**14, 2**10), "f4", chunks=(2**10, 2**10), compression="gzip", data=None)
-    file["values"][...] = 0
+    file.create_dataset("values", data=np.zeros((2**12, 2**11), "f4"), chunks=(2**9, 2**11), compression="gzip")
 
 
 def no_space(file: h5py.File) -> None:

@@ -1,6 +1,5 @@
 """The benchmark's file format: made-up pairs for every way a pair can be wrong, and the real files."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from zslcore.datasets import matfile
 from zslcore.datasets.dataset import Dataset
 from zslcore.datasets.registry import source
 from zslcore.datasets.xlsa17 import XLSA17Source, read_splits
@@ -107,7 +105,7 @@ BAD = {
         changed(0, features=lambda old: old["features"][:, 1:]),
         r"\(5, 23\) for 24 labels; it should",
     ),
-    "features of text": (changed(0, features=lambda old: old["image_files"]), r"'features' is <U\d+ \(24,\)"),
+    "features of text": (changed(0, features=lambda old: old["image_files"]), r"'features' is object \(24,\)"),
     "cells of numbers": (
         changed(0, features=np.array([np.ones(2), np.ones(3)], dtype=object)),
         r"res\.mat: 'features' is neither numbers nor a list of text",
@@ -228,34 +226,6 @@ def test_files_without_compression_read_the_same(tmp_path: Path) -> None:
         savemat(tmp_path / name, variables)
     new = XLSA17Source(features="res.mat", splits="splits.mat").load("toy", tmp_path)
     np.testing.assert_array_equal(new.features, old.features)
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_one_wrong_byte_never_ends_in_anything_but_an_error_for_people(compressed: bool, tmp_path: Path) -> None:
-    """Either the file still reads, or it is refused; the offsets include ones that crash SciPy's reader."""
-    savemat(tmp_path / "splits.mat", contents()[1], do_compression=compressed)
-    whole = (tmp_path / "splits.mat").read_bytes()
-    random = np.random.default_rng(0)
-    outcomes = set()
-    for offset in [913, 1056, 1057, *random.integers(0, len(whole), 40 if compressed else 0)]:
-        damaged = bytearray(whole)
-        damaged[offset % len(whole)] ^= 0xFF
-        (tmp_path / "splits.mat").write_bytes(damaged)
-        try:
-            read_splits(tmp_path / "splits.mat")
-            outcomes.add("read")
-        except ZSLError:
-            outcomes.add("refused")
-    assert "refused" in outcomes
-
-
-def test_a_file_the_reader_crashes_on_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    savemat(tmp_path / "splits.mat", contents()[1])
-    crash = "import os; os.abort()"
-    run = subprocess.run
-    monkeypatch.setattr(matfile.subprocess, "run", lambda command, **options: run([command[0], "-c", crash], **options))
-    with pytest.raises(ZSLError, match=r"splits\.mat: damaged, the reader of MATLAB files crashes on it"):
-        read_splits(tmp_path / "splits.mat")
 
 
 def write_hdf5(path: Path, variables: Contents) -> None:

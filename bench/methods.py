@@ -2,10 +2,10 @@
 
 `python bench/methods.py DATASET [--methods a,b] [--threads N]`, after `dvc repro` made the data set's artifacts. Each
 method runs in a process of its own (fit on trainval, score both test splits); the ridge regression of signatures on
-features is timed in that same process, before and after, and the smaller of its times is the unit. Peak memory is the
-process's largest resident size, less what it held with data and libraries loaded. Prints a Markdown table and writes
-.zsl/bench/methods-DATASET.json; timings enter no DVC output;
-`zsl report --with-timings` shows them.
+features is timed in that same process, before and after, and the smaller of its times is the unit. Time is processor
+time, which other work on the machine changes little; with one thread it is the wall time of an idle machine. Peak
+memory is the process's largest resident size, less what it held with data and libraries loaded. Prints a Markdown
+table and adds to .zsl/bench/methods-DATASET.json; timings enter no DVC output, `zsl report --with-timings` shows them.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from typing import Any
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+    """Processor time of one call."""
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def peak() -> float:
@@ -65,28 +65,29 @@ def main() -> None:
     """Measure each method in a fresh process, and print."""
     from stages.code_deps import COMPARED
     from stages.report import TIMINGS
-    from zslcore.artifacts import write_json
+    from zslcore.artifacts import read_json, write_json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
     parser.add_argument("--methods", default=",".join(COMPARED))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.dataset, options.methods)))
         return
     threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    found: dict[str, Any] = {}
+    file = TIMINGS / f"methods-{options.dataset}.json"
+    found = read_json(file)["methods"] if file.exists() else {}
     print("| method | fit, s | score, s | over ridge | peak memory, MiB |\n|---|---|---|---|---|")
     for name in options.methods.split(","):
         command = [sys.executable, __file__, options.dataset, "--methods", name, "--one"]
         done = subprocess.run(command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True)
-        row = found[name] = json.loads(done.stdout.splitlines()[-1])
+        row = found[name] = {**json.loads(done.stdout.splitlines()[-1]), "threads": options.threads}
         ratio = (row["fit_s"] + row["score_s"]) / row["ridge_s"]
         cells = f"{row['fit_s']:.2f} | {row['score_s']:.2f} | {ratio:.1f} | {row['memory_mib']:.0f}"
         print(f"| {name} | {cells} |", flush=True)
-    write_json(TIMINGS / f"methods-{options.dataset}.json", {"threads": options.threads, "methods": found})
+        write_json(file, {"methods": found})
 
 
 if __name__ == "__main__":

@@ -79,15 +79,15 @@ def test_methods_alone_and_clip_apart(folder: Path) -> None:
 
 def test_timings_stand_in_no_other_report(folder: Path) -> None:
     write_json(folder / "results/cub-x/methods/eszsl.json", {"zsl": {"T1": value(54.3)}, "gzsl": {"H": value(40.0)}})
-    slow = {"fit_s": 3.0, "score_s": 1.0, "memory_mib": 250.4, "ridge_s": 0.5}
-    found = {"threads": 2, "methods": {"unscored": slow, "eszsl": {**slow, "fit_s": 0.25}}}
+    slow = {"fit_s": 3.0, "score_s": 1.0, "memory_mib": 250.4, "ridge_s": 0.5, "threads": 2}
+    found = {"methods": {"unscored": slow, "eszsl": {**slow, "fit_s": 0.25}}}
     write_json(folder / "bench/methods-cub-x.json", found)
     assert "Time and memory" not in report(folder)[0]
     markdown, _ = report(folder, bench=folder / "bench")
     rows = [line for line in markdown.splitlines() if line.endswith("| 250 |")]
     assert rows == [
-        "| eszsl | 54.3 ± 0.5 | 53.9 | 40.0 ± 0.5 | 0.25 | 1.00 | 2.5 | 250 |",
-        "| unscored |  |  |  | 3.00 | 1.00 | 8.0 | 250 |",
+        "| eszsl | 54.3 ± 0.5 | 53.9 | 40.0 ± 0.5 | 2 | 0.25 | 1.00 | 2.5 | 250 |",
+        "| unscored |  |  |  | 2 | 3.00 | 1.00 | 8.0 | 250 |",
     ]
     assert (folder / "report/figures/cub-x-time.png").exists()
 

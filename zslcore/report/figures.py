@@ -127,7 +127,7 @@ def accuracy_against_time(points: list[tuple[str, float, float, float | None]]) 
             axis.annotate(name, (seconds, measured), (4, 3), textcoords="offset points", fontsize=7.5)
         axis.plot([], [], "o", color=COLOURS[0], label="measured here")
         axis.plot([], [], "o", **hollow, label="published, other features")
-        axis.set(xlabel="time to fit and score, s", ylabel="T1, percent", xscale="log")
+        axis.set(xlabel="processor time to fit and score, s", ylabel="T1, percent", xscale="log")
         axis.legend(fontsize=8)
     return out[0]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zslcore.errors import ZSLError
+from zslcore.errors import ZSLError, printable
 
 ARTIFACTS, RESULTS = Path("artifacts"), Path("results")
 EXPERIMENTS = Path("experiments/results")
@@ -31,8 +31,8 @@ def experiment(dataset: str, name: str) -> Path:
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal, on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    """Lines for the person at the terminal, on standard error."""
+    print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
 
 
 def run(command: Callable[[], Any], debug: bool = False) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from zslcore.errors import printable
+
 
 def command(file: Annotated[Path, typer.Argument(help="An artifact: an HDF5 or safetensors file.")]) -> None:
     """Print format, parameters, library versions, input hashes, shapes and ranges of an artifact."""
@@ -30,10 +32,3 @@ def flat(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if not isinstance(values, dict):
         return [(prefix.removesuffix(".") or "value", values)]
     return [pair for name, value in values.items() for pair in flat(value, f"{prefix}{name}.")]
-
-
-def printable(value: Any) -> str:
-    """One line of text that cannot steer a terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(value)
-    )

@@ -407,6 +407,8 @@ def test_a_damaged_file_is_read_or_refused(data: st.DataObject, tmp_path: Path) 
         ("base: &b {lr: 1}\ntrain: {<<: *b}", "aliases"),
         ("a: 2001-99-99", "not valid YAML"),
         ("[" * 5000, "not valid YAML"),
+        ("{a: " * 5000, "not valid YAML"),
+        ("- " * 5000, "not valid YAML"),
         ("? [a]\n: 1", "YAML|parameter"),
         ("a: 1\na: 2", "not valid YAML"),
         ("1: 2", "unknown parameter '1'"),

@@ -1,7 +1,11 @@
-"""The one error that is meant for people."""
+"""The one error that is meant for people, and text that is safe to show them."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
+
+LONGEST, MOST = 200, 10_000
+"""Only names so short, and so many of them, are compared: the time grows with the square of the length."""
 
 
 class ZSLError(Exception):
@@ -18,7 +22,15 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLEr
     "unknown method 'ezsl': did you mean 'eszsl'? Known: eszsl, sae"
     """
     names = sorted(known)
-    near = get_close_matches(name, names, n=1)
+    likely = [other for other in names if len(other) <= LONGEST][:MOST] if len(name) <= LONGEST else []
+    near = get_close_matches(name, likely, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ZSLError(f"unknown {kind} '{name}': {hint}Known: {', '.join(names[:most])}{more}")
+
+
+def printable(value: Any) -> str:
+    """One line of text that cannot steer a terminal."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(value)
+    )

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from zslcore.artifacts import read_json
 from zslcore.errors import ZSLError, unknown
@@ -22,6 +22,8 @@ from zslcore.features.settings import ExtractSettings
 from zslcore.settings import Classify, Finetune, Generate, Section, Select, Train
 
 PARAMS_FILE = Path("params.yaml")
+MAX_DEPTH = 30
+"""Levels of params.yaml, several times as many as the shipped one has."""
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "extract": ExtractSettings,
@@ -161,19 +163,27 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check a parameters file. Raises ZSLError naming the file and what is wrong in it."""
     try:
         text = path.read_text(encoding="utf-8")
-        # Aliases make a short file stand for values without end, which every message and copy would write out.
-        alias = next((e for e in YAML(pure=True).parse(text) if isinstance(e, AliasEvent)), None)
-        raw = None if alias else YAML(typ="safe", pure=True).load(text)
+        _check_events(path, text)
+        raw = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError as error:
         raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ZSLError(f"{path}: not valid YAML: {error}") from error
-    if alias:
-        line = alias.start_mark.line + 1
-        raise ZSLError(f"{path}: line {line}: aliases (*{alias.anchor}) are not read; write the value out")
     if not isinstance(raw, dict):
         raise ZSLError(f"{path}: expected names and values, found {type(raw).__name__}")
     return Params(raw, path)
+
+
+def _check_events(path: Path, text: str) -> None:
+    """Refuse aliases, which make a short file stand for values without end, and depth, which takes time without end."""
+    depth = 0
+    for event in YAML(pure=True).parse(text):
+        line = event.start_mark.line + 1
+        if isinstance(event, AliasEvent):
+            raise ZSLError(f"{path}: line {line}: aliases (*{event.anchor}) are not read; write the value out")
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ZSLError(f"{path}: line {line}: more than {MAX_DEPTH} levels; not valid YAML for parameters")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from zslcore.artifacts import write_json
 from zslcore.errors import ZSLError
+from zslcore.evaluation.tables import write_csv
 from zslcore.params import Params
 from zslcore.report import write_report
 
@@ -175,3 +176,21 @@ def test_damaged_and_missing_results(folder: Path) -> None:
     with pytest.raises(ZSLError, match=r"metrics.json: no such file"):
         report(folder)
     assert not (folder / "report").exists()
+
+
+def test_names_of_classes_are_shown_as_they_are_and_run_nothing(folder: Path) -> None:
+    evil = [
+        "<script>alert(1)</script>", "a\"><img src=x onerror=alert(1)>", "x\ny | z", "../../etc/passwd",
+        "[a](javascript:b)", "NA", "007", "\x1b[31mred", "`code` *bold*", "=cmd|' /C calc'!A0",
+    ]  # fmt: skip
+    columns = {"class": evil, "kind": "unseen", "images": 3, "gzsl": 50.0, "zsl": np.nan}
+    write_csv(folder / "results/cub-x/classes.csv", pd.DataFrame(columns))
+    before = {path for path in folder.rglob("*") if "report" not in path.parts}
+    markdown, page = report(folder)
+    for forbidden in ("<script", "<img src=x", "\x1b"):
+        assert forbidden not in page
+    for forbidden in ("<script", "<img", "\x1b", "[a](javascript"):
+        assert forbidden not in markdown
+    assert "<td>NA</td>" in page
+    assert "<td>007</td>" in page
+    assert {path for path in folder.rglob("*") if "report" not in path.parts} == before

@@ -124,7 +124,8 @@ def read_unseen(path: Path, classes: tuple[str, ...]) -> tuple[set[str], set[str
     """
     if path.suffix.lower() != ".csv":
         return {classes[k] for k in read_classes(path, classes)}, set()
-    (_, header), *rows = read_rows(path)
+    rows = read_rows(path)
+    _, header = next(rows)
     if header != ["class", "split"]:
         raise ZSLError(f"{path}: the header is {','.join(header)}, expected class,split")
     roles: dict[str, str] = {}

@@ -3,6 +3,7 @@
 import csv
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from zslcore.errors import ZSLError, unknown
 
 LARGEST = float(np.finfo(np.float32).max)
+LONGEST = 2**22
+"""Characters that a line is shorter than."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,20 @@ def read_table(path: Path) -> Table:
 
     Raises ZSLError naming the line and column of the first bad cell.
     """
-    header, *rows = read_rows(path)
-    _, (corner, *columns) = header
+    rows = read_rows(path)
+    _, (corner, *columns) = next(rows)
     if not columns:
         raise ZSLError(f"{path}: only one column; separate a name and its numbers with commas")
-    names = [cells[0] for _, cells in rows]
+    names, values = [], []
+    for line, cells in rows:
+        names.append(cells[0])
+        values.append(np.array(_numbers(path, line, cells, columns), dtype=np.float32))
     for what, found in (("column", columns), ("name", names)):
         if repeated := [value for value, times in Counter(found).items() if times > 1]:
             raise ZSLError(f"{path}: {what} {repeated[0]!r} appears twice; every {what} needs a name of its own")
-    if not rows:
+    if not names:
         raise ZSLError(f"{path}: a header and no rows; add one row a name")
-    values = np.empty((len(rows), len(columns)), dtype=np.float32)
-    for position, (line, cells) in enumerate(rows):
-        values[position] = _numbers(path, line, cells, columns)
-    return Table(path, corner, tuple(names), tuple(columns), values)
+    return Table(path, corner, tuple(names), tuple(columns), np.stack(values))
 
 
 def _numbers(path: Path, line: int, cells: list[str], columns: list[str]) -> list[float]:
@@ -73,26 +76,27 @@ def _numbers(path: Path, line: int, cells: list[str], columns: list[str]) -> lis
     return numbers
 
 
-def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Lines of a CSV file as (line number, cells), blank ones left out, all with as many cells as the header.
 
     Raises ZSLError when the file is missing, empty, no text, or has a line of another length.
     """
-    with _open(path) as stream:
-        try:
-            reader = csv.reader(stream, strict=True)
-            rows = [
-                (reader.line_num, [clean(cell) for cell in cells]) for cells in reader if any(map(str.strip, cells))
-            ]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ZSLError(f"{path}: not a CSV file in UTF-8 ({error}); save it as one") from error
-    if not rows:
+    width = 0
+    reader = csv.reader(_lines(path), strict=True)
+    try:
+        for cells in reader:
+            if not any(map(str.strip, cells)):
+                continue
+            width = width or len(cells)
+            if len(cells) != width:
+                raise ZSLError(
+                    f"{path}: line {reader.line_num} has {len(cells)} cells, the header {width}; make them agree"
+                )
+            yield reader.line_num, [clean(cell) for cell in cells]
+    except csv.Error as error:
+        raise ZSLError(f"{path}: not a CSV file in UTF-8 ({error}); save it as one") from error
+    if not width:
         raise ZSLError(f"{path}: the file is empty; it needs a header and one row a name")
-    width = len(rows[0][1])
-    for line, cells in rows:
-        if len(cells) != width:
-            raise ZSLError(f"{path}: line {line} has {len(cells)} cells, the header {width}; make them agree")
-    return rows
 
 
 def read_classes(path: Path, classes: tuple[str, ...]) -> NDArray[np.int64]:
@@ -100,20 +104,29 @@ def read_classes(path: Path, classes: tuple[str, ...]) -> NDArray[np.int64]:
 
     Raises ZSLError when the file is missing or empty, or a name is repeated or is no class.
     """
-    with _open(path) as stream:
-        try:
-            names = [name for line in stream if (name := clean(line))]
-        except UnicodeDecodeError as error:
-            raise ZSLError(f"{path}: not text in UTF-8 ({error}); save it as such") from error
-    if not names:
-        raise ZSLError(f"{path}: the list is empty; write one class name a line")
     position = {clean(name): k for k, name in enumerate(classes)}
-    for name, times in Counter(names).items():
+    chosen: set[int] = set()
+    for name in filter(None, map(clean, _lines(path))):
         if name not in position:
             raise ZSLError(f"{path}: {unknown('class', name, position, most=10)}")
-        if times > 1:
+        if position[name] in chosen:
             raise ZSLError(f"{path}: class {name!r} appears twice; leave one")
-    return np.sort(np.array([position[name] for name in names], dtype=np.int64))
+        chosen.add(position[name])
+    if not chosen:
+        raise ZSLError(f"{path}: the list is empty; write one class name a line")
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a text file, one at a time in memory. Raises ZSLError where it is missing or no text."""
+    with _open(path) as stream:
+        try:
+            while line := stream.readline(LONGEST):
+                if len(line) == LONGEST:
+                    raise ZSLError(f"{path}: a line of {LONGEST:,} characters or more; check that it is the right file")
+                yield line
+        except UnicodeDecodeError as error:
+            raise ZSLError(f"{path}: not text in UTF-8 ({error}); save it as such") from error
 
 
 def _open(path: Path) -> TextIO:

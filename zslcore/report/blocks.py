@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from zslcore.errors import printable
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -64,7 +66,12 @@ def anchor(text: str) -> str:
 
 def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_|#]|\](?=\())", r"\\\1", text).replace("<", "&lt;")
+    return re.sub(r"([\\`*_|#]|\](?=\())", r"\\\1", printable(text)).replace("<", "&lt;")
+
+
+def escaped(text: str) -> str:
+    """Text that HTML shows as it is."""
+    return html.escape(printable(text))
 
 
 def _markdown_table(table: Table, folder: str) -> str:
@@ -78,7 +85,7 @@ def _markdown_table(table: Table, folder: str) -> str:
     alignment = "|---" + "|---:" * (len(table.header) - 1) + "|"
     content = "\n".join([line(map(plain, table.header)), alignment, *rows])
     if table.folded:
-        return f"<details><summary>{html.escape(table.caption)}</summary>\n\n{content}\n\n</details>"
+        return f"<details><summary>{escaped(table.caption)}</summary>\n\n{content}\n\n</details>"
     return f"{plain(table.caption)}\n\n{content}" if table.caption else content
 
 
@@ -91,12 +98,12 @@ _MARKDOWN: dict[type[Block], Callable[[Any, str], str]] = {
 
 
 def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+    head = "".join(f"<th>{escaped(cell)}</th>" for cell in table.header)
     rows = []
     for position, row in enumerate(table.rows):
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        cells = "".join(f"<td>{escaped(cell)}</td>" for cell in row)
         rows.append(f'<tr class="strong">{cells}</tr>' if position in table.strong else f"<tr>{cells}</tr>")
-    caption = html.escape(table.caption)
+    caption = escaped(table.caption)
     body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     if table.folded:
         return f"<details><summary>{caption}</summary>{body}</details>"
@@ -105,7 +112,7 @@ def _html_table(table: Table) -> str:
 
 def _html_figure(figure: Figure) -> str:
     source = base64.b64encode(figure.png).decode("ascii")
-    caption = html.escape(figure.caption)
+    caption = escaped(figure.caption)
     width = int.from_bytes(figure.png[16:20], "big") * 3 // 4  # from the PNG's header; finer than the page's pixels
     image = f'<img alt="{caption}" width="{width}" src="data:image/png;base64,{source}">'
     return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
@@ -114,11 +121,11 @@ def _html_figure(figure: Figure) -> str:
 def _html_heading(heading: Heading) -> str:
     level = heading.level
     address = f' id="{anchor(heading.text)}"' if level == 2 else ""
-    return f"<h{level}{address}>{html.escape(heading.text)}</h{level}>"
+    return f"<h{level}{address}>{escaped(heading.text)}</h{level}>"
 
 
 def _html_paragraph(paragraph: Paragraph) -> str:
-    return f"<p{' class=warning' if paragraph.warning else ''}>{html.escape(paragraph.text)}</p>"
+    return f"<p{' class=warning' if paragraph.warning else ''}>{escaped(paragraph.text)}</p>"
 
 
 _HTML: dict[type[Block], Callable[[Any], str]] = {

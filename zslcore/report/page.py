@@ -1,8 +1,6 @@
 """The HTML page around the report's body: style inside it, no script, nothing loaded from elsewhere."""
 
-import html
-
-from zslcore.report.blocks import Block, Heading, anchor, to_html
+from zslcore.report.blocks import Block, Heading, anchor, escaped, to_html
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d2733; --soft: #5b6b7c; --line: #dde3ea; --mark: #eef5fb; --accent: #1f6f9f; }
@@ -35,10 +33,10 @@ details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
 def page(title: str, blocks: list[Block]) -> str:
     """The whole page, a link to each data set on top."""
     names = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
-    links = "".join(f'<a href="#{anchor(name)}">{html.escape(name)}</a>' for name in names)
+    links = "".join(f'<a href="#{anchor(name)}">{escaped(name)}</a>' for name in names)
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escaped(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{STYLE}</style>\n</head>\n<body>\n'
         f"<nav>{links}</nav>\n<main>\n{to_html(blocks)}\n</main>\n</body>\n</html>\n"

@@ -37,7 +37,8 @@ class Results:
         if found is None:
             return None
         try:
-            table = pd.read_csv(found)
+            # Only an empty cell is no number, and a class may be called "NA" or "007".
+            table = pd.read_csv(found, keep_default_na=False, na_values=[""], dtype={"class": str})
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise ZSLError(f"{found}: not a table ({error}); delete it and run dvc repro") from error
         return table if len(table) else None

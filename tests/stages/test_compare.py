@@ -75,8 +75,7 @@ def test_chooses_among_given_candidates_and_lengths(project: Path) -> None:
     compare.command("sje", choose=True, candidates=str(table))
     about = result(project, "sje")["about"]
     tried = about["validation"]["tried"]
-    assert [one["settings"]["scaling"] for one in tried[:2]] == ["l2", "standard"]
-    assert "none" not in {one["settings"]["scaling"] for one in tried}, "the budget is two"
+    assert [one["settings"]["scaling"] for one in tried] == ["l2", "standard"], "the budget is two"
     assert {one["settings"]["epochs"] for one in tried} <= {2, 4}
     best = max(tried, key=lambda one: one["top1"] + one["harmonic"])
     assert {key: about["settings"][key] for key in ("scaling", "epochs")} == best["settings"]
@@ -130,7 +129,7 @@ def test_candidates_are_a_list_of_settings(tmp_path: Path) -> None:
 def test_every_candidate_of_the_rivals_is_valid() -> None:
     table = ROOT / "experiments/rivals.yaml"
     rows = {name: load_candidates(table, name) for name in METHODS}
-    assert {len(row) for row in rows.values() if row} == {4}, "the same budget for all"
+    assert sum(row is not None for row in rows.values()) == 11
     for name, row in rows.items():
         for settings in row or []:
             registry.get(name).Settings(**settings)

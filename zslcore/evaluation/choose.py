@@ -71,7 +71,9 @@ def choose(
     if not first:
         raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
     best = sorted(first, key=lambda trial: -trial.score)[: max(1, budget // 4)]
-    finalists = [assess(method, trial.settings, tasks, seed, lengths) for trial in best] if len(tasks) > 1 else best
+    if len(tasks) == 1:
+        return best[0], first
+    finalists = [assess(method, trial.settings, tasks, seed, lengths) for trial in best]
     return max(finalists, key=lambda trial: trial.score), [*first, *finalists]
 
 

@@ -370,9 +370,17 @@ def test_wrong_image_attributes_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", np.ones((24, 2)))
     np.save(tmp_path / "pickled.npy", np.array([{}, []], dtype=object))
     (tmp_path / "other.txt").write_text("1", encoding="utf-8")
+    np.savez(tmp_path / "zipped.npz", np.ones((24, 3)))
+    (tmp_path / "zipped.npz").rename(tmp_path / "zipped.npy")
+    header = (
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (2**62, 3)}".replace("2**62", str(2**62)).ljust(117) + "\n"
+    )
+    (tmp_path / "absurd.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
     for name, message in {
         "short.npy": r"image attributes of shape \(24, 2\); expected \(24, 3\)",
         "pickled.npy": r"pickled\.npy: cannot be read as \.npy",
+        "zipped.npy": r"zipped\.npy: an archive of arrays",
+        "absurd.npy": r"absurd\.npy: cannot be read as \.npy",
         "absent.npy": r"absent\.npy: cannot be read as \.npy",
         "other.txt": r"other\.txt: image attributes are read from",
     }.items():

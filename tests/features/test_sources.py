@@ -2,13 +2,15 @@
 
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from zslcore.errors import ZSLError
-from zslcore.features.sources import ImageRef, Missing, of_place, read, whole_file
+from zslcore.features.images import BadImage
+from zslcore.features.sources import MAX_BYTES, ImageRef, Missing, of_place, read, whole_file
 
 
 def contents(place: str) -> list[bytes]:
@@ -60,6 +62,28 @@ def test_tar_members_that_lead_out_are_refused(tmp_path, picture):
     assert read(fine) == picture(2)
     assert [missing.reason.split()[-2:] for missing in (up, absolute)] == [["the", "archive"]] * 2
     assert "link" in linked.reason
+
+
+def test_sizes_that_are_only_claimed_take_no_memory(tmp_path, picture):
+    with (tmp_path / "sparse.png").open("wb") as sparse:
+        sparse.truncate(2**40)
+    pack(tmp_path / "lying.tar", {"a.png": picture(0)})
+    content = bytearray((tmp_path / "lying.tar").read_bytes())
+    content[124:136] = b"%011o\0" % (2**33 - 1)
+    content[148:156] = b"%06o\0 " % (sum(content[:148]) + 8 * 32 + sum(content[156:512]))
+    (tmp_path / "lying.tar").write_bytes(content)
+    (sparse,) = of_place(str(tmp_path))
+    lying = next(iter(of_place(str(tmp_path / "lying.tar"))))
+    assert lying.size == 2**33 - 1
+    tracemalloc.start()
+    with pytest.raises(BadImage, match="scale it down"):
+        read(sparse)
+    assert read(lying).startswith(picture(0))
+    with pytest.raises(BadImage):
+        read(lying._replace(start=2**70))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * MAX_BYTES
 
 
 def test_damaged_archives_are_explained(tmp_path, picture):

@@ -269,9 +269,11 @@ def read_image_attributes(path: Path) -> NDArray[np.float32]:
         values = read_mat(path, ("image_attributes",))["image_attributes"].T
     elif path.suffix == ".npy":
         try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            values = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the file must be as long as it claims
+        except Exception as error:  # NumPy raises errors of many types on damaged files
             raise ZSLError(f"{path}: cannot be read as .npy ({error}); save plain numbers with numpy.save") from error
+        if not isinstance(values, np.ndarray):
+            raise ZSLError(f"{path}: an archive of arrays; save plain numbers with numpy.save")
     else:
         raise ZSLError(f"{path}: image attributes are read from .npy, .csv or .mat; save them as one of these")
     if values.dtype.kind not in "biuf" or values.ndim != 2:

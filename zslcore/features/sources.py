@@ -16,6 +16,9 @@ from zslcore import artifacts
 from zslcore.errors import ZSLError
 from zslcore.features.images import BadImage
 
+MAX_BYTES = 2**28
+"""Largest image file that is read; a sparse file or an archive's header may claim any size."""
+
 
 class ImageRef(NamedTuple):
     """One image: `size` bytes of `path` from `start` (None: the whole file).
@@ -49,13 +52,17 @@ class Images:
 
 
 def read(image: ImageRef) -> bytes:
-    """The encoded bytes of an image. Raises BadImage when they cannot be read."""
+    """The encoded bytes of an image. Raises BadImage when they cannot be read, or are more than MAX_BYTES."""
+    too_many = MAX_BYTES + 1
     try:
         with _open(image.path) as stream:
             stream.seek(image.start)
-            return stream.read(-1 if image.size is None else image.size)
-    except OSError as error:
-        raise BadImage(error.strerror or str(error)) from error
+            content: bytes = stream.read(too_many if image.size is None else min(image.size, too_many))
+    except (OSError, ValueError, OverflowError) as error:  # the latter two for a place that no file has
+        raise BadImage(getattr(error, "strerror", None) or str(error)) from error
+    if len(content) == too_many:
+        raise BadImage(f"more than {MAX_BYTES:,} bytes: scale it down")
+    return content
 
 
 def whole_file(name: str, path: str) -> ImageRef | Missing:

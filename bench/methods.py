@@ -3,9 +3,10 @@
 `python bench/methods.py DATASET [--methods a,b] [--threads N]`, after `dvc repro` made the data set's artifacts. Each
 method runs in a process of its own (fit on trainval, score both test splits); the ridge regression of signatures on
 features is timed in that same process, before and after, and the smaller of its times is the unit. Time is processor
-time, which other work on the machine changes little; with one thread it is the wall time of an idle machine. Peak
-memory is the process's largest resident size, less what it held with data and libraries loaded. Prints a Markdown
-table and adds to .zsl/bench/methods-DATASET.json; timings enter no DVC output, `zsl report --with-timings` shows them.
+time, the least of three calls where they are short: other work on the machine changes that least, and with one thread
+it is the wall time of an idle machine. Peak memory is the process's largest resident size, less what it held with data
+and libraries loaded. Prints a Markdown table and adds to .zsl/bench/methods-DATASET.json; timings enter no DVC output,
+`zsl report --with-timings` shows them.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+def seconds(work: Callable[[], object], repeats: int = 3, enough: float = 5.0) -> float:
+    """Processor time of a call: the least of `repeats`, fewer where `enough` seconds have passed."""
+    found: list[float] = []
+    while len(found) < repeats and sum(found) < enough:
+        start = time.process_time()
+        work()
+        found.append(time.process_time() - start)
+    return min(found)
 
 
 def peak() -> float:

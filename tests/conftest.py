@@ -1,6 +1,9 @@
 """What many tests share: the real data where it stands, and a small made-up zero-shot problem."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on matrices this small, threads only wait for each other
 
 import numpy as np
 import pytest

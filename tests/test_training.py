@@ -45,7 +45,7 @@ def game(path: Path | None, epochs: int = 12, die_after: int | None = None) -> t
 def test_resumes_to_the_same_bytes_after_sigkill(tmp_path: Path) -> None:
     """Killed after epoch 8, it goes on from the checkpoint of epoch 5 and ends as if nothing had happened."""
     path = tmp_path / "run.safetensors"
-    killed = multiprocessing.get_context("fork").Process(target=game, args=(path, 12, 8))
+    killed = multiprocessing.get_context("forkserver").Process(target=game, args=(path, 12, 8))
     killed.start()
     killed.join(timeout=60)
     assert killed.exitcode == -signal.SIGKILL

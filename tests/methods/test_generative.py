@@ -372,7 +372,7 @@ def fit_and_die(name: str, folder: Path, after: int) -> None:
 @pytest.mark.parametrize("name", sorted([*GENERATORS, "cada-vae"]))
 def test_killed_and_resumed_ends_in_the_same_bytes(name: str, tmp_path: Path) -> None:
     """Killed after epoch 3, it goes on from the checkpoint of epoch 2."""
-    run = multiprocessing.get_context("fork").Process(target=fit_and_die, args=(name, tmp_path, 3))
+    run = multiprocessing.get_context("forkserver").Process(target=fit_and_die, args=(name, tmp_path, 3))
     run.start()
     run.join(timeout=60)
     assert run.exitcode == -signal.SIGKILL

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from stages.common import DatasetName, artifact, experiment, say
 
 if TYPE_CHECKING:
-    from stages.inputs import used
     from zslcore.evaluation.mining import Study
 
 
@@ -13,6 +12,7 @@ def open_study(dataset: str) -> tuple["Study", dict[str, Any]]:
     """The study of a data set, and what stands at the head of its results."""
     import numpy as np
 
+    from stages.inputs import used
     from zslcore.datasets import dataset as datasets
     from zslcore.evaluation.mining import MiningStudy, Study
     from zslcore.evaluation.protocol import benchmark_task

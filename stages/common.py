@@ -30,6 +30,11 @@ def experiment(dataset: str, name: str) -> Path:
     return EXPERIMENTS / dataset / name
 
 
+def listed(names: str) -> list[str]:
+    """The names in a list by commas."""
+    return [name.strip() for name in names.split(",")]
+
+
 def say(message: str) -> None:
     """Lines for the person at the terminal, on standard error."""
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from stages.common import artifact, experiment, say
+from stages.common import experiment, listed, say
 
 GIVEN = "experiments/methods.yaml"
 
@@ -28,29 +28,25 @@ def command(
     """
     from pathlib import Path
 
-    import numpy as np
-
+    from stages.inputs import everything
     from zslcore import artifacts
-    from zslcore.datasets import dataset as data_sets
     from zslcore.evaluation.compare import CompareSettings, compare, load_candidates, load_given
     from zslcore.methods import registry
     from zslcore.params import load_params
+    from zslcore.report.cells import spread
 
     params = load_params()
     own = params.extra("compare", CompareSettings)
-    names = [name.strip() for name in methods.split(",")]
-    wanted = params.datasets if datasets is None else [name.strip() for name in datasets.split(",")]
+    names = listed(methods)
     for name in names:
         registry.get(name)
-    for dataset in wanted:
+    for dataset in params.datasets if datasets is None else listed(datasets):
         params.source(dataset)
-        inputs = artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5")
-        data, seen = data_sets.load(inputs[0], features=inputs[1]), data_sets.load_seen(*inputs)
-        features = data_sets.load_features(inputs[1], np.arange(len(data.labels)))
+        data, seen, features = everything(dataset)
         for name in names:
             row = None if choose else load_given(Path(given), name, dataset)
             among = None if candidates is None else load_candidates(Path(candidates), name)
             found = compare(name, data, seen, features, row, own, params.seeds, among)
             artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
             figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
-            say(f"{dataset}, {name}: " + ", ".join(f"{n} {v['mean']:.1f} ± {v['std']:.1f}" for n, v in figures))
+            say(f"{dataset}, {name}: " + ", ".join(f"{metric} {spread(value)}" for metric, value in figures))

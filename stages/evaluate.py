@@ -12,6 +12,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore.evaluation import protocol, tables
     from zslcore.params import load_params
     from zslcore.progress import track
+    from zslcore.report.cells import spread
 
     params = load_params()
     calibration = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).classify.calibration
@@ -40,4 +41,4 @@ def command(dataset: DatasetName) -> None:
     artifacts.write_json(result(dataset, "metrics.json"), {"about": about, **metrics})
     zsl, gzsl = metrics["zsl"], metrics["gzsl"]
     figures = [("T1", zsl["T1"]), *((name, gzsl[name]) for name in "USH")]
-    say(f"{dataset}: " + ", ".join(f"{name} {value['mean']:.1f} ± {value['std']:.1f}" for name, value in figures))
+    say(f"{dataset}: " + ", ".join(f"{name} {spread(value)}" for name, value in figures))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from stages.common import DatasetName, artifact, experiment, say
+from stages.common import DatasetName, experiment, say
 
 if TYPE_CHECKING:
     from zslcore.evaluation.mining import Study
@@ -10,18 +10,13 @@ if TYPE_CHECKING:
 
 def open_study(dataset: str) -> tuple["Study", dict[str, Any]]:
     """The study of a data set, and what stands at the head of its results."""
-    import numpy as np
-
-    from stages.inputs import used
-    from zslcore.datasets import dataset as datasets
+    from stages.inputs import everything
     from zslcore.evaluation.mining import MiningStudy, Study
     from zslcore.evaluation.protocol import benchmark_task
     from zslcore.params import load_params
 
     params = load_params()
-    inputs = artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5")
-    data, seen = used(dataset), datasets.load_seen(*inputs)
-    features = datasets.load_features(inputs[1], np.arange(len(data.labels)))
+    data, seen, features = everything(dataset)
     study = Study(params.extra("mining", MiningStudy), benchmark_task(data, features), seen, params.device)
     about = {
         "dataset": dataset,
@@ -36,6 +31,7 @@ def command(dataset: DatasetName) -> None:
     """Choose λ, m and μ on held-out training classes, fit once a seed, and score the unseen classes."""
     from zslcore import artifacts
     from zslcore.progress import progress
+    from zslcore.report.cells import spread
 
     study, about = open_study(dataset)
     with progress(f"{dataset}: metric-learning", study.fits[0]) as study.advance:
@@ -43,4 +39,4 @@ def command(dataset: DatasetName) -> None:
     found = {"about": about, "rows": rows, "chosen": study.chosen}
     artifacts.write_json(experiment(dataset, "metric-learning.json"), found)
     for name, row in rows.items():
-        say(f"{dataset}: {name}: T1 {row['T1']['mean']:.1f} ± {row['T1']['std']:.1f}")
+        say(f"{dataset}: {name}: T1 {spread(row['T1'])}")

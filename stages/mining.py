@@ -12,6 +12,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore.evaluation.mining import convergence
     from zslcore.evaluation.tables import write_csv
     from zslcore.progress import progress
+    from zslcore.report.cells import spread
 
     study, about = open_study(dataset)
     with progress(f"{dataset}: mining", study.fits[1]) as study.advance:
@@ -20,8 +21,7 @@ def command(dataset: DatasetName) -> None:
     artifacts.write_json(experiment(dataset, "mining/table2.json"), {"about": about, "rows": rows})
     for strategy, by_n in rows.items():
         cells = (
-            f"n = {n}: {row['T1']['mean']:.1f} ± {row['T1']['std']:.1f} "
-            f"(95 % after {row['epochs to 95 %']['mean']:.1f} epochs)"
+            f"n = {n}: {spread(row['T1'])} (95 % after {row['epochs to 95 %']['mean']:.1f} epochs)"
             for n, row in by_n.items()
         )
         say(f"{dataset}: {strategy}: " + "; ".join(cells))

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stages.common import artifact, experiment, say
+from stages.common import experiment, listed, say
 
 
 def command(
@@ -26,26 +26,21 @@ def command(
     Each combination chooses on validation classes what `select` chooses. A result each lands under
     experiments/results/<data set>/sweep, for `dvc metrics show`.
     """
-    import numpy as np
-
-    from stages.inputs import used
+    from stages.inputs import everything
     from zslcore import artifacts
-    from zslcore.datasets import dataset as data_sets
     from zslcore.evaluation.protocol import benchmark_task
     from zslcore.evaluation.sweep import Material, parse_grid, sweep
     from zslcore.params import load_params
+    from zslcore.report.cells import spread
 
     params = load_params()
     points = parse_grid(assignments or [])
-    wanted = params.datasets if datasets is None else [name.strip() for name in datasets.split(",")]
     materials = {}
-    for dataset in wanted:
+    for dataset in params.datasets if datasets is None else listed(datasets):
         params.source(dataset)
-        inputs = artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5")
-        data = used(dataset)
-        features = data_sets.load_features(inputs[1], np.arange(len(data.labels)))
-        materials[dataset] = Material(data_sets.load_seen(*inputs), benchmark_task(data, features), data.split_name)
+        data, seen, features = everything(dataset)
+        materials[dataset] = Material(seen, benchmark_task(data, features), data.split_name)
     for (dataset, label), found in sweep(params, materials, points, params.seeds, engine, address, threads).items():
         artifacts.write_json(experiment(dataset, f"sweep/{label}.json"), found)
         figures = [("T1", found["zsl"]["T1"]), ("H", found["gzsl"]["H"])]
-        say(f"{dataset}, {label}: " + ", ".join(f"{n} {v['mean']:.1f} ± {v['std']:.1f}" for n, v in figures))
+        say(f"{dataset}, {label}: " + ", ".join(f"{name} {spread(value)}" for name, value in figures))

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from zslcore import training
 from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
-from zslcore.training import Curve, Player, alternate, minimise, seeded
+from zslcore.training import Curve, Player, alternate, in_bf16, minimise, seeded
 
 
 def game(path: Path | None, epochs: int = 12, die_after: int | None = None) -> tuple[Curve, list[torch.Tensor]]:
@@ -113,3 +114,12 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path: Path, value: float)
         run(Checkpoint(tmp_path / "x.safetensors", every=2))
     with pytest.raises(ZSLError, match="none yet"):
         run(Checkpoint(tmp_path / "y.safetensors", every=5))
+
+
+def test_auto_takes_bf16_only_where_the_device_has_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    assert in_bf16("bf16", device)
+    assert not in_bf16("fp32", device)
+    for units, expected in ((["bf16", "fp16"], True), (["fp16"], False), ([], False)):
+        monkeypatch.setattr(training, "fast_precisions", lambda device, units=units: units)
+        assert in_bf16("auto", device) is expected

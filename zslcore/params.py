@@ -5,7 +5,7 @@ For a data set, an explicit value of a section (`train.lr: 0.01`) wins over the 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property, reduce
 from pathlib import Path
@@ -161,9 +161,15 @@ EXTRA_SECTIONS: tuple[str, ...] = ("clusterability", "compare", "fewshot", "gate
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check a parameters file. Raises ZSLError naming the file and what is wrong in it."""
+    return Params(read_yaml(path, _check_events), path)
+
+
+def read_yaml(path: Path, check: Callable[[Path, str], None] | None = None) -> dict[str, Any]:
+    """The names and values in a YAML file, once `check` has let its text pass. Raises ZSLError naming the file."""
     try:
         text = path.read_text(encoding="utf-8")
-        _check_events(path, text)
+        if check is not None:
+            check(path, text)
         raw = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError as error:
         raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
@@ -171,7 +177,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise ZSLError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ZSLError(f"{path}: expected names and values, found {type(raw).__name__}")
-    return Params(raw, path)
+    return raw
 
 
 def _check_events(path: Path, text: str) -> None:

@@ -65,7 +65,9 @@ class Train(Section):
     target_grad: bool = Field(True, description="whether the reconstruction loss also pulls on M, as eq. 4 is printed")
     encoder_signature: bool = Field(False, description="E sees the signature too; E(x) in eq. 1")
     output: Literal["relu", "sigmoid", "linear"] = Field("relu", description="last activation of G")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the matrix products while training")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="of the matrix products while training; auto: bf16 where the device has units for it"
+    )
     signatures: Literal["none", "l2", "sphere", "standard"] = Field(
         "sphere", description="scaling of signatures (sphere: length √a); not stated"
     )

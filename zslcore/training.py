@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from zslcore.errors import ZSLError
 Terms = dict[str, Tensor]
 """Named loss terms of one batch; `total` is what is minimised."""
 OptimiserName = Literal["adam", "sgd"]
+PrecisionName = Literal["fp32", "bf16", "auto"]
 Curve = list[dict[str, float]]
 """Mean of each term over an epoch, one entry an epoch."""
 EXPLODED = 1e8
@@ -36,6 +37,25 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ZSLError(f"device '{name}' asked for, but this machine has no CUDA; use device: auto or cpu")
     return device
+
+
+def fast_precisions(device: torch.device) -> list[str]:
+    """16-bit types this device computes with, fastest first: none on a CPU without units for them."""
+    if device.type == "cuda":
+        return ["bf16", "fp16"] if torch.cuda.is_bf16_supported() else ["fp16"]
+    instructions = {"amx_bf16": "bf16", "avx512_bf16": "bf16", "avx512_fp16": "fp16", "amx_fp16": "fp16"}
+    with suppress(OSError):
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        return list(dict.fromkeys(name for flag, name in instructions.items() if flag in flags))
+    return []
+
+
+def in_bf16(precision: PrecisionName, device: torch.device) -> bool:
+    """Whether matrix products are taken in bfloat16: where told to, or under `auto` where the device has units for it.
+
+    Without them a product takes hundreds of times longer than in float32.
+    """
+    return precision == "bf16" or (precision == "auto" and "bf16" in fast_precisions(device))
 
 
 def stream(seed: int, purpose: str) -> int:
@@ -116,21 +136,23 @@ def alternate(
     epochs: int,
     batch_size: int,
     label: str = "training",
-    precision: str = "fp32",
+    precision: PrecisionName = "fp32",
     begin: Callable[[int], None] | None = None,
     observe: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Curve:
     """Each player in turn on every shuffled batch of the rows 0..count-1, each with an optimiser of its own.
 
-    begin(epoch), counted from 0, is called before each epoch, observe(epochs done) after it. precision: bf16 computes
-    matrix products in bfloat16 and everything else in float32. With a checkpoint, training goes on where a killed run
-    with the same checkpoint stood, to the same bytes on the CPU. Call it inside `seeded`.
+    begin(epoch), counted from 0, is called before each epoch, observe(epochs done) after it. precision: with bf16, or
+    auto where `in_bf16`, matrix products are taken in bfloat16 and everything else in float32. With a checkpoint,
+    training goes on where a killed run with the same checkpoint stood, to the same bytes on the CPU. Call it inside
+    `seeded`.
     Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
     """
     moved = [[parameter for parameter in player.parameters if parameter.requires_grad] for player in players]
     optimisers = [player.stepper(parameters) for player, parameters in zip(players, moved, strict=True)]
     device = moved[0][0].device
+    bf16 = in_bf16(precision, device)
     curve: Curve = [] if checkpoint is None else checkpoint.restore(optimisers)
     for epoch in range(len(curve), epochs):
         if begin is not None:
@@ -141,7 +163,7 @@ def alternate(
                 for left in reversed(range(player.steps)):
                     rows = torch.randint(count, batch.shape).to(device) if left else batch
                     optimiser.zero_grad(set_to_none=True)
-                    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                         values = player.terms(rows, epoch)
                     torch.autograd.backward(values["total"], inputs=parameters)
                     optimiser.step()
@@ -179,7 +201,7 @@ def minimise(
     optimiser: OptimiserName = "adam",
     momentum: float = 0.0,
     label: str = "training",
-    precision: str = "fp32",
+    precision: PrecisionName = "fp32",
     begin: Callable[[int], None] | None = None,
     observe: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,

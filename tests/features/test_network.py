@@ -50,7 +50,7 @@ def test_precision_auto_takes_sixteen_bits_only_where_they_agree(tiny, monkeypat
     backbone = backbones.load(tiny.backbone, "random", 32)
     auto = tiny.model_copy(update={"precision": "auto"})
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
-    monkeypatch.setattr(network, "_fast_precisions", lambda device: ["bf16"])
+    monkeypatch.setattr(network, "fast_precisions", lambda device: ["bf16"])
     monkeypatch.setattr(network, "AGREEMENT", 0.9)
     assert resolve(backbone, auto, "cpu", sample).precision == "bf16"
     monkeypatch.setattr(network, "AGREEMENT", 1.1)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from zslcore.artifacts import read_json
 from zslcore.datasets.dataset import Dataset, Seen
@@ -15,7 +13,7 @@ from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.protocol import benchmark_task, evaluate, score, summarise
 from zslcore.evaluation.select import select
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.params import Params, Settings, merge, validate
+from zslcore.params import Params, Settings, merge, read_yaml, validate
 from zslcore.progress import track
 from zslcore.settings import Section
 
@@ -45,13 +43,7 @@ class Variant(Section):
 
 def load_variants(path: Path) -> dict[str, Variant]:
     """The table of variants, by name. Raises ZSLError naming the file and what is wrong in it."""
-    try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ZSLError(f"{path}: not valid YAML: {error}") from error
-    variants = {name: validate(Variant, row, f"{path}: {name}") for name, row in raw.items()}
+    variants = {name: validate(Variant, row, f"{path}: {name}") for name, row in read_yaml(path).items()}
     for name, variant in variants.items():
         if variant.against is not None and variant.against not in variants:
             raise ZSLError(f"{path}: {name}: against: {unknown('variant', variant.against, variants)}")

@@ -41,6 +41,8 @@ def fingerprint(task: Task) -> str:
         train.signatures,
         train.image_attributes,
         task.signatures,
+        task.seen_features,
+        task.seen_labels,
         task.unseen_features,
         task.unseen_labels,
     ):

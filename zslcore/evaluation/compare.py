@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
@@ -15,7 +13,7 @@ from zslcore.evaluation.choose import Trial, assess, choose, validation_tasks
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit, score, summarise
 from zslcore.methods import registry
 from zslcore.methods.base import Method, Transductive, check_distinct
-from zslcore.params import validate
+from zslcore.params import read_yaml, validate
 from zslcore.settings import Section
 
 
@@ -41,7 +39,7 @@ def load_given(path: Path, method: str, dataset: str) -> Given | None:
 
     Raises ZSLError naming the file and what is wrong in it.
     """
-    row = (_table(path).get(method) or {}).get(dataset)
+    row = (read_yaml(path).get(method) or {}).get(dataset)
     return None if row is None else validate(Given, row, f"{path}: {method}: {dataset}")
 
 
@@ -50,20 +48,10 @@ def load_candidates(path: Path, method: str) -> list[dict[str, Any]] | None:
 
     Raises ZSLError naming the file and what is wrong in it.
     """
-    row = _table(path).get(method)
+    row = read_yaml(path).get(method)
     if row is not None and not (isinstance(row, list) and row and all(isinstance(one, dict) for one in row)):
         raise ZSLError(f"{path}: {method}: expected a list of settings, each a mapping of names to values")
     return row
-
-
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        table: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as error:
-        raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ZSLError(f"{path}: not valid YAML: {error}") from error
-    return table
 
 
 def check_data(data: Dataset) -> None:

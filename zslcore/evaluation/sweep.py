@@ -86,7 +86,10 @@ def sweep(
     cases = {(name, label(point)): params.resolve(name, nested(point)) for name in materials for point in points}
     if len(cases) < len(materials) * len(points):
         raise ZSLError("--set: two combinations of values cannot be told apart; give each value once")
-    prints = {name: fingerprint(material.task) for name, material in materials.items()}
+    prints = {
+        name: [fingerprint(material.task), *(held_out.tolist() for held_out in material.seen.validation_splits)]
+        for name, material in materials.items()
+    }
 
     def run(function: Any, keys: Sequence[Any], jobs: Sequence[Job], what: str) -> list[Any]:
         """The value of each job; what an earlier sweep computed is read back."""

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.features.settings import ExtractSettings
-from zslcore.training import resolve_device
+from zslcore.training import fast_precisions, resolve_device
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AGREEMENT = 0.9995
@@ -153,23 +152,12 @@ def resolve(backbone: Backbone, settings: ExtractSettings, device: str, sample: 
         return run
     trial = replace(run, batch_size=len(sample), compiled=False)
     exact = Network(trial, backbone)(sample)
-    for precision in _fast_precisions(found):
+    for precision in fast_precisions(found):
         rounded = Network(replace(trial, precision=precision), backbone)(sample)
         lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
         if ((exact * rounded).sum(axis=1) >= AGREEMENT * lengths).all():
             return replace(run, precision=precision)
     return run
-
-
-def _fast_precisions(device: torch.device) -> list[str]:
-    """16-bit types this device computes with, fastest first."""
-    if device.type == "cuda":
-        return ["bf16", "fp16"] if torch.cuda.is_bf16_supported() else ["fp16"]
-    instructions = {"amx_bf16": "bf16", "avx512_bf16": "bf16", "avx512_fp16": "fp16", "amx_fp16": "fp16"}
-    with suppress(OSError):
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-        return list(dict.fromkeys(name for flag, name in instructions.items() if flag in flags))
-    return []
 
 
 def _batch_size(backbone: Backbone, device: torch.device) -> int:

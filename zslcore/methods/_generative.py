@@ -39,8 +39,8 @@ class GenerativeSettings(MethodSettings):
     generate: Generate = Generate()
     classify: Classify = Classify()
     device: str = "auto"
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of matrix products in training; bf16 pays where the processor has units for it"
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="of matrix products in training; auto: bf16 where the device has units for it"
     )
 
 

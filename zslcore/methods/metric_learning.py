@@ -18,7 +18,7 @@ from zslcore.mining import Growth, Miner, check_correlation, log_correlation
 from zslcore.models.metric import AttributeMetric
 from zslcore.models.weights import numpy_state, put_state
 from zslcore.scaling import Scaler, Scaling
-from zslcore.training import Curve, OptimiserName, Terms, minimise, resolve_device, seeded, tensor
+from zslcore.training import Curve, OptimiserName, Terms, in_bf16, minimise, resolve_device, seeded, tensor
 
 
 class Mining(MethodSettings):
@@ -54,7 +54,9 @@ class MetricLearningSettings(MethodSettings):
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; not stated")
     epochs: int = Field(10, ge=1, description="not stated")
     batch_size: int = Field(128, ge=1, description="images; not stated")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the product of features and W_X")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="of the product of features and W_X; auto: bf16 where the device has units for it"
+    )
     device: str = "auto"
 
 
@@ -137,7 +139,8 @@ class MetricLearning(Method):
 
     def _new_model(self, features: int, mean: NDArray[np.float32]) -> AttributeMetric:
         settings: MetricLearningSettings = self.settings
-        dimensions, bf16 = settings.dimensions or len(mean), settings.precision == "bf16"
+        dimensions = settings.dimensions or len(mean)
+        bf16 = in_bf16(settings.precision, resolve_device(settings.device))
         return AttributeMetric(features, mean, dimensions, settings.scale_x, settings.scale_a, settings.tau, bf16)
 
     def _candidates(self, train: TrainData) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:

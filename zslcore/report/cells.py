@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from zslcore.evaluation.intervals import Interval
 
 
-def spread(value: Mapping[str, float] | None, digits: int = 1) -> str:
-    """mean ± standard deviation over seeds."""
-    return "" if value is None else f"{value['mean']:.{digits}f} ± {value['std']:.{digits}f}"
+def spread(value: Mapping[str, Any] | None, digits: int = 1) -> str:
+    """mean ± standard deviation over seeds; the value alone where there is one."""
+    if value is None:
+        return ""
+    mean = f"{value['mean']:.{digits}f}"
+    return mean if len(value.get("seeds", "many")) == 1 else f"{mean} ± {value['std']:.{digits}f}"
 
 
 def difference(interval: Interval, digits: int = 1) -> str:

@@ -14,7 +14,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore.params import load_params
     from zslcore.progress import track
     from zslcore.settings import Train
-    from zslcore.steps.classify import Classifier, fit_classifier, training_set
+    from zslcore.steps.classify import fit_classifier, training_set
     from zslcore.steps.train import Trained
     from zslcore.training import resolve_device
 
@@ -30,11 +30,12 @@ def command(dataset: DatasetName) -> None:
     weights = artifacts.load_tensors(inputs["model"], artifacts.PROJECTED) if settings.feedback else {}
     about = {"classify": settings.model_dump(), "seeds": params.seeds}
 
-    def with_feedback(classifier: Classifier, classes: NDArray[np.int64], seed: int) -> Classifier:
+    def beside(rows: NDArray[np.int64], classes: NDArray[np.int64], seed: int) -> NDArray[np.float32] | None:
         if not settings.feedback:
-            return classifier
+            return None
         model = Trained.from_state(trained_as, artifacts.under(weights, f"seed={seed}/"), device)
-        return classifier.beside(model.cosines(data.signatures[classes]), settings.feedback)
+        told = datasets.load_features(inputs["projected"], rows, artifacts.PROJECTED, seed, "told")
+        return settings.feedback * model.cosines(told, data.signatures[classes])
 
     with (
         artifacts.create(artifact(dataset, "scores.h5"), artifacts.SCORES, about, inputs) as out,
@@ -54,14 +55,13 @@ def command(dataset: DatasetName) -> None:
             )
             joint = training_set((real, labels), seen, unseen, mask, settings)
             gzsl = fit_classifier(*joint, len(mask), settings, seed, device, "joint", trained_as.members)
-            gzsl = with_feedback(gzsl, np.concatenate([data.seen, data.unseen]), seed)
             if settings.zsl == "joint":
                 zsl = gzsl.kept_to(~mask)
             else:
                 own = training_set(None, seen, unseen, mask[~mask], settings)
                 zsl = fit_classifier(*own, int((~mask).sum()), settings, seed, device, "zsl", trained_as.members)
-                zsl = with_feedback(zsl, data.unseen, seed)
             group = out.create_group(f"seed={seed}")
-            group["zsl"] = zsl.scores(test_unseen)
-            group["joint_seen"] = gzsl.scores(test_seen)
-            group["joint_unseen"] = gzsl.scores(test_unseen)
+            both = np.concatenate([data.seen, data.unseen])
+            group["zsl"] = zsl.scores(test_unseen, beside(data.test_unseen, data.unseen, seed))
+            group["joint_seen"] = gzsl.scores(test_seen, beside(data.test_seen, both, seed))
+            group["joint_unseen"] = gzsl.scores(test_unseen, beside(data.test_unseen, both, seed))

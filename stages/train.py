@@ -40,6 +40,8 @@ def command(dataset: DatasetName) -> None:
             for warning in trained.warnings:
                 say(f"{dataset}, seed {seed}: warning: {warning}")
             file[f"seed={seed}/features"] = trained.project(features)
+            if settings.feedback:
+                file[f"seed={seed}/told"] = trained.told(features)
             file[f"seed={seed}"].attrs["warnings"] = "\n".join(trained.warnings)
             weights |= {f"seed={seed}/{name}": value for name, value in trained.state().items()}
             curves[seed] = trained.curve

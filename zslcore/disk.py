@@ -55,7 +55,7 @@ def artifact_sizes(size: Size, settings: Settings, seeds: int) -> dict[str, int]
     m, latent = train.projection or d, train.latent or a
     per_unseen = generate.per_unseen or max(settings.select.per_unseen)
     synthetic = size.unseen * per_unseen + size.seen * generate.per_seen
-    mapping = m * a + a if train.feedback else 0
+    mapping = ((d if train.feedback_from == "features" else m) + 1) * a if train.feedback else 0
     mapping += d * m + m + m * size.seen + size.seen if train.projection else 0
     encoder = (m + a * train.encoder_signature) * train.hidden + train.hidden + (train.hidden + 1) * 2 * latent
     generator = (latent + a) * train.hidden + train.hidden + (train.hidden + 1) * m
@@ -66,7 +66,7 @@ def artifact_sizes(size: Size, settings: Settings, seeds: int) -> dict[str, int]
         "features.h5": FLOAT * n * d,
         "finetuned.h5": seeds * FLOAT * n * d,
         "F.safetensors": seeds * FLOAT * (d * d + d) * settings.finetune.enabled,
-        "projected.h5": seeds * FLOAT * n * m * train.members,
+        "projected.h5": seeds * FLOAT * n * (m * train.members + a * bool(train.feedback)),
         "model.safetensors": seeds * FLOAT * train.members * (mapping + encoder + generator),
         "synthetic.h5": seeds * synthetic * (storage * m * train.members + INTEGER),
         "scores.h5": seeds * FLOAT * scores,

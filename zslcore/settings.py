@@ -54,11 +54,15 @@ class Train(Section):
     projection: int = Field(512, ge=0, description="outputs of M; 0: no M and no C, the plain CVAE (NA)")
     lambda_cls: float = Field(1.0, ge=0, description="λcls of eq. 4")
     lambda_synthetic: float = Field(0.1, ge=0, description="λcls′ of eq. 4")
-    feedback: float = Field(0.0, ge=0, description="weight of R, which tells the signature from x′; not in the paper")
+    feedback: float = Field(0.0, ge=0, description="weight of R, which tells the signature; not in the paper")
     feedback_loss: Literal["regression", "cosine"] = Field(
-        "regression", description="R's: squared error from x′ and x̂′, or softmax of cosines over seen classes from x′"
+        "regression", description="R's: squared error (from x̂′ too), or softmax of cosines over seen classes"
     )
     feedback_scale: float = Field(15.0, gt=0, description="of R's cosines")
+    feedback_from: Literal["projection", "features"] = Field(
+        "projection", description="R sees x′ and so leads M, or sees F(x) and stands beside M"
+    )
+    feedback_noise: float = Field(0.0, ge=0, description="spread of Gaussian noise on what R sees while training")
     kl_weight: float = Field(0.005, ge=0, description="of the KL term, beside a mean over dimensions; not stated")
     kl_warmup: int = Field(0, ge=0, description="epochs over which the KL weight rises from 0; not stated")
     reconstruction: Literal["mean", "sum"] = Field("mean", description="squared error over dimensions; not stated")

@@ -30,7 +30,11 @@ presets:
 """
 
 
-FEEDBACK = {0.0: "feedback: 0", 0.5: "feedback: 0.1, feedback_loss: cosine"}
+FEEDBACK = {
+    0.0: "feedback: 0",
+    0.5: "feedback: 0.1, feedback_loss: cosine",
+    0.7: "feedback: 0.1, feedback_loss: cosine, feedback_from: features, feedback_noise: 0.3",
+}
 
 
 @pytest.mark.parametrize("weight", list(FEEDBACK))

@@ -98,24 +98,43 @@ def test_feedback_adds_its_term_and_survives_saving(toy_task: Task) -> None:
         np.testing.assert_array_equal(again.state()[name], value)
 
 
-def test_cosine_feedback_is_a_softmax_of_cosines_over_seen_classes(toy_task: Task) -> None:
+@pytest.mark.parametrize("source", ["projection", "features"])
+def test_cosine_feedback_is_a_softmax_of_cosines_over_seen_classes(toy_task: Task, source: str) -> None:
     data = toy_task.train
     settings = SMALL.model_copy(
-        update={"feedback": 0.5, "feedback_loss": "cosine", "feedback_scale": 7.0, "members": 2}
-    )
+        update={
+            "feedback": 0.5, "feedback_loss": "cosine", "feedback_scale": 7.0, "members": 2, "feedback_from": source,
+        }
+    )  # fmt: skip
     model = train(data.features, data.labels, data.signatures, settings, 0, CPU)
     x, y, signatures = batch(model, toy_task)
     expected = []
     for member in model.members:
-        told = member.R(member.project(x)).detach().double().numpy()
+        told = member.R(x if source == "features" else member.project(x)).detach().double().numpy()
         spread = signatures.numpy() - signatures.numpy().mean(0)
         cosines = (told @ spread.T) / np.linalg.norm(told, axis=1)[:, None] / np.linalg.norm(spread, axis=1)
         expected.append(7.0 * cosines)
         probability = np.exp(expected[-1]) / np.exp(expected[-1]).sum(1, keepdims=True)
         loss = objective(member, settings, x, y, signatures, 0)["feedback"].item()
         assert loss == pytest.approx(-np.log(probability[np.arange(len(y)), y]).mean(), rel=1e-4)
-    scores = model.cosines(data.signatures)(torch.tensor(model.project(x.numpy())))
-    np.testing.assert_allclose(scores.detach(), np.mean(expected, axis=0), atol=1e-4)
+    scores = model.cosines(model.told(x.numpy()), data.signatures)
+    np.testing.assert_allclose(scores, np.mean(expected, axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("source", ["projection", "features"])
+@pytest.mark.parametrize("loss", ["regression", "cosine"])
+def test_feedback_leads_m_only_from_the_projection(model: Trained, toy_task: Task, source: str, loss: str) -> None:
+    update = {"feedback": 0.5, "feedback_loss": loss, "feedback_from": source}
+    settings = SMALL.model_copy(update=update)
+    data = toy_task.train
+    member = train(data.features, data.labels, data.signatures, settings, 0, CPU).members[0]
+    pulled = torch.autograd.grad(
+        objective(member, settings, *batch(model, toy_task), 0)["feedback"],
+        [member.M.linear.weight, member.R.weight],
+        allow_unused=True,
+    )
+    assert (pulled[0] is None) is (source == "features")
+    assert pulled[1].abs().sum().item() > 0
 
 
 @pytest.mark.parametrize("pulls", [True, False])

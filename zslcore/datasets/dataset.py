@@ -262,20 +262,21 @@ def load_features(
     rows: NDArray[np.int64],
     format: artifacts.Format = artifacts.FEATURES,
     seed: int | None = None,
+    name: str = "features",
 ) -> NDArray[np.float32]:
-    """Rows (n, d) float32 of a features artifact, or of a seed's group in one that has a group a seed.
+    """Rows (n, d) float32 of a features artifact, or of `name` in a seed's group of one that has a group a seed.
 
     No other row is opened. Raises ZSLError when the artifact was made without that seed, or when a row asked for has
     no features because its image was skipped.
     """
-    name = "features" if seed is None else f"seed={seed}/features"
+    where = name if seed is None else f"seed={seed}/{name}"
     with artifacts.open_artifact(path, format) as file:
         missing = np.intersect1d(rows, artifacts.array(file, "skipped", np.int64, ndim=1)) if "skipped" in file else ()
         if len(missing):
             raise ZSLError(
                 f"{path}: {len(missing)} images were skipped as unreadable; mend or remove them, extract again"
             )
-        return artifacts.read_rows(artifacts.dataset(file, name, ndim=2), rows).astype(np.float32)
+        return artifacts.read_rows(artifacts.dataset(file, where, ndim=2), rows).astype(np.float32)
 
 
 def skipped_rows(path: Path) -> NDArray[np.int64]:

@@ -89,7 +89,7 @@ class Clusterable(Method):
             everything = np.concatenate([self.signatures, signatures])
             mask = np.arange(len(everything)) < self.seen_classes
             classifier = self._classifier(everything, mask, seed).kept_to(~mask)
-        return ClusterableScorer(self.finetuned, self.model, classifier)
+        return ClusterableScorer(self.finetuned, self.model, classifier, signatures, self.settings.classify.feedback)
 
     def _classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> Classifier:
         """The classifier of one label space; the last one is kept, since ZSL and GZSL may ask for the same."""
@@ -101,8 +101,6 @@ class Clusterable(Method):
             purpose = "joint" if seen_mask.any() else "zsl"
             device, members = self.model.device, settings.train.members
             fitted = fit_classifier(*taught, len(signatures), settings.classify, seed, device, purpose, members)
-            if settings.classify.feedback:
-                fitted = fitted.beside(self.model.cosines(signatures), settings.classify.feedback)
             self._last = (key, fitted)
         return self._last[1]
 
@@ -125,12 +123,21 @@ class Clusterable(Method):
 
 @dataclass(frozen=True)
 class ClusterableScorer:
-    """Scores M(F(x)) with the classifier of one label space."""
+    """Scores M(F(x)) with the classifier of one label space, and `feedback` of R's cosines beside it.
+
+    signatures: (classes, a) of the classes that compete.
+    """
 
     finetuned: Finetuned
     model: Trained
     classifier: Classifier
+    signatures: NDArray[np.float32]
+    feedback: float
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, d) unscaled features -> (n, classes) log-probabilities."""
-        return self.classifier.scores(self.model.project(self.finetuned(features)))
+        tuned = self.finetuned(features)
+        beside = None
+        if self.feedback:
+            beside = self.feedback * self.model.cosines(self.model.told(tuned), self.signatures)
+        return self.classifier.scores(self.model.project(tuned), beside)

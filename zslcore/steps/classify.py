@@ -37,17 +37,18 @@ class Classifier:
         kept = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
         return Classifier(lambda x: self.logits(x)[:, kept], self.device)
 
-    def beside(self, other: Scores, weight: float) -> "Classifier":
-        """The same classifier with `weight` of another's scores for the same classes added."""
-        return Classifier(lambda x: self.logits(x) + weight * other(x), self.device)
-
     @torch.inference_mode()
-    def scores(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
-        """Log-probabilities (n, classes) float32 of features (n, m)."""
-        parts = [
-            functional.log_softmax(self.logits(tensor(features[start : start + block], self.device)), dim=1)
-            for start in range(0, len(features), block)
-        ]
+    def scores(
+        self, features: NDArray[np.float32], beside: NDArray[np.float32] | None = None, block: int = 8192
+    ) -> NDArray[np.float32]:
+        """Log-probabilities (n, classes) float32 of features (n, m); `beside` (n, classes) is added to the logits."""
+        parts = []
+        for start in range(0, len(features), block):
+            rows = slice(start, start + block)
+            logits = self.logits(tensor(features[rows], self.device))
+            if beside is not None:
+                logits = logits + tensor(beside[rows], self.device)
+            parts.append(functional.log_softmax(logits, dim=1))
         return torch.cat(parts).cpu().numpy()
 
 

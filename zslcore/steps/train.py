@@ -38,19 +38,22 @@ class Member(nn.Module):
         self.C = nn.Linear(m, classes) if settings.projection else None
         self.E = Encoder(m + attributes * settings.encoder_signature, settings.hidden, latent)
         self.G = Generator(latent, attributes, settings.hidden, m, settings.output)
-        self.R = nn.Linear(m, attributes) if settings.feedback else None
-        self.scale = settings.feedback_scale
+        self.on_features = settings.feedback_from == "features"
+        self.R = nn.Linear(dimensions if self.on_features else m, attributes) if settings.feedback else None
         self.register_buffer("centre", torch.zeros(attributes))
 
     def project(self, x: Tensor) -> Tensor:
         """x′ = M(x): (n, d) -> (n, m)."""
         return x if self.M is None else self.M(x)
 
-    def cosines(self, projected: Tensor, signatures: Tensor) -> Tensor:
-        """R's scores: scaled cosines of R(x′) and each scaled signature, (n, m), (classes, a) -> (n, classes)."""
+    def told(self, x: Tensor, projected: Tensor, noise: float = 0.0) -> Tensor:
+        """What R makes of F(x) (n, d) or of x′ (n, m), with noise on it: (n, a)."""
         assert self.R is not None
-        told = functional.normalize(self.R(projected).float())
-        return self.scale * told @ functional.normalize(signatures - self.centre).T
+        return self.R(perturb(x if self.on_features else projected, noise)).float()
+
+    def directions(self, signatures: Tensor) -> Tensor:
+        """Unit vectors (classes, a) from the seen classes' mean to scaled signatures (classes, a)."""
+        return functional.normalize(signatures - self.centre)
 
 
 @dataclass
@@ -93,18 +96,24 @@ class Trained:
     def _project(self, x: Tensor) -> Tensor:
         return torch.cat([member.project(x) for member in self.members], dim=1)
 
-    def cosines(self, signatures: NDArray[np.float32]) -> Callable[[Tensor], Tensor]:
-        """R's scores for classes of signatures (classes, a): projected (n, members · m) -> (n, classes), members' mean.
+    @torch.inference_mode()
+    def told(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
+        """The members' mean of R's answers, each of length 1: F(x) (n, d) -> (n, a) float32, by blocks of rows.
 
         The model must have been trained with feedback.
         """
-        scaled = tensor(self.signature_scaler(signatures), self.device)
+        parts = [np.empty((0, self.attributes), np.float32)]
+        for start in range(0, len(features), block):
+            x = tensor(features[start : start + block], self.device)
+            answers = [functional.normalize(member.told(x, member.project(x))) for member in self.members]
+            parts.append(torch.stack(answers).mean(0).cpu().numpy())
+        return np.concatenate(parts)
 
-        def scores(projected: Tensor) -> Tensor:
-            parts = zip(self.members, projected.chunk(len(self.members), dim=1), strict=True)
-            return torch.stack([member.cosines(own, scaled) for member, own in parts]).mean(0)
-
-        return scores
+    @torch.inference_mode()
+    def cosines(self, told: NDArray[np.float32], signatures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """R's scores, the members' mean of scaled cosines: told (n, a), signatures (classes, a) -> (n, classes)."""
+        directions = self.members[0].directions(tensor(self.signature_scaler(signatures), self.device))
+        return self.settings.feedback_scale * told @ directions.cpu().numpy().T
 
     @property
     def latent(self) -> int:
@@ -178,7 +187,8 @@ def train(
 def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures: Tensor, epoch: int) -> Terms:
     """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, signatures (K, attributes), scaled.
 
-    With `feedback`, features must tell their signature through R: not the paper's, but its stronger relatives'.
+    With `feedback`, features must tell their signature through R: not the paper's, but its stronger relatives'. Where R
+    sees F(x), it shares nothing with the other modules.
     """
     a = signatures[y]
     noise = settings.noise
@@ -201,11 +211,14 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures:
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
     if member.R is not None:
+        told = member.told(x, projected, settings.feedback_noise)
         if settings.feedback_loss == "cosine":
-            terms["feedback"] = functional.cross_entropy(member.cosines(projected, signatures), y)
+            cosines = functional.normalize(told) @ member.directions(signatures).T
+            terms["feedback"] = functional.cross_entropy(settings.feedback_scale * cosines, y)
         else:
-            both = [reconstruction(a, member.R(features).float()) for features in (projected, output)]
-            terms["feedback"] = both[0] + both[1]
+            terms["feedback"] = reconstruction(a, told)
+            if not member.on_features:
+                terms["feedback"] = terms["feedback"] + reconstruction(a, member.R(output).float())
         total = total + settings.feedback * terms["feedback"]
     return {"total": total, **terms}
 

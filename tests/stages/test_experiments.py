@@ -1,7 +1,10 @@
 """The experiments' stages: left alone by `dvc repro`, from files to files, and clear about bad input."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc.repo import Repo
@@ -121,3 +124,22 @@ def test_bad_input_writes_nothing(project: Path) -> None:
     with pytest.raises(ZSLError, match="did you mean 'n_init'"):
         clusterability.command("toy")
     assert not (project / "experiments/results").exists()
+
+
+@pytest.mark.slow
+def test_experiments_take_part_in_queued_sweeps(tmp_path: Path, make_project: Callable[..., Any]) -> None:
+    project = make_project(tmp_path / "project", "birds")
+    shutil.copytree(ROOT / "experiments", project.folder / "experiments", ignore=shutil.ignore_patterns("re*"))
+    project.set_params(lambda raw: raw.update(clusterability={"n_init": 1, "clusters": None}))
+    project.commit("experiments")
+    target = "experiments/dvc.yaml:clusterability@birds"
+    project.dvc("exp", "run", "--queue", "-S", "train.noise.strength=0.1,0.3", target)
+    project.dvc("exp", "run", "--run-all")
+    shown = json.loads(project.dvc("exp", "show", "--json"))
+    metrics = "experiments/results/birds/clusterability.json"
+    found = {
+        run["revs"][0]["data"]["params"]["params.yaml"]["data"]["train"]["noise"]["strength"]:
+        run["revs"][0]["data"]["metrics"][metrics]["data"]["about"]["dataset"]
+        for run in shown[1]["experiments"]
+    }  # fmt: skip
+    assert found == {0.1: "birds", 0.3: "birds"}

@@ -73,7 +73,7 @@ def main() -> None:
         files = [Path(image.path) for image in images if isinstance(image, ImageRef)]
         with open_store(None) as store:
             store.want(images)
-            run = plan(store, backbone, settings, options.device)
+            run = plan(store, backbone, settings, options.device, len(files))
         network, prepare = Network(run, backbone), transform(backbone.preprocessing)
         batch = np.stack([np.asarray(decode_image(image, prepare).pixels) for image in images[: run.batch_size]])
         print(f"{options.backbone}, {len(files)} images, {run}", flush=True)

@@ -21,7 +21,10 @@ def command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="With --engine ray: actors; default: all there is room for.")
     ] = None,
-    cpus: Annotated[float, typer.Option(min=0.1, help="With --engine ray: processors an actor asks for.")] = 1,
+    cpus: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="With --engine ray: processors an actor asks for; default: 1, or a GPU's share."),
+    ] = None,
     on_bad_image: Annotated[
         str | None, typer.Option(help="fail or skip; default: as params.yaml says (extract.on_bad_image).")
     ] = None,

@@ -135,9 +135,22 @@ def test_skipped_images_leave_the_splits_and_a_repair_computes_only_them(folder)
     assert (datasets.load_features(Path("again.h5"), np.arange(COUNT)) == whole).all()
 
 
+def test_features_that_overflow_are_reported(folder, monkeypatch):
+    plain = batches.Network.finish
+
+    def overflowing(self, started):
+        rows = plain(self, started)
+        rows[1, 0] = np.inf
+        return rows
+
+    monkeypatch.setattr(batches.Network, "finish", overflowing)
+    with pytest.raises(ZSLError, match=r"(?s)5 of 18 images.* 13\.png: its features overflow in fp32"):
+        run()
+
+
 def test_the_same_work_is_not_done_twice(folder, monkeypatch):
     run()
-    monkeypatch.setattr(batches, "run_batch", lambda *args: pytest.fail("computed again"))
+    monkeypatch.setattr(batches, "Batch", lambda *args: pytest.fail("computed again"))
     run("again.h5")
     assert Path("features.h5").read_bytes() == Path("again.h5").read_bytes()
 

@@ -1,11 +1,15 @@
 """The ready network: folding keeps the output, and what is resolved is resolved by agreement."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
 import torch
 from torch import nn
 
+from zslcore.errors import ZSLError
 from zslcore.features import backbones, network
 from zslcore.features.network import Network, folded, resolve
 
@@ -56,6 +60,59 @@ def test_precision_auto_takes_sixteen_bits_only_where_they_agree(tiny, monkeypat
     monkeypatch.setattr(network, "AGREEMENT", 1.1)
     assert resolve(backbone, auto, "cpu", sample).precision == "fp32"
     assert resolve(backbone, auto, "cpu", sample[:0]).precision == "fp32"
+
+
+@pytest.fixture
+def slow_network(monkeypatch):
+    """A compiler that makes a network of one slow enough for compiling to be tried; returns what was compiled."""
+    compiled = []
+    monkeypatch.setattr(network, "WORTH_TRYING", 1e-4)
+    plain_start = Network.start
+
+    def start(self, staged, count):
+        if not self.run.compiled:
+            time.sleep(0.02)
+        return plain_start(self, staged, count)
+
+    monkeypatch.setattr(Network, "start", start)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled.append(module) or module)
+    return compiled
+
+
+def test_compile_auto_compiles_where_a_long_run_gets_shorter(tiny, slow_network, monkeypatch):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
+    assert resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+    monkeypatch.setattr(network, "WORTH_TRYING", 1e9)
+    assert not resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+    assert len(slow_network) == 1, "a short run was compiled to see"
+
+
+def test_compile_auto_leaves_it_where_it_cannot_be_done_or_differs(tiny, slow_network, monkeypatch, caplog):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda pixels: module(pixels.flip(2)))
+    assert not resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+
+    def no_compiler(module, **_):
+        raise RuntimeError("no g++")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    assert not resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+    assert "no g++" in caplog.text
+    with pytest.raises(ZSLError, match=r"no g\+\+.*extract.compile to never"):
+        Network(resolve(backbone, tiny.model_copy(update={"compile": "always"}), "cpu", sample), backbone)
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(1, 1), (5, 2), (8, 3), (8, 8)])
+def test_parts_of_a_batch_do_not_matter(tiny, batch_size, parts):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    sample = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
+    run = resolve(backbone, tiny, "cpu", sample)
+    expected = Network(replace(run, batch_size=8, parts=1), backbone)(sample)
+    other = Network(replace(run, batch_size=batch_size, parts=parts), backbone, threads=2)
+    found = np.concatenate([other(sample[first : first + batch_size]) for first in range(0, 8, batch_size)])
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_batch_size_shrinks_with_the_pictures(tiny):

@@ -4,8 +4,9 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from zslcore.features.sources import ImageRef
 from zslcore.features.store import Outcome
 
 BATCHES_AHEAD = 2
+T = TypeVar("T")
 
 Knows = Callable[[bytes], bool]
 """Whether the features of an image with this key are there already."""
@@ -50,17 +52,34 @@ def decode_image(image: ImageRef, prepare: Transform, knows: Knows = lambda key:
         return Decoded(key, reason=str(error))
 
 
-def run_batch(network: Network, decoded: list[Decoded]) -> list[Outcome]:
-    """Features of the images that have pixels; each keeps its place in the batch whatever became of the others."""
-    pixels = {place: image.pixels for place, image in enumerate(decoded) if image.pixels is not None}
-    features: dict[int, NDArray[np.float32]] = {}
-    if pixels:
-        batch = np.zeros((len(decoded), *next(iter(pixels.values())).shape), np.uint8)
-        for place, values in pixels.items():
-            batch[place] = values
-        rows = network(batch)
-        features = {place: rows[place] for place in pixels}
-    return [Outcome(image.key, features.get(place), image.reason) for place, image in enumerate(decoded)]
+class Batch:
+    """Decoded images, staged for the network; each keeps its place whatever became of the others."""
+
+    def __init__(self, network: Network, decoded: list[Decoded]) -> None:
+        self.network, self.decoded = network, decoded
+        pixels = [image.pixels for image in decoded]
+        self.tensor = None if all(values is None for values in pixels) else network.stage(pixels)
+
+    def start(self) -> Self:
+        """Let the network compute; on CUDA it goes on by itself."""
+        if self.tensor is not None:
+            self.tensor = self.network.start(self.tensor, len(self.decoded))
+        return self
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of the images of a started batch."""
+        if self.tensor is None:
+            return [Outcome(image.key, None, image.reason) for image in self.decoded]
+        rows = self.network.finish(self.tensor)
+        return [self._outcome(image, row) for image, row in zip(self.decoded, rows, strict=True)]
+
+    def _outcome(self, image: Decoded, row: NDArray[np.float32]) -> Outcome:
+        if image.pixels is None:
+            return Outcome(image.key, None, image.reason)
+        if not np.isfinite(row).all():
+            precision = self.network.run.precision
+            return Outcome(image.key, None, f"its features overflow in {precision}: set extract.precision to fp32")
+        return Outcome(image.key, row)
 
 
 def local(workers: int | None = None) -> Engine:
@@ -68,18 +87,25 @@ def local(workers: int | None = None) -> Engine:
 
     def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], knows: Knows) -> Computed:
         network, prepare = Network(run, backbone), transform(backbone.preprocessing)
+        before: tuple[list[ImageRef], Batch] | None = None
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            queue: deque[tuple[list[ImageRef], list[Future[Decoded]]]] = deque()
-            for images in _then_nothing(batches):
-                if images:
-                    queue.append((images, [pool.submit(decode_image, image, prepare, knows) for image in images]))
-                while queue and (len(queue) > BATCHES_AHEAD or not images):
-                    first, futures = queue.popleft()
-                    yield first, run_batch(network, [future.result() for future in futures])
+            decoding = (
+                (images, [pool.submit(decode_image, image, prepare, knows) for image in images]) for images in batches
+            )
+            for images, futures in _ahead(decoding, BATCHES_AHEAD):
+                batch = Batch(network, [future.result() for future in futures])
+                if before:  # kept before the next is started: a kill loses one batch, not two
+                    yield before[0], before[1].outcomes()
+                before = images, batch.start()
+        if before:
+            yield before[0], before[1].outcomes()
 
     return compute
 
 
-def _then_nothing(batches: Iterable[list[ImageRef]]) -> Iterator[list[ImageRef]]:
-    yield from batches
-    yield []
+def _ahead(items: Iterator[T], count: int) -> Iterator[T]:
+    """The same items, each given when `count` more were taken: what taking them begins goes on meanwhile."""
+    taken = deque(islice(items, count))
+    while taken:
+        taken.extend(islice(items, 1))
+        yield taken.popleft()

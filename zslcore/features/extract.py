@@ -29,11 +29,13 @@ from zslcore.training import resolve_device
 STORE = Path(".zsl/features")
 ROWS_AT_ONCE = 1024
 SAMPLE = 16
-"""Images on which `precision: auto` is decided."""
+"""Images on which what is `auto` is decided."""
+WAY = 2
+"""Of computing: raised when it changes the bytes of features, so that no store mixes them."""
 
 
 class Summary(NamedTuple):
-    """images: wanted; computed: in this run; skipped: (name, reason) of each bad one."""
+    """images: wanted; computed: new or changed, looked at in this run; skipped: (name, reason) of each bad one."""
 
     images: int
     computed: int
@@ -80,10 +82,10 @@ def extract_images(
     backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
         count, pending = store.want(images)
-        run = plan(store, backbone, settings, device)
+        run = plan(store, backbone, settings, device, pending)
         batches = store.pending(run.batch_size)
         computed = (engine or local(settings.workers))(run, backbone, batches, store.knows) if pending else iter(())
-        bad = 0
+        bad = store.missing()
         with progress("extract", pending, "images") as advance:
             for batch, outcomes in computed:
                 store.commit(batch, outcomes)
@@ -98,13 +100,13 @@ def store_path(folder: Path, backbone: Backbone, settings: ExtractSettings, devi
     """The store of everything features depend on, as asked for: what is `auto` is resolved once and kept in it."""
     asked = settings.model_dump(include={"batch_size", "precision", "compile"})
     kind, versions = resolve_device(device).type, artifacts.library_versions()
-    everything = [backbone.fingerprint, backbone.preprocessing, asked, kind, versions]
+    everything = [WAY, backbone.fingerprint, backbone.preprocessing, asked, kind, versions]
     key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
     return folder / f"{backbone.name}-{key[:16]}.sqlite"
 
 
-def plan(store: Store, backbone: Backbone, settings: ExtractSettings, device: str) -> Run:
-    """What was resolved when the store was begun, or is resolved now on the first images to compute."""
+def plan(store: Store, backbone: Backbone, settings: ExtractSettings, device: str, pending: int) -> Run:
+    """What was resolved when the store was begun, or is resolved now on the first of the `pending` images."""
 
     def decide() -> dict[str, Any]:
         prepare = transform(backbone.preprocessing)
@@ -112,7 +114,7 @@ def plan(store: Store, backbone: Backbone, settings: ExtractSettings, device: st
         pixels = [image.pixels for image in (decode_image(image, prepare) for image in first)]
         good = [values for values in pixels if values is not None]
         sample = np.stack(good) if good else np.empty((0, 1, 1, 3), np.uint8)
-        return resolve(backbone, settings, device, sample).as_dict()
+        return resolve(backbone, settings, device, sample, pending).as_dict()
 
     resolved = Run(**store.settings(decide))
     return replace(resolved, weights=settings.weights, device=str(resolve_device(device)))
@@ -137,7 +139,7 @@ def forecast(
     path = store_path(store_folder, backbone, settings, device)
     with open_store(path if path.exists() else None) as store:
         count, pending = store.want(images)
-        run = plan(store, backbone, settings, device)
+        run = plan(store, backbone, settings, device, pending)
         sample = islice(store.pending(run.batch_size), batches)
         started, done = time.monotonic(), 0
         for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, sample, store.knows)):

@@ -1,9 +1,13 @@
 """A backbone made ready to run on whole batches of pixels, with everything that was resolved for the run."""
 
 import copy
+import logging
 import math
 import os
+import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,14 +18,21 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.features.settings import ExtractSettings
 from zslcore.training import fast_precisions, resolve_device
 
+logger = logging.getLogger(__name__)
+
+PROCESSORS = torch.get_num_threads()
+"""Those that torch was started with: OMP_NUM_THREADS and the process's affinity have their say."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AGREEMENT = 0.9995
-"""Smallest cosine between an image's features in 16 and in 32 bits with which `precision: auto` takes 16."""
+"""Smallest cosine between an image's features on a faster path and in plain fp32 with which `auto` takes that path."""
+WORTH_TRYING = 300.0
+"""Seconds the network has to take without it for `compile: auto` to try: compiling takes some tens of them."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Run:
     """Everything a feature depends on besides the image: equal runs give equal bytes on equal machines.
 
     precision: fp32, bf16 or fp16; batch_size: images (the last batch is padded); compiled: by torch.compile;
-    threads: of the network on a CPU.
+    parts: of a batch, each computed by one thread of a CPU, so that no layer waits for the slowest thread.
     """
 
     backbone: str
@@ -39,7 +50,7 @@ class Run:
     precision: str
     batch_size: int
     compiled: bool
-    threads: int
+    parts: int
     fingerprint: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -48,34 +59,76 @@ class Run:
 
 
 class Network:
-    """Pixels to features, always in batches of the run's size; the backbone itself is left as it is."""
+    """Pixels to features, always in batches of the run's size; the backbone itself is left as it is.
 
-    def __init__(self, run: Run, backbone: Backbone | None = None) -> None:
+    A batch goes through `stage`, `start` and `finish`. On CUDA the first copies beside what is computed, and the second
+    comes back at once: one batch can be staged while another is computed. threads: that compute a batch's parts on a
+    CPU, None: one each. Raises ZSLError when the run is to be compiled and cannot be.
+    """
+
+    def __init__(self, run: Run, backbone: Backbone | None = None, threads: int | None = None) -> None:
         self.run = run
         self.backbone = backbone or backbones.load(run.backbone, run.weights, run.image_size)
-        input_size = self.backbone.preprocessing["input_size"]
+        channels, height, width = self.backbone.preprocessing["input_size"]
+        self.part = math.ceil(run.batch_size / run.parts)
+        self.shape = self.part * run.parts, height, width, channels
         self.device, self.dtype = torch.device(run.device), DTYPES[run.precision]
-        if self.device.type == "cpu":
-            torch.set_num_threads(run.threads)
-        example = torch.linspace(-2, 2, math.prod(input_size)).view(1, *input_size)
+        self.on_cuda = self.device.type == "cuda"
+        self.copying = torch.cuda.Stream(self.device) if self.on_cuda else None  # type: ignore[no-untyped-call]
+        if self.on_cuda and run.precision == "fp32":  # else convolutions round to TensorFloat-32, of 10 bits
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        self.threads = ThreadPoolExecutor(threads or run.parts, initializer=torch.set_num_threads, initargs=(1,))
+        example = torch.linspace(-2, 2, channels * height * width).view(1, channels, height, width)
         module: Any = copy.deepcopy(folded(self.backbone.module, example)).to(self.device, self.dtype)
-        module = module.to(memory_format=torch.channels_last)
-        self.module: Any = torch.compile(module, options={"freezing": True}) if run.compiled else module
+        self.module: Any = module.to(memory_format=torch.channels_last)
         mean, std = (torch.tensor(self.backbone.preprocessing[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
         self.mean, self.std = mean.to(self.device), std.to(self.device)
+        if run.compiled:
+            try:
+                self.module = torch.compile(self.module, options={"freezing": True})
+                self.start(self.stage([]), 1)  # compiles, before several threads would at once
+            except Exception as error:  # compilers and their absence raise what they like
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise ZSLError(
+                    f"torch.compile of {run.backbone} failed ({reason}); it needs a C++ compiler: "
+                    "install one, or set extract.compile to never"
+                ) from error
 
-    @torch.no_grad()
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (n, d) float32 of pixels (n, height, width, 3); n is at most the batch size."""
-        count = len(pixels)
-        batch = torch.zeros((self.run.batch_size, *pixels.shape[1:]), dtype=torch.uint8)
-        batch[:count] = torch.from_numpy(pixels)
-        if self.device.type == "cuda":
-            batch = batch.pin_memory()
-        batch = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        normalised = (batch.float() / 255 - self.mean) / self.std
-        features = self.module(normalised.to(self.dtype, memory_format=torch.channels_last))
-        return features[:count].float().cpu().numpy()
+        return self.finish(self.start(self.stage(pixels), len(pixels)))
+
+    def stage(self, pixels: Sequence[NDArray[np.uint8] | None] | NDArray[np.uint8]) -> torch.Tensor:
+        """A batch (parts × images a part, height, width, 3) uint8 on the device; what is missing are zeros."""
+        batch = torch.zeros(self.shape, dtype=torch.uint8, pin_memory=self.on_cuda)
+        values = batch.numpy()
+        for place, image in enumerate(pixels):
+            if image is not None:
+                values[place] = image
+        if self.copying is None:
+            return batch
+        with torch.cuda.stream(self.copying):
+            return batch.to(self.device, non_blocking=True)
+
+    def start(self, staged: torch.Tensor, count: int) -> torch.Tensor:
+        """Features of the first `count` images of a staged batch; on CUDA still under way."""
+        if self.copying is not None:
+            now = torch.cuda.current_stream(self.device)
+            now.wait_stream(self.copying)
+            staged.record_stream(now)
+            return self._features(staged)[:count]
+        parts = [staged[first : first + self.part] for first in range(0, count, self.part)]
+        return torch.cat(list(self.threads.map(self._features, parts)))[:count]
+
+    def finish(self, started: torch.Tensor) -> NDArray[np.float32]:
+        """The features of a batch that was started, (count, d) float32."""
+        return started.cpu().numpy()
+
+    @torch.no_grad()
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
+        normalised = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        output: torch.Tensor = self.module(normalised.to(self.dtype, memory_format=torch.channels_last))
+        return output.float()
 
 
 @torch.no_grad()
@@ -130,38 +183,81 @@ def folded(module: nn.Module, example: torch.Tensor) -> nn.Module:
     return module
 
 
-def resolve(backbone: Backbone, settings: ExtractSettings, device: str, sample: NDArray[np.uint8]) -> Run:
+def resolve(
+    backbone: Backbone, settings: ExtractSettings, device: str, sample: NDArray[np.uint8], count: int = 0
+) -> Run:
     """Decide what the settings leave open, for this machine and these pictures.
 
-    sample: pixels (k, height, width, 3) of a few of the images. `precision: auto` takes 16 bits where the processor
-    computes with them and all of the sample's features agree with those in 32 bits (`AGREEMENT`).
+    sample: pixels (k, height, width, 3) of a few of the images; count: how many there are to compute. `precision: auto`
+    takes 16 bits where the processor computes with them; `compile: auto` compiles where trying costs little of the run
+    and shortens it; either only where all of the sample's features agree with those of plain fp32 (`AGREEMENT`).
     """
     found = resolve_device(device)
+    batch_size = settings.batch_size or _batch_size(backbone, found)
     run = Run(
         backbone=settings.backbone,
         weights=settings.weights,
         image_size=settings.image_size,
         device=str(found),
         precision="fp32" if settings.precision == "auto" else settings.precision,
-        batch_size=settings.batch_size or _batch_size(backbone, found),
-        compiled=settings.compile == "always" or (settings.compile == "auto" and found.type == "cuda"),
-        threads=torch.get_num_threads(),
+        batch_size=batch_size,
+        compiled=settings.compile == "always",
+        parts=1 if found.type == "cuda" else min(PROCESSORS, batch_size),
         fingerprint=backbone.fingerprint,
     )
-    if settings.precision != "auto" or not len(sample):
+    if not len(sample) or "auto" not in (settings.precision, settings.compile):
         return run
-    trial = replace(run, batch_size=len(sample), compiled=False)
-    exact = Network(trial, backbone)(sample)
-    for precision in fast_precisions(found):
-        rounded = Network(replace(trial, precision=precision), backbone)(sample)
-        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
-        if ((exact * rounded).sum(axis=1) >= AGREEMENT * lengths).all():
-            return replace(run, precision=precision)
+    trial = replace(run, batch_size=len(sample), parts=min(run.parts, len(sample)), compiled=False)
+    exact = Network(replace(trial, precision="fp32"), backbone)(sample)
+    if settings.precision == "auto":
+        for precision in fast_precisions(found):
+            if _agree(Network(replace(trial, precision=precision), backbone)(sample), exact):
+                run = replace(run, precision=precision)
+                break
+    if settings.compile == "auto":
+        run = replace(run, compiled=_compiling_pays(run, backbone, sample, exact, count))
     return run
 
 
+def _agree(features: NDArray[np.float32], exact: NDArray[np.float32]) -> bool:
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(features, axis=1)
+    return bool(((exact * features).sum(axis=1) >= AGREEMENT * lengths).all())
+
+
+def _compiling_pays(
+    run: Run, backbone: Backbone, sample: NDArray[np.uint8], exact: NDArray[np.float32], count: int
+) -> bool:
+    """Whether compiling shortens a run over `count` images: tried only where the run is long beside the trial."""
+    pixels = np.resize(sample, (run.batch_size, *sample.shape[1:]))
+
+    def seconds(network: Network) -> float:
+        times = []
+        for _ in range(3):  # the first pays for waking up
+            started = time.perf_counter()
+            network(pixels)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    plain = seconds(Network(run, backbone))
+    batches = count / run.batch_size
+    if batches * plain < WORTH_TRYING:
+        return False
+    started = time.perf_counter()
+    try:
+        network = Network(replace(run, compiled=True), backbone)
+    except ZSLError as error:
+        logger.warning("%s", error)
+        return False
+    cost = time.perf_counter() - started  # the engine pays it once more
+    first = np.concatenate([network(sample[k : k + run.batch_size]) for k in range(0, len(sample), run.batch_size)])
+    return batches * (plain - seconds(network)) > cost and _agree(first, exact)
+
+
 def _batch_size(backbone: Backbone, device: torch.device) -> int:
-    """The largest power of two, up to 256, whose activations take little of the memory."""
+    """The largest power of two, up to 256, whose activations take little of the memory.
+
+    On a CPU also little enough to be found in its caches: ResNet101's took 40 ms an image in batches of 16, 44 of 32.
+    """
     largest = 0
 
     def measure(_: nn.Module, __: Any, output: Any) -> None:
@@ -174,8 +270,8 @@ def _batch_size(backbone: Backbone, device: torch.device) -> int:
     for hook in hooks:
         hook.remove()
     if device.type == "cuda":
-        budget = torch.cuda.get_device_properties(device).total_memory // 4
+        budget = torch.cuda.mem_get_info(device)[0] // 4
     else:
-        budget = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 16, 2**29)
+        budget = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 16, 2**28)
     fitting = max(1, budget // (4 * max(largest, 1)))  # a layer's input and output, a shortcut and a work space
     return int(2 ** min(8, int(math.log2(fitting))))

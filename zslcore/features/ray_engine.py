@@ -8,13 +8,14 @@ and its batches are given to whoever is free.
 import logging
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from zslcore.cluster import connect
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
-from zslcore.features.batches import Computed, Engine, Knows, decode_image, run_batch
+from zslcore.features.batches import Batch, Computed, Engine, Knows, decode_image
 from zslcore.features.images import transform
 from zslcore.features.network import Network, Run
 from zslcore.features.sources import ImageRef
@@ -23,28 +24,32 @@ from zslcore.features.store import Outcome
 logger = logging.getLogger(__name__)
 
 BATCHES_A_WORKER = 2
+"""One is decoded while the other is computed."""
 DEATHS = 20
 """Workers that may die in one run: more point to a fault that would kill the next one too."""
 
 
 class Worker:
-    """A process of the cluster that holds the network."""
+    """A process of the cluster that holds the network, and uses so many processors."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, processors: int) -> None:
         backbone = backbones.load(run.backbone, run.weights, run.image_size)
         if backbone.fingerprint != run.fingerprint:
             raise ZSLError(f"the weights of {run.backbone} on a worker are not those of this machine")
-        self.network, self.prepare = Network(run, backbone), transform(backbone.preprocessing)
+        self.network, self.prepare = Network(run, backbone, processors), transform(backbone.preprocessing)
+        self.decoders = ThreadPoolExecutor(processors)
 
     def compute(self, images: list[ImageRef]) -> list[Outcome]:
         """What became of a batch; nothing for an empty one, which only asks whether the worker is ready."""
-        return run_batch(self.network, [decode_image(image, self.prepare) for image in images])
+        decoded = list(self.decoders.map(lambda image: decode_image(image, self.prepare), images))
+        return Batch(self.network, decoded).start().outcomes()
 
 
-def ray_engine(address: str | None = None, workers: int | None = None, cpus: float = 1) -> Engine:
+def ray_engine(address: str | None = None, workers: int | None = None, cpus: float | None = None) -> Engine:
     """An engine on the cluster at `address` (None: the one RAY_ADDRESS names, else one started here).
 
-    workers: actors; None: as many as the cluster has room for. cpus: processors an actor asks for.
+    workers: actors; None: as many as the cluster has room for. cpus: processors an actor asks for; None: one, or with
+    GPUs, which need many to decode for them, as many as there are for each.
     Raises ZSLError when Ray is not installed or the cluster cannot be reached.
     """
 
@@ -52,8 +57,10 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
         ray = connect(address)
         gpus = 1 if run.device.startswith("cuda") else 0
         resources: dict[str, float] = ray.cluster_resources()
-        room = int(resources.get("GPU" if gpus else "CPU", 1) // (gpus or cpus))
-        kind = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus)
+        devices, processors = resources.get("GPU", 1), resources.get("CPU", 1)
+        each = cpus or (max(1, processors // devices) if gpus else 1)
+        room = int(min(processors // each, devices) if gpus else processors // each)
+        kind = ray.remote(Worker).options(num_cpus=each, num_gpus=gpus, max_concurrency=BATCHES_A_WORKER)
         remaining, again = iter(batches), deque[list[ImageRef]]()
         work: dict[Any, tuple[Any, list[ImageRef]]] = {}  # what was asked, of whom, for which batch
         actors: list[Any] = []
@@ -64,7 +71,7 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
             work[actor.compute.remote(images)] = actor, images
 
         def start() -> None:
-            actors.append(kind.remote(run))
+            actors.append(kind.remote(run, max(1, int(each))))
             ask(actors[-1], [])
 
         def fill(actor: Any) -> None:

@@ -18,6 +18,6 @@ class ExtractSettings(Section):
         "auto",
         description="arithmetic of the network; auto: 16 bits where fast and in agreement with 32",
     )
-    compile: Literal["always", "never", "auto"] = Field("auto", description="torch.compile; auto: on CUDA only")
+    compile: Literal["always", "never", "auto"] = Field("auto", description="torch.compile; auto: where it pays")
     workers: int | None = Field(None, ge=1, description="decoding threads; null: one a core")
     on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")

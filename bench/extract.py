@@ -8,6 +8,7 @@ for that, `OMP_NUM_THREADS=1 ... --cpu-time` compares the processor time they ta
 """
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -18,9 +19,10 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
+from torch import nn
 
 from zslcore.features import backbones
-from zslcore.features.batches import decode_image, local
+from zslcore.features.batches import decode_and_compute, decode_image
 from zslcore.features.extract import plan
 from zslcore.features.images import transform
 from zslcore.features.network import Network
@@ -39,13 +41,13 @@ def photographs(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(folder / f"{number:04}.jpg", quality=90)
 
 
-def by_hand(backbone: backbones.Backbone, files: list[Path], batch_size: int = 32) -> None:
+def by_hand(module: nn.Module, prepare: Callable[[Image.Image], torch.Tensor], files: list[Path], device: str) -> None:
     """What one writes first: one picture after the other, fp32, batches of 32."""
-    prepare = timm.data.create_transform(**backbone.preprocessing)
+    batch_size = 32
     with torch.no_grad():
         for start in range(0, len(files), batch_size):
             pictures = [prepare(Image.open(file).convert("RGB")) for file in files[start : start + batch_size]]
-            backbone.module(torch.stack(pictures)).numpy()
+            module(torch.stack(pictures).to(device)).cpu().numpy()
 
 
 def main() -> None:
@@ -74,19 +76,28 @@ def main() -> None:
         with open_store(None) as store:
             store.want(images)
             run = plan(store, backbone, settings, options.device, len(files))
+        started = time.perf_counter()
         network, prepare = Network(run, backbone), transform(backbone.preprocessing)
+        ready = time.perf_counter() - started
         batch = np.stack([np.asarray(decode_image(image, prepare).pixels) for image in images[: run.batch_size]])
         print(f"{options.backbone}, {len(files)} images, {run}", flush=True)
+        print(f"the network was ready after {ready:.1f} s, which no loop below counts", flush=True)
+        staged = network.stage(batch)
+        plain, usual = (
+            copy.deepcopy(backbone.module).to(run.device),
+            timm.data.create_transform(**backbone.preprocessing),
+        )
 
         def whole() -> None:
             with open_store(None) as store:
                 store.want(images)
-                for done, outcomes in local()(run, backbone, store.pending(run.batch_size), store.knows):
+                batches = store.pending(run.batch_size)
+                for done, outcomes in decode_and_compute(network, prepare, batches, store.knows):
                     store.commit(done, outcomes)
 
         def alone() -> None:
             for _ in range(0, len(files), len(batch)):
-                network(batch)
+                network.finish(network.start(staged, len(batch)))
 
         def decoding() -> None:
             from concurrent.futures import ThreadPoolExecutor
@@ -95,7 +106,7 @@ def main() -> None:
                 list(pool.map(lambda image: decode_image(image, prepare).key, images))
 
         loops: dict[str, Callable[[], None]] = {
-            "a: by hand": lambda: by_hand(backbone, files),
+            "a: by hand": lambda: by_hand(plain, usual, files, run.device),
             "b: zsl extract": whole,
             "c: network alone": alone,
             "d: decoding alone": decoding,

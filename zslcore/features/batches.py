@@ -86,21 +86,31 @@ def local(workers: int | None = None) -> Engine:
     """The engine of one machine: `workers` threads decode ahead while the network computes."""
 
     def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], knows: Knows) -> Computed:
-        network, prepare = Network(run, backbone), transform(backbone.preprocessing)
-        before: tuple[list[ImageRef], Batch] | None = None
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            decoding = (
-                (images, [pool.submit(decode_image, image, prepare, knows) for image in images]) for images in batches
-            )
-            for images, futures in _ahead(decoding, BATCHES_AHEAD):
-                batch = Batch(network, [future.result() for future in futures])
-                if before:  # kept before the next is started: a kill loses one batch, not two
-                    yield before[0], before[1].outcomes()
-                before = images, batch.start()
-        if before:
-            yield before[0], before[1].outcomes()
+        return decode_and_compute(Network(run, backbone), transform(backbone.preprocessing), batches, knows, workers)
 
     return compute
+
+
+def decode_and_compute(
+    network: Network,
+    prepare: Transform,
+    batches: Iterable[list[ImageRef]],
+    knows: Knows,
+    workers: int | None = None,
+) -> Computed:
+    """The batches in order, decoded by `workers` threads (None: one a core) ahead of the network."""
+    before: tuple[list[ImageRef], Batch] | None = None
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        decoding = (
+            (images, [pool.submit(decode_image, image, prepare, knows) for image in images]) for images in batches
+        )
+        for images, futures in _ahead(decoding, BATCHES_AHEAD):
+            batch = Batch(network, [future.result() for future in futures])
+            if before:  # kept before the next is started: a kill loses one batch, not two
+                yield before[0], before[1].outcomes()
+            before = images, batch.start()
+    if before:
+        yield before[0], before[1].outcomes()
 
 
 def _ahead(items: Iterator[T], count: int) -> Iterator[T]:

@@ -270,7 +270,8 @@ def _batch_size(backbone: Backbone, device: torch.device) -> int:
     for hook in hooks:
         hook.remove()
     if device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] // 4
+        with torch.cuda.device(device):
+            budget = torch.cuda.mem_get_info()[0] // 4
     else:
         budget = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 16, 2**28)
     fitting = max(1, budget // (4 * max(largest, 1)))  # a layer's input and output, a shortcut and a work space

@@ -13,9 +13,10 @@ from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.features import backbones, batches
-from zslcore.features.extract import extract
+from zslcore.features.extract import extract, extract_images
 from zslcore.features.images import transform
 from zslcore.features.settings import ExtractSettings
+from zslcore.features.sources import ListFile
 
 SETTINGS = ExtractSettings(
     backbone="test_resnet.r160_in1k", weights="random", image_size=32, batch_size=4, precision="fp32", workers=2
@@ -66,8 +67,8 @@ def expected() -> np.ndarray:
     return np.stack(rows)
 
 
-def run(out: str = "features.h5", settings: ExtractSettings = SETTINGS) -> np.ndarray:
-    extract(Path("dataset.h5"), Path(out), settings, "cpu")
+def run(out: str = "features.h5", settings: ExtractSettings = SETTINGS, store: str = "store") -> np.ndarray:
+    extract(Path("dataset.h5"), Path(out), settings, "cpu", None, Path(store))
     return datasets.load_features(Path(out), np.arange(COUNT))
 
 
@@ -83,7 +84,15 @@ def test_pictures_inside_the_data_set_give_the_same(folder):
 @pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 7}, {"batch_size": 32}, {"workers": 1}])
 def test_batches_and_workers_do_not_matter(folder, change):
     plain = run()
-    other = run("other.h5", SETTINGS.model_copy(update=change))
+    other = run("other.h5", SETTINGS.model_copy(update=change), "another store")
+    assert np.abs(plain - other).max() <= 1e-5 * np.abs(plain).max()
+
+
+def test_the_order_of_files_does_not_matter(folder):
+    plain = run()
+    names = tuple(f"{row}.png" for row in reversed(range(COUNT)))
+    datasets.save(Path("dataset.h5"), image_dataset(image_files=names), {})
+    other = run("other.h5", store="another store")[::-1]
     assert np.abs(plain - other).max() <= 1e-5 * np.abs(plain).max()
 
 
@@ -120,7 +129,7 @@ def test_skipped_images_leave_the_splits_and_a_repair_computes_only_them(folder)
     whole = run("whole.h5")
     before = damage(folder)
     skip = SETTINGS.model_copy(update={"on_bad_image": "skip"})
-    summary = extract(Path("dataset.h5"), Path("features.h5"), skip, "cpu")
+    summary = extract(Path("dataset.h5"), Path("features.h5"), skip, "cpu", None, Path("store"))
     assert [name for name, _ in summary.skipped] == ["1.png", "5.png", "12.png", "17.png"]
     data = datasets.load(Path("dataset.h5"), features=Path("features.h5"))
     kept = np.concatenate([data.trainval, data.test_seen, data.test_unseen])
@@ -130,7 +139,7 @@ def test_skipped_images_leave_the_splits_and_a_repair_computes_only_them(folder)
     assert (seen.features == whole[data.trainval]).all()
     for name, content in before.items():
         (folder / name).write_bytes(content)
-    summary = extract(Path("dataset.h5"), Path("again.h5"), skip, "cpu")
+    summary = extract(Path("dataset.h5"), Path("again.h5"), skip, "cpu", None, Path("store"))
     assert summary.computed == 4
     assert (datasets.load_features(Path("again.h5"), np.arange(COUNT)) == whole).all()
 
@@ -146,6 +155,16 @@ def test_features_that_overflow_are_reported(folder, monkeypatch):
     monkeypatch.setattr(batches.Network, "finish", overflowing)
     with pytest.raises(ZSLError, match=r"(?s)5 of 18 images.* 13\.png: its features overflow in fp32"):
         run()
+
+
+def test_new_images_cost_themselves_only(folder):
+    small = SETTINGS.model_copy(update={"batch_size": 2})
+    names = [f"{row}.png" for row in range(COUNT)]
+    listing = Path("list.txt")
+    for names_now, expected_count in ((names[:-3], COUNT - 3), (names, 3), (names[::-1], 0)):
+        listing.write_text("\n".join(names_now))
+        summary = extract_images(ListFile("list.txt"), Path("out.h5"), small, "cpu", None, Path("store"))
+        assert summary.computed == expected_count
 
 
 def test_the_same_work_is_not_done_twice(folder, monkeypatch):

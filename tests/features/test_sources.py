@@ -103,6 +103,17 @@ def test_fsspec_addresses(picture):
     assert contents("memory://bucket/list.txt") == [picture(1)]
 
 
+def test_tar_shards_behind_an_fsspec_address(tmp_path, picture):
+    system = fsspec.filesystem("memory")
+    for shard in range(2):
+        pack(tmp_path / "part.tar", {f"{shard}/x.png": picture(shard), "../up.png": picture(9)})
+        system.pipe(f"/shards/part-{shard}.tar", (tmp_path / "part.tar").read_bytes())
+    for place in ("memory://shards/part-{0..1}.tar", "memory://shards/*.tar"):
+        found = list(of_place(place))
+        assert [read(image) for image in found if isinstance(image, ImageRef)] == [picture(0), picture(1)]
+        assert sum(isinstance(image, Missing) for image in found) == 2
+
+
 def test_fsspec_local_address_gives_what_the_folder_gives(pictures):
     folder = pictures(3)
     assert contents(f"file://{folder}") == contents(str(folder))

@@ -77,7 +77,7 @@ def main() -> None:
             store.want(images)
             run = plan(store, backbone, settings, options.device, len(files))
         started = time.perf_counter()
-        network, prepare = Network(run, backbone), transform(backbone.preprocessing)
+        network, prepare = Network(run, backbone), transform(backbone.preprocessing, run.scaled)
         ready = time.perf_counter() - started
         batch = np.stack([np.asarray(decode_image(image, prepare).pixels) for image in images[: run.batch_size]])
         print(f"{options.backbone}, {len(files)} images, {run}", flush=True)

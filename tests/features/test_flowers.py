@@ -1,6 +1,8 @@
 """Real photographs: every fast path gives the features, and the accuracy, of the plain one."""
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from zslcore.datasets.dataset import Dataset, hold_out_seen, load_features
 from zslcore.evaluation.protocol import benchmark_task, score
+from zslcore.features import backbones
 from zslcore.features.extract import extract_images
+from zslcore.features.images import transform
+from zslcore.features.network import Network, resolve
 from zslcore.features.settings import ExtractSettings
 from zslcore.features.sources import Folder, ImageRef, Images
 from zslcore.methods.eszsl import ESZSL, ESZSLSettings
@@ -77,6 +83,27 @@ def test_sixteen_bits(real_data, extracted, plain, path, cosine):
     assert abs(t1 - expected) <= 0.005
 
 
+@pytest.mark.realdata
+def test_large_jpegs_are_decoded_small_only_where_features_stay(real_data):
+    backbone = backbones.load(SETTINGS.backbone)
+    chosen = [image for image in Folder(str(real_data / "flo" / "images")) if isinstance(image, ImageRef)][::200]
+    large = []
+    for image in chosen:
+        stream = io.BytesIO()
+        picture = Image.open(image.path)
+        picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.LANCZOS).save(stream, "JPEG")
+        large.append(stream.getvalue())
+    ways = (transform(backbone.preprocessing, scaled) for scaled in (False, True))
+    plain, scaled = (np.stack([way(content) for content in large]) for way in ways)
+    run = resolve(backbone, SETTINGS, "cpu", plain, scaled)
+    network = Network(replace(run, batch_size=len(large), parts=1), backbone)
+    expected, found = network(plain), network(scaled)
+    cosines = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    print(f"decoded small: cosine at least {cosines.min():.5f}, taken: {run.scaled}")
+    assert run.scaled == (cosines.min() >= 0.9995)
+    assert not run.scaled, "this network sees it"
+
+
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_ray_gives_the_same_bytes(extracted, plain):
@@ -94,10 +121,6 @@ def test_ray_gives_the_same_bytes(extracted, plain):
 @pytest.mark.realdata
 def test_plain_path_is_timms_own(real_data, plain):
     import timm
-    import torch
-    from PIL import Image
-
-    from zslcore.features import backbones
 
     backbone = backbones.load(SETTINGS.backbone)
     prepare = timm.data.create_transform(**backbone.preprocessing)

@@ -62,6 +62,16 @@ def test_precision_auto_takes_sixteen_bits_only_where_they_agree(tiny, monkeypat
     assert resolve(backbone, auto, "cpu", sample[:0]).precision == "fp32"
 
 
+def test_large_jpegs_are_decoded_small_only_where_features_agree(tiny, monkeypatch):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    sample = np.random.default_rng(0).integers(0, 250, (4, 32, 32, 3), dtype=np.uint8)
+    assert resolve(backbone, tiny, "cpu", sample, sample + 1).scaled
+    assert not resolve(backbone, tiny, "cpu", sample, sample.copy()).scaled, "nothing there to be decoded small"
+    assert not resolve(backbone, tiny, "cpu", sample, sample[:, ::-1].copy()).scaled
+    monkeypatch.setattr(network, "AGREEMENT", 1.1)
+    assert not resolve(backbone, tiny, "cpu", sample, sample + 1).scaled
+
+
 @pytest.fixture
 def slow_network(monkeypatch):
     """A compiler that makes a network of one slow enough for compiling to be tried; returns what was compiled."""
@@ -82,9 +92,9 @@ def slow_network(monkeypatch):
 def test_compile_auto_compiles_where_a_long_run_gets_shorter(tiny, slow_network, monkeypatch):
     backbone = backbones.load(tiny.backbone, "random", 32)
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
-    assert resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+    assert resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
     monkeypatch.setattr(network, "WORTH_TRYING", 1e9)
-    assert not resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
     assert len(slow_network) == 1, "a short run was compiled to see"
 
 
@@ -92,13 +102,13 @@ def test_compile_auto_leaves_it_where_it_cannot_be_done_or_differs(tiny, slow_ne
     backbone = backbones.load(tiny.backbone, "random", 32)
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     monkeypatch.setattr(torch, "compile", lambda module, **_: lambda pixels: module(pixels.flip(2)))
-    assert not resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
 
     def no_compiler(module, **_):
         raise RuntimeError("no g++")
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    assert not resolve(backbone, tiny, "cpu", sample, 10**6).compiled
+    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
     assert "no g++" in caplog.text
     with pytest.raises(ZSLError, match=r"no g\+\+.*extract.compile to never"):
         Network(resolve(backbone, tiny.model_copy(update={"compile": "always"}), "cpu", sample), backbone)

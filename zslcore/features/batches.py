@@ -86,7 +86,8 @@ def local(workers: int | None = None) -> Engine:
     """The engine of one machine: `workers` threads decode ahead while the network computes."""
 
     def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], knows: Knows) -> Computed:
-        return decode_and_compute(Network(run, backbone), transform(backbone.preprocessing), batches, knows, workers)
+        prepare = transform(backbone.preprocessing, run.scaled)
+        return decode_and_compute(Network(run, backbone), prepare, batches, knows, workers)
 
     return compute
 

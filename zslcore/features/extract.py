@@ -109,12 +109,12 @@ def plan(store: Store, backbone: Backbone, settings: ExtractSettings, device: st
     """What was resolved when the store was begun, or is resolved now on the first of the `pending` images."""
 
     def decide() -> dict[str, Any]:
-        prepare = transform(backbone.preprocessing)
+        ways = [transform(backbone.preprocessing, scaled) for scaled in (False, True)]
         first = next(store.pending(SAMPLE), [])
-        pixels = [image.pixels for image in (decode_image(image, prepare) for image in first)]
-        good = [values for values in pixels if values is not None]
-        sample = np.stack(good) if good else np.empty((0, 1, 1, 3), np.uint8)
-        return resolve(backbone, settings, device, sample, pending).as_dict()
+        decoded = [[decode_image(image, way).pixels for way in ways] for image in first]
+        good = [(plain, scaled) for plain, scaled in decoded if plain is not None and scaled is not None]
+        plain, scaled = np.stack(good, axis=1) if good else np.empty((2, 0, 1, 1, 3), np.uint8)
+        return resolve(backbone, settings, device, plain, scaled, pending).as_dict()
 
     resolved = Run(**store.settings(decide))
     return replace(resolved, weights=settings.weights, device=str(resolve_device(device)))

@@ -27,15 +27,15 @@ class Transform(Protocol):
     def __call__(self, content: bytes) -> NDArray[np.uint8]: ...
 
 
-def transform(preprocessing: dict[str, Any]) -> Transform:
+def transform(preprocessing: dict[str, Any], scaled: bool = False) -> Transform:
     """timm's own evaluation transform up to the normalisation, which the network does (`Network`).
 
-    preprocessing: as in `Backbone`. Large JPEGs are decoded at a half, a quarter or an eighth of their size where that
-    leaves at least twice the size they are then resized to.
+    preprocessing: as in `Backbone`. scaled: large JPEGs are decoded at a half, a quarter or an eighth of their size
+    where that leaves at least twice the size they are then resized to; some networks see the difference.
     """
     steps = create_transform(**preprocessing, is_training=False, use_prefetcher=True).transforms
     *geometry, _to_tensor = steps
-    target = 2 * math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1))
+    target = 2 * math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1)) if scaled else None
 
     def apply(content: bytes) -> NDArray[np.uint8]:
         picture = decode(content, target)

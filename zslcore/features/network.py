@@ -40,7 +40,8 @@ class Run:
     """Everything a feature depends on besides the image: equal runs give equal bytes on equal machines.
 
     precision: fp32, bf16 or fp16; batch_size: images (the last batch is padded); compiled: by torch.compile;
-    parts: of a batch, each computed by one thread of a CPU, so that no layer waits for the slowest thread.
+    parts: of a batch, each computed by one thread of a CPU, so that no layer waits for the slowest thread; scaled:
+    large JPEGs are decoded at a fraction of their size (`transform`).
     """
 
     backbone: str
@@ -51,6 +52,7 @@ class Run:
     batch_size: int
     compiled: bool
     parts: int
+    scaled: bool
     fingerprint: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -184,13 +186,19 @@ def folded(module: nn.Module, example: torch.Tensor) -> nn.Module:
 
 
 def resolve(
-    backbone: Backbone, settings: ExtractSettings, device: str, sample: NDArray[np.uint8], count: int = 0
+    backbone: Backbone,
+    settings: ExtractSettings,
+    device: str,
+    sample: NDArray[np.uint8],
+    scaled: NDArray[np.uint8] | None = None,
+    count: int = 0,
 ) -> Run:
     """Decide what the settings leave open, for this machine and these pictures.
 
-    sample: pixels (k, height, width, 3) of a few of the images; count: how many there are to compute. `precision: auto`
-    takes 16 bits where the processor computes with them; `compile: auto` compiles where trying costs little of the run
-    and shortens it; either only where all of the sample's features agree with those of plain fp32 (`AGREEMENT`).
+    sample: pixels (k, height, width, 3) of a few of the images; scaled: the same, decoded at a fraction of their size;
+    count: how many images there are to compute. `precision: auto` takes 16 bits where the processor computes with them;
+    `compile: auto` compiles where trying costs little of the run and shortens it; large JPEGs are decoded small. Each
+    only where all of the sample's features agree with those of the plain way (`AGREEMENT`).
     """
     found = resolve_device(device)
     batch_size = settings.batch_size or _batch_size(backbone, found)
@@ -203,17 +211,23 @@ def resolve(
         batch_size=batch_size,
         compiled=settings.compile == "always",
         parts=1 if found.type == "cuda" else min(PROCESSORS, batch_size),
+        scaled=False,
         fingerprint=backbone.fingerprint,
     )
-    if not len(sample) or "auto" not in (settings.precision, settings.compile):
+    differ = scaled is not None and bool((scaled != sample).any())
+    if not len(sample) or not (differ or "auto" in (settings.precision, settings.compile)):
         return run
     trial = replace(run, batch_size=len(sample), parts=min(run.parts, len(sample)), compiled=False)
     exact = Network(replace(trial, precision="fp32"), backbone)(sample)
+
+    def agrees(precision: str, pixels: NDArray[np.uint8]) -> bool:
+        return _agree(Network(replace(trial, precision=precision), backbone)(pixels), exact)
+
     if settings.precision == "auto":
-        for precision in fast_precisions(found):
-            if _agree(Network(replace(trial, precision=precision), backbone)(sample), exact):
-                run = replace(run, precision=precision)
-                break
+        fast = (precision for precision in fast_precisions(found) if agrees(precision, sample))
+        run = replace(run, precision=next(fast, "fp32"))
+    if differ and scaled is not None:
+        run = replace(run, scaled=agrees(run.precision, scaled))
     if settings.compile == "auto":
         run = replace(run, compiled=_compiling_pays(run, backbone, sample, exact, count))
     return run

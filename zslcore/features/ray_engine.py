@@ -36,7 +36,8 @@ class Worker:
         backbone = backbones.load(run.backbone, run.weights, run.image_size)
         if backbone.fingerprint != run.fingerprint:
             raise ZSLError(f"the weights of {run.backbone} on a worker are not those of this machine")
-        self.network, self.prepare = Network(run, backbone, processors), transform(backbone.preprocessing)
+        self.network = Network(run, backbone, processors)
+        self.prepare = transform(backbone.preprocessing, run.scaled)
         self.decoders = ThreadPoolExecutor(processors)
 
     def compute(self, images: list[ImageRef]) -> list[Outcome]:

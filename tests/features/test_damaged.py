@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zslcore import progress
 from zslcore.errors import ZSLError
 from zslcore.features.extract import extract_images
 from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import ListFile
+from zslcore.features.sources import Folder, ListFile
 
 DAMAGED = 37
 
@@ -111,6 +113,18 @@ def check(folder: Path, count: int, settings: ExtractSettings) -> None:
 def test_37_images_damaged_in_12_ways(pictures, tiny):
     assert len(WAYS) == 12
     check(pictures(150), 150, tiny)
+
+
+def test_progress_counts_bad_files_so_far(pictures, tiny, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    folder = pictures(12)
+    for number in (1, 9):
+        (folder / f"{number:05}.png").write_bytes(b"")
+    skip = tiny.model_copy(update={"on_bad_image": "skip"})
+    for expected in (["4/12 1 bad", "8/12 1 bad", "12/12 2 bad"], []):
+        extract_images(Folder(str(folder)), folder.parent / "out.h5", skip, "cpu", None, folder.parent / "s")
+        lines = capsys.readouterr().err.splitlines()
+        assert [re.sub(r"^extract: (\S+), .*/s, ", r"\1 ", line) for line in lines] == expected
 
 
 @pytest.mark.slow

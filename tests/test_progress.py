@@ -1,0 +1,22 @@
+"""Progress says how far, how fast, how long still, and what went wrong so far."""
+
+import re
+
+from zslcore import progress as module
+from zslcore.progress import progress
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
+    with progress("extract", 10, "images") as advance:
+        advance(4)
+        advance(4, "2 bad")
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"extract: 4/10, \d+ s left, [\d.]+ images/s", first)
+    assert re.fullmatch(r"extract: 8/10, \d+ s left, [\d.]+ images/s, 2 bad", second)
+
+
+def test_nothing_is_said_of_short_work(capsys):
+    with progress("extract", 2) as advance:
+        advance(2)
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,10 @@
 """What many tests share: the real data where it stands, and a small made-up zero-shot problem."""
 
+import faulthandler
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on matrices this small, threads only wait for each other
@@ -20,6 +24,35 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"real data not found at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def within_limits() -> Callable[..., AbstractContextManager[None]]:
+    """What SECURITY.md promises of hostile input, as a context: `within_limits(decoded=bytes)`.
+
+    Under 10 s of processor time, and less memory than twice the decoded size and 300 MiB (`slack`), whoever allocates
+    it. A hang of a minute ends the whole run, with a traceback.
+    """
+
+    @contextmanager
+    def limited(decoded: int = 0, slack: int = 300 * 2**20) -> Iterator[None]:
+        faulthandler.dump_traceback_later(60, exit=True)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+        before, started = resident("VmRSS"), time.process_time()
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        assert time.process_time() - started < 10
+        assert resident("VmHWM") - before < 2 * decoded + slack
+
+    return limited
+
+
+def resident(name: str) -> int:
+    """Bytes of this process in memory, now (VmRSS) or at the most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def make_dataset(

@@ -1,7 +1,5 @@
 """Tables and lists: any text is read or refused by name, in time and memory that follow its size."""
 
-import time
-import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -56,18 +54,12 @@ def test_any_bytes_are_read_or_refused(reader: Callable[[Path], Any], content: b
     ids=["columns", "line", "quoted", "zeros", "rows", "names", "long cell", "exponent", "long names"],
 )
 def test_bloated_text_is_refused_in_little_time_and_memory(
-    reader: Callable[[Path], Any], content: bytes, tmp_path: Path
+    reader: Callable[[Path], Any], content: bytes, tmp_path: Path, within_limits
 ) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(content)
-    started = time.process_time()
-    tracemalloc.start()
-    with pytest.raises(ZSLError, match=r"x\.csv"):
+    with within_limits(), pytest.raises(ZSLError, match=r"x\.csv"):
         reader(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**28
-    assert time.process_time() - started < 10
 
 
 def test_long_names_are_not_compared() -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from zslcore.features.images import BadImage, decode, transform
+from zslcore.features.images import HELD_THRICE, MAX_PIXELS, BadImage, decode, transform
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -73,7 +73,7 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def test_unreadable_images_say_why(scene):
+def test_unreadable_images_say_why(scene, within_limits):
     jpeg, png = encode(scene, "JPEG"), encode(scene, "PNG")
     corrupt = bytearray(png)
     corrupt[60] ^= 0xFF
@@ -87,7 +87,7 @@ def test_unreadable_images_say_why(scene):
         bomb(): "pixels",
     }
     for content, reason in cases.items():
-        with pytest.raises(BadImage, match=reason):
+        with within_limits(slack=2**25), pytest.raises(BadImage, match=reason):
             decode(content)
 
 
@@ -95,6 +95,27 @@ def test_unreadable_images_say_why(scene):
 def test_an_honest_picture_over_the_limit_is_refused():
     with pytest.raises(BadImage, match="scale it down"):
         decode(encode(Image.new("1", (12_000, 9_000)), "PNG"))
+
+
+def test_kinds_that_are_held_thrice_may_be_half_as_large(monkeypatch):
+    monkeypatch.setattr("zslcore.features.images.MAX_PIXELS", 100)
+    picture = Image.new("RGB", (10, 10))
+    assert decode(encode(picture, "PNG")).size == (10, 10)
+    with pytest.raises(BadImage, match="10x10 pixels, more than 50"):
+        decode(encode(picture, "WEBP"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "times"),
+    [("RGB", "PNG", 2), ("RGB", "JPEG", 2), ("RGBA", "PNG", 2), ("CMYK", "TIFF", 2), ("I;16", "PNG", 2)]
+    + [("RGB", kind, 4) for kind in HELD_THRICE],
+)
+def test_memory_follows_the_decoded_size(mode, kind, times, within_limits):
+    """At the most pixels that are allowed, four times the decoded size is less than twice and 300 MiB."""
+    content, decoded = encode(Image.new(mode, (4096, 4096)), kind), 3 * 4096**2
+    with within_limits(decoded=decoded * times // 2, slack=2**25):
+        decode(content)
+    assert (times - 2) * 3 * (MAX_PIXELS // 2) < 300 * 2**20
 
 
 def test_transform_is_timms_own():

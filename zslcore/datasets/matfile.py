@@ -53,10 +53,10 @@ def _read_hdf5(path: Path, wanted: Sequence[str]) -> tuple[list[str], dict[str, 
     found: dict[str, mat5.Value] = {}
     with h5py.File(path, "r") as file:
         for name in wanted:
-            if name not in file:
+            link = file.get(name, getlink=True)  # first, for a look through an external one opens another file
+            if link is None:
                 continue
-            node = file[name]
-            if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(node, h5py.Dataset):
+            if not isinstance(link, h5py.HardLink) or not isinstance(node := file[name], h5py.Dataset):
                 raise ZSLError(f"{path}: '{name}' is not stored in the file itself; save it again with MATLAB")
             _check_stored(path, node)
             if h5py.check_ref_dtype(node.dtype) is h5py.Reference:

@@ -14,6 +14,9 @@ from timm.data.transforms_factory import create_transform
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded (10,000 x 10,000); a file that claims more is refused before it takes memory."""
 
+HELD_THRICE = ("WEBP", "JPEG2000", "AVIF")
+"""Kinds whose readers hold a picture several times over while they decode it: half as many pixels are allowed."""
+
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is checked here instead
 
 
@@ -56,11 +59,14 @@ def decode(content: bytes, at_least: int | None = None) -> Image.Image:
         raise BadImage("the file is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}: scale it down")
+            most = MAX_PIXELS // 2 if image.format in HELD_THRICE else MAX_PIXELS
+            if image.width * image.height > most:
+                raise BadImage(f"{image.width}x{image.height} pixels, more than {most:,}: scale it down")
             if at_least is not None:
                 image.draft(None, (at_least, at_least))
-            return _rgb(ImageOps.exif_transpose(image))
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _rgb(image)
     except UnidentifiedImageError as error:
         raise BadImage("not an image, or of an unknown kind") from error
     except Image.DecompressionBombError as error:
@@ -77,4 +83,4 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise BadImage("pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which copies even where there is nothing to convert

@@ -1,4 +1,4 @@
-"""`zsl inspect`: what an artifact is, what made it, and what it holds."""
+"""`zsl inspect`: what an artifact or a result is, what made it, and what it holds."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,9 @@ import typer
 from zslcore.errors import printable
 
 
-def command(file: Annotated[Path, typer.Argument(help="An artifact: an HDF5 or safetensors file.")]) -> None:
+def command(
+    file: Annotated[Path, typer.Argument(help="An artifact (HDF5, safetensors) or a result (JSON, CSV).")],
+) -> None:
     """Print format, parameters, library versions, input hashes, shapes and ranges of an artifact."""
     from zslcore.inspection import inspect
 

@@ -25,6 +25,7 @@ from zslcore.gate import (
     measurements,
     p_value,
     paired,
+    resolve_revision,
     summary,
 )
 from zslcore.params import load_params
@@ -128,6 +129,13 @@ def test_paired_where_seeds_are_shared() -> None:
     assert paired(seeds(0, 1), seeds(0, 1, 2))
     assert not paired(seeds(0, 1, 2), seeds(2, 3, 4))
     assert not paired(seeds(0), seeds(0))
+
+
+def test_a_seed_that_one_side_lacks_shifts_no_mean() -> None:
+    old, new = {"0": 50.0, "1": 51.0, "2": 59.0}, {"0": 50.2, "1": 51.2}  # alike but for seed 2
+    for first, second, verdict in ((old, new, "better"), (new, old, "worse")):
+        row = compare(measured(first, second), GateSettings(rules=[{"metric": "*"}]))[0]
+        assert (row.verdict, abs(row.new - row.old)) == (verdict, pytest.approx(0.2))
 
 
 def test_pairing_finds_what_seeds_hide_and_disjoint_seeds_cannot() -> None:
@@ -273,6 +281,12 @@ def test_misuse_exits_with_2(project: Path, tmp_path: Path) -> None:
     assert "no revision 'nowhere'" in unknown.stderr
     assert gate(project, "--against=--all").returncode == 2
     assert gate(tmp_path).returncode == 2  # no params.yaml, no repository
+
+
+def test_without_git_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ZSLError, match="git cannot be run"):
+        resolve_revision()
 
 
 @pytest.mark.slow

@@ -98,7 +98,10 @@ def resolve_revision(revision: str | None = None) -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ZSLError(f"git cannot be run ({error.strerror}); install it") from error
     return done.stdout.strip() if done.returncode == 0 else None
 
 
@@ -143,6 +146,19 @@ def paired(old: Measurement, new: Measurement) -> bool:
     return len(shared) >= 2 and len(shared) == min(len(old.seeds), len(new.seeds))
 
 
+def alike(old: Measurement, new: Measurement) -> tuple[Measurement, Measurement]:
+    """Both over the seeds they share where they are paired: those that only one side has would shift its mean alone."""
+    if not paired(old, new) or old.seeds.keys() == new.seeds.keys():
+        return old, new
+    shared = sorted(old.seeds.keys() & new.seeds.keys())
+    first, second = ({name: side.seeds[name] for name in shared} for side in (old, new))
+    return Measurement(_mean(first), old.std, first), Measurement(_mean(second), new.std, second)
+
+
+def _mean(seeds: Mapping[str, float]) -> float:
+    return math.fsum(seeds.values()) / len(seeds)
+
+
 def p_value(old: NDArray[np.float64], new: NDArray[np.float64], pairs: bool) -> NDArray[np.float64]:
     """Chance (...) of so large a change of the mean, in the direction it has, if nothing had changed; one-sided.
 
@@ -166,6 +182,8 @@ def compare(diff: Mapping[str, Any], settings: GateSettings) -> list[Row]:
     With k metrics tested over seeds, each is tested at alpha / k (Bonferroni): alpha bounds the whole gate.
     """
     old, new = measurements(diff, "old"), measurements(diff, "new")
+    for name in old.keys() & new.keys():
+        old[name], new[name] = alike(old[name], new[name])
     ruled = {name: rule for name in sorted({*old, *new}) if (rule := _rule(name, settings.rules)) is not None}
     p = {name: _test(old[name], new[name]) for name, rule in ruled.items() if rule.test and name in old and name in new}
     level = settings.alpha / max(1, sum(value is not None for value in p.values()))
@@ -185,11 +203,8 @@ def _rule(name: str, rules: Iterable[Rule]) -> Rule | None:
 def _test(old: Measurement, new: Measurement) -> float | None:
     if min(len(old.seeds), len(new.seeds)) < 2:
         return None
-    pairs = paired(old, new)
-    names = sorted(old.seeds.keys() & new.seeds.keys())
-    first = np.array([old.seeds[name] for name in (names if pairs else old.seeds)])
-    second = np.array([new.seeds[name] for name in (names if pairs else new.seeds)])
-    return float(p_value(first, second, pairs))
+    first, second = (np.array([side.seeds[name] for name in sorted(side.seeds)]) for side in (old, new))
+    return float(p_value(first, second, paired(old, new)))
 
 
 def _row(name: str, rule: Rule, old: Measurement | None, new: Measurement | None, p: float | None, level: float) -> Row:

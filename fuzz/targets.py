@@ -7,6 +7,7 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
+import h5py
 import numpy as np
 from scipy.io import savemat
 
@@ -41,6 +42,17 @@ def csv(path: Path, data: bytes) -> None:
 TARGETS: dict[str, Callable[[Path, bytes], None]] = {"mat": mat, "csv": csv}
 
 
+def version_73() -> bytes:
+    """A MATLAB file of version 7.3, which is HDF5."""
+    stream = BytesIO()
+    with h5py.File(stream, "w", libver="latest") as file:
+        file["a"] = np.ones((3, 2), np.float32)
+        cell = file.create_dataset("#refs#/x", data=np.frombuffer(b"k\0i\0", np.uint16)[:, None])
+        cell.attrs["MATLAB_class"] = np.bytes_("char")
+        file.create_dataset("names", data=np.full((1, 2), cell.ref, dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+    return stream.getvalue()
+
+
 def seeds(target: str) -> list[bytes]:
     """Inputs that are read without an error."""
     stream = BytesIO()
@@ -48,6 +60,6 @@ def seeds(target: str) -> list[bytes]:
     savemat(stream, {"a": np.ones((2, 3)), "features": np.eye(2, dtype=np.uint8), "names": names, "b": "x"})
     whole = stream.getvalue()
     return {
-        "mat": [b"\0" + whole, b"\xff" + whole[128:], b"\xff" + whole[128:256]],
+        "mat": [b"\0" + whole, b"\xff" + whole[128:], b"\xff" + whole[128:256], b"\0" + version_73()],
         "csv": [b"class,size\nkiwi,1\nmoa,2e-3\n", b"class,split\nmoa,test_unseen\n", "moa\n\ntūī".encode()],
     }[target]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from zslcore.features.images import HELD_THRICE, MAX_PIXELS, BadImage, decode, transform
+from zslcore.features.images import MAX_PIXELS, MAX_PIXELS_OF, BadImage, decode, transform
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -97,25 +97,35 @@ def test_an_honest_picture_over_the_limit_is_refused():
         decode(encode(Image.new("1", (12_000, 9_000)), "PNG"))
 
 
-def test_kinds_that_are_held_thrice_may_be_half_as_large(monkeypatch):
-    monkeypatch.setattr("zslcore.features.images.MAX_PIXELS", 100)
+@pytest.mark.parametrize(
+    ("mode", "kind", "bytes_a_pixel"),
+    [
+        ("RGB", "PNG", 6), ("RGB", "JPEG", 6), ("RGBA", "PNG", 9), ("CMYK", "TIFF", 9), ("I;16", "PNG", 9),
+        ("RGB", "WEBP", 16), ("RGB", "JPEG2000", 21), ("RGBA", "AVIF", 12),
+    ],
+)  # fmt: skip
+def test_memory_follows_the_decoded_size(mode, kind, bytes_a_pixel, within_limits):
+    """At the most pixels that are allowed, so many bytes are less than twice the decoded size and 300 MiB."""
+    content = encode(Image.new(mode, (4096, 4096)), kind)
+    with within_limits(slack=bytes_a_pixel * 4096**2 + 2**24):
+        decode(content)
+    most = MAX_PIXELS_OF.get(kind, MAX_PIXELS)
+    assert bytes_a_pixel * most < 2 * 3 * most + 300 * 2**20
+
+
+def test_kinds_that_are_held_several_times_may_be_less_large(monkeypatch):
+    monkeypatch.setitem(MAX_PIXELS_OF, "WEBP", 50)
     picture = Image.new("RGB", (10, 10))
     assert decode(encode(picture, "PNG")).size == (10, 10)
     with pytest.raises(BadImage, match="10x10 pixels, more than 50"):
         decode(encode(picture, "WEBP"))
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind", "times"),
-    [("RGB", "PNG", 2), ("RGB", "JPEG", 2), ("RGBA", "PNG", 2), ("CMYK", "TIFF", 2), ("I;16", "PNG", 2)]
-    + [("RGB", kind, 4) for kind in HELD_THRICE],
-)
-def test_memory_follows_the_decoded_size(mode, kind, times, within_limits):
-    """At the most pixels that are allowed, four times the decoded size is less than twice and 300 MiB."""
-    content, decoded = encode(Image.new(mode, (4096, 4096)), kind), 3 * 4096**2
-    with within_limits(decoded=decoded * times // 2, slack=2**25):
-        decode(content)
-    assert (times - 2) * 3 * (MAX_PIXELS // 2) < 300 * 2**20
+def test_no_program_is_run(scene, monkeypatch):
+    """Encapsulated PostScript is one; Ghostscript would run it."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments, **options: pytest.fail("was run"))
+    with pytest.raises(BadImage, match="not an image"):
+        decode(encode(scene, "EPS"))
 
 
 def test_transform_is_timms_own():

@@ -14,8 +14,12 @@ from timm.data.transforms_factory import create_transform
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded (10,000 x 10,000); a file that claims more is refused before it takes memory."""
 
-HELD_THRICE = ("WEBP", "JPEG2000", "AVIF")
-"""Kinds whose readers hold a picture several times over while they decode it: half as many pixels are allowed."""
+MAX_PIXELS_OF = {"WEBP": 30_000_000, "JPEG2000": 20_000_000, "AVIF": 50_000_000}
+"""The same for kinds whose readers hold a picture several times over: less than twice its decoded size and 300 MiB."""
+
+Image.init()
+KINDS = tuple(kind for kind in Image.ID if kind != "EPS")
+"""Kinds that are read. EPS is a program, which Pillow would have another program run."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is checked here instead
 
@@ -58,8 +62,8 @@ def decode(content: bytes, at_least: int | None = None) -> Image.Image:
     if not content:
         raise BadImage("the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            most = MAX_PIXELS // 2 if image.format in HELD_THRICE else MAX_PIXELS
+        with Image.open(io.BytesIO(content), formats=KINDS) as image:
+            most = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
             if image.width * image.height > most:
                 raise BadImage(f"{image.width}x{image.height} pixels, more than {most:,}: scale it down")
             if at_least is not None:

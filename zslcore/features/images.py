@@ -17,6 +17,7 @@ MAX_PIXELS = 100_000_000
 MAX_PIXELS_OF = {"WEBP": 30_000_000, "JPEG2000": 20_000_000, "AVIF": 50_000_000}
 """The same for kinds whose readers hold a picture several times over: less than twice its decoded size and 300 MiB."""
 
+Image.preinit()  # the frequent kinds, which are tried first
 Image.init()
 KINDS = tuple(kind for kind in Image.ID if kind != "EPS")
 """Kinds that are read. EPS is a program, which Pillow would have another program run."""

@@ -102,6 +102,7 @@ def make_project() -> Callable[..., Project]:
         if dvc:
             project.run("git", "init", "-q")
             project.dvc("init", "-q")
+            shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
             project.commit("start")
         return project
 

@@ -1,6 +1,7 @@
 """Every stage through the real `dvc repro`, in a temporary repository, on a tiny drawn data set."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -58,6 +59,19 @@ def test_a_fresh_clone_gives_the_same_bytes(project, tmp_path: Path) -> None:
     clone.dvc("repro")
     assert clone.bytes("artifacts", "results", "report") == project.bytes("artifacts", "results", "report")
     assert clone.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_that_pulled_runs_nothing(project, tmp_path: Path) -> None:
+    project.dvc("remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"))
+    project.dvc("push", "-q")
+    project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "clone"))
+    clone = type(project)(tmp_path / "clone")
+    shutil.copy(project.folder / ".dvc/config", clone.folder / ".dvc/config")
+    project.run("git", "checkout", "-q", ".dvc/config")
+    clone.dvc("pull", "-q")
+    assert "Data and pipelines are up to date" in clone.dvc("repro")
+    assert clone.bytes("artifacts", "results", "report") == project.bytes("artifacts", "results", "report")
 
 
 def test_a_parameter_there_and_back_runs_nothing(project) -> None:
@@ -118,6 +132,27 @@ def test_select_never_opens_a_test_row(project, repo: Path, tmp_path: Path) -> N
     type(project)(copy).run(sys.executable, "-m", "stages.cli", "select", "birds")
     assert (copy / "results/birds/selected.json").read_bytes() == chosen
     assert (copy / "results/birds/selection.csv").read_bytes() == table
+
+
+def test_what_a_killed_dvc_leaves_of_its_own_is_mended_as_documented(project, repo: Path) -> None:
+    """Marks of processes that are gone do not matter; a file cut short (docs/remotes.md) is named, and then mended."""
+    marks, lock = repo / ".dvc/tmp/rwlock", repo / "dvc.lock"
+    whole, made = lock.read_bytes(), str(repo / "artifacts/birds/dataset.h5")
+    gone = 2**22 + 1  # above every process number of Linux
+    marks.write_text(json.dumps({"write": {made: {"pid": gone, "cmd": "dvc repro"}}, "read": {}}))
+    assert "had been killed" in project.dvc("repro", "prepare@birds")
+    marks.write_text('{"write": {"/a')
+    assert "rwlock" in project.dvc("repro", "prepare@birds", ok=False)
+    marks.write_text(json.dumps({"write": {made: {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
+    assert "rwlock' and try again" in project.dvc("repro", "prepare@birds", ok=False)
+    marks.unlink()
+    lock.write_bytes(b"")
+    assert "dvc.lock" in project.dvc("repro", "prepare@birds", ok=False)
+    lock.unlink()
+    assert "is cached - skipping run" in project.dvc("repro", "prepare@birds")
+    project.run("git", "checkout", "-q", "dvc.lock")
+    assert lock.read_bytes() == whole
+    assert "didn't change, skipping" in project.dvc("repro", "prepare@birds")
 
 
 def test_a_failed_stage_leaves_what_was_there(project, repo: Path) -> None:

@@ -76,10 +76,8 @@ class SSE(ScaledMethod):
         parts = torch.from_numpy(self.exemplars.copy()), torch.from_numpy(self.weights.copy())
 
         def score(x: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-            images, rows = torch.from_numpy(x), range(0, len(x), 256)
             with torch.inference_mode():
-                found = [similarities(images[start : start + 256], *parts, settings.embedding) for start in rows]
-            return torch.cat(found).numpy() @ mixtures.T
+                return similarities(torch.from_numpy(x), *parts, settings.embedding).numpy() @ mixtures.T
 
         return score
 
@@ -88,7 +86,14 @@ class SSE(ScaledMethod):
 
 
 def similarities(x: Tensor, exemplars: Tensor, weights: Tensor, embedding: str) -> Tensor:
-    """⟨w, φ_k(x)⟩ for every image and seen class: (n, K)."""
-    if embedding == "intersection":
-        return torch.minimum(x[:, None], exemplars) @ weights
-    return (x[:, None] - exemplars).clamp(min=0) @ weights
+    """⟨w, φ_k(x)⟩ for every image and seen class: (n, K).
+
+    min(a, b) and max(a − b, 0) are (a ± b ∓ |a − b|) / 2: distances in L1, for which no (n, K, d) array is needed.
+    """
+    apart = x.new_zeros(len(x), len(exemplars))
+    for sign in (1, -1):
+        own = sign * weights > 0
+        size = weights[own].abs()
+        apart = apart + sign * torch.cdist(x[:, own] * size, exemplars[:, own] * size, p=1)
+    images, classes = (x @ weights)[:, None], exemplars @ weights
+    return (images + classes - apart) / 2 if embedding == "intersection" else (images - classes + apart) / 2

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes, check_distinct
 from zslcore.scaling import Scaler, Scaling
 
@@ -28,10 +29,15 @@ class ScaledScorer:
 
     scaler: Scaler
     score: Score
+    dimensions: int | None
     block: int = 4096
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, d) unscaled features -> (n, classes) float32."""
+        """(n, d) unscaled features -> (n, classes) float32. Raises ZSLError for another d than in `fit`, or NaN."""
+        if features.ndim != 2 or self.dimensions not in (None, features.shape[1]):
+            raise ZSLError(f"features of shape {features.shape}; the method was fitted on {self.dimensions} dimensions")
+        if not np.isfinite(features).all():
+            raise ZSLError("features hold NaN or infinity; remove or recompute those rows")
         parts = [
             np.asarray(self.score(self.scaler(features[start : start + self.block])), dtype=np.float32)
             for start in range(0, max(len(features), 1), self.block)
@@ -59,22 +65,31 @@ class ScaledMethod(Method):
         settings: ScaledSettings = self.settings
         check_distinct(train.signatures)
         self.seen_classes, self.attributes = train.signatures.shape
+        self.dimensions: int | None = train.features.shape[1]
         self.scaler = Scaler.fit(train.features, settings.scaling)
         self.signature_scaler = Scaler.fit(train.signatures, settings.signature_scaling)
-        features, signatures = self.scaler(train.features), self.signature_scaler(train.signatures)
+        features, signatures = self.scaler(train.features), self._scaled(train.signatures)
         self.learn(replace(train, features=features, signatures=signatures), seed, observe)
         return self
 
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Score with what was learned; nothing is trained here."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        return ScaledScorer(self.scaler, self.classifier(self.signature_scaler(signatures), seen_mask))
+        return ScaledScorer(self.scaler, self.classifier(self._scaled(signatures), seen_mask), self.dimensions)
+
+    def _scaled(self, signatures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scaled signatures. Raises ZSLError where scaling makes two the same, up to rounding."""
+        scaled = self.signature_scaler(signatures)
+        length = float(np.sqrt(np.square(scaled, dtype=np.float64).sum(axis=1).mean()))
+        what = f"signatures scaled by '{self.settings.signature_scaling}'"
+        check_distinct(scaled, what=what, nearer=1e-6 * length)
+        return scaled
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The learned arrays and both scalers."""
         return {
             **{name: getattr(self, name) for name in self.learned},
-            "shape": np.array([self.seen_classes, self.attributes]),
+            "shape": np.array([self.seen_classes, self.attributes, self.dimensions or 0]),
             **self.scaler.state(),
             **self.signature_scaler.state("signature_scaler."),
         }
@@ -84,7 +99,8 @@ class ScaledMethod(Method):
         settings: ScaledSettings = self.settings
         for name in self.learned:
             setattr(self, name, state[name])
-        self.seen_classes, self.attributes = map(int, state["shape"])
+        self.seen_classes, self.attributes, *rest = map(int, state["shape"])
+        self.dimensions = rest[0] or None if rest else None  # older files do not say
         self.scaler = Scaler.from_state(settings.scaling, state)
         self.signature_scaler = Scaler.from_state(settings.signature_scaling, state, "signature_scaler.")
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.spatial import KDTree
 
 from zslcore import artifacts
 from zslcore.errors import ZSLError
@@ -150,7 +151,12 @@ def check_classes(
         raise ZSLError(f"signatures of shape {signatures.shape}; the method was fitted with {attributes} attributes")
     if not np.isfinite(signatures).all():
         raise ZSLError("signatures hold NaN or infinity; remove or recompute those rows")
-    if seen_mask.shape != (len(signatures),) or seen_mask.sum() not in (0, seen_classes):
+    if seen_mask.shape != (len(signatures),):
+        raise ZSLError(
+            f"seen_mask of shape {seen_mask.shape} for {len(signatures)} signatures: a class lacks its signature, or "
+            "has one too many"
+        )
+    if seen_mask.sum() not in (0, seen_classes):
         raise ZSLError(
             f"seen_mask marks {int(seen_mask.sum())} of {len(signatures)} classes; mark none, or all "
             f"{seen_classes} classes of fit in fit's order"
@@ -158,16 +164,20 @@ def check_classes(
     check_distinct(signatures)
 
 
-def check_distinct(signatures: NDArray[np.float32], names: Sequence[str] | None = None) -> None:
+def check_distinct(
+    signatures: NDArray[Any], names: Sequence[str] | None = None, what: str = "signatures", nearer: float = 0.0
+) -> None:
     """Raise ZSLError when two classes have the same signature: no method could tell them apart.
 
-    names: of the classes, for the message; their row numbers where absent.
+    names: of the classes, for the message; their row numbers where absent. what: of the classes is looked at, after
+    scaling, say. nearer: rows at most so far apart are the same.
     """
-    _, where, times = np.unique(signatures, axis=0, return_inverse=True, return_counts=True)
-    for group in np.flatnonzero(times > 1)[:1]:
-        rows = np.flatnonzero(where == group)
+    pairs = KDTree(signatures).query_pairs(nearer, output_type="ndarray")
+    if len(pairs):
+        first = pairs.min()
+        rows = [first, *np.sort(pairs[pairs[:, 0] == first, 1])]
         same = ", ".join(repr(names[row]) if names else f"number {row}" for row in rows[:5])
         raise ZSLError(
-            f"signatures of {len(signatures)} classes are not distinct: classes {same} coincide; "
+            f"{what} of {len(signatures)} classes are not distinct: classes {same} coincide; "
             "give each its own signature, or merge them"
         )

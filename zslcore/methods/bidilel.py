@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import LinAlgError, eigh
 from scipy.optimize import minimize
 
+from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Matrix, class_means, simplex_codes
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, squared_distances
 from zslcore.methods.base import MethodSettings, Observe, TrainData
@@ -50,7 +51,12 @@ class BiDiLEL(ScaledMethod):
         within = total - (means.T * np.bincount(train.labels)) @ means
         ballast = settings.strength * np.trace(total) / len(total) * np.eye(len(total))
         latent = min(settings.latent, len(total))
-        self.projection = eigh(within + ballast, total + ballast, subset_by_index=(0, latent - 1))[1]
+        try:
+            self.projection = eigh(within + ballast, total + ballast, subset_by_index=(0, latent - 1))[1]
+        except LinAlgError as error:
+            raise ZSLError(
+                f"singular system without enough regularisation ({settings.strength:g}); use a larger strength"
+            ) from error
         self.projection *= np.sqrt(len(x))
         self.landmarks = means @ self.projection
         pairs = np.triu_indices(self.seen_classes, 1)

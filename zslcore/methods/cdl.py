@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.linalg import svd
 
 from zslcore.methods._linalg import class_means, ridge
@@ -20,7 +21,7 @@ class CDLSettings(ScaledSettings):
     """
 
     coupling: float = 10.0
-    alpha: float = 1.0
+    alpha: float = Field(1.0, gt=0)
     code: float = 0.1
     atoms: int = 100
     steps: int = 10

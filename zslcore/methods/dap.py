@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from zslcore.methods._convex import fit_linear
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
-from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.methods.base import MethodSettings, Observe, TrainData, check_distinct
 
 Array = NDArray[np.floating[Any]]
 
@@ -30,8 +30,8 @@ class DAP(ScaledMethod):
     citation: ClassVar[str] = "Lampert, Nickisch and Harmeling, PAMI 2014"
     Settings: ClassVar[type[MethodSettings]] = DAPSettings
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "scaling": ("standard", "sphere"),
-        "strength": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+        "scaling": ("standard", "sphere", "root"),
+        "strength": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     }
     random: ClassVar[bool] = False
     learned: ClassVar[tuple[str, ...]] = ("weights", "bias", "threshold", "prior")
@@ -47,6 +47,7 @@ class DAP(ScaledMethod):
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """Posterior log-odds of the classes' binary signatures."""
         binary = binarise(signatures, self.threshold)
+        check_distinct(binary, what="binary signatures")
 
         def score(x: NDArray[np.float32]) -> Array:
             logits = x @ self.weights + self.bias

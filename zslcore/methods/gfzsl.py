@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.special import softmax
 
+from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Matrix, class_means, solve_positive
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
 from zslcore.methods.base import MethodSettings, Observe, TrainData
@@ -48,7 +50,10 @@ class GFZSL(ScaledMethod):
         kernel = _kernel(train.signatures, train.signatures)
         means = class_means(train.features, train.labels, self.seen_classes)
         squares = class_means(np.square(train.features, dtype=np.float64), train.labels, self.seen_classes)
-        logs = np.log(np.maximum(squares - means**2, 0) + settings.floor)
+        variances = np.maximum(squares - means**2, 0) + settings.floor
+        if not variances.all():
+            raise ZSLError("a feature is constant within a class, whose variance is then 0; use a floor above 0")
+        logs = np.log(variances)
         self.centre = np.stack([means.mean(axis=0), logs.mean(axis=0)])
         self.mean_dual = solve_positive(kernel, means - self.centre[0], settings.mean_strength)
         self.variance_dual = solve_positive(kernel, logs - self.centre[1], settings.variance_strength)
@@ -68,7 +73,7 @@ class TransductiveSettings(GFZSLSettings):
     """steps: of EM. prior: how many images the regressed moments count as."""
 
     steps: int = 10
-    prior: float = 10.0
+    prior: float = Field(10.0, gt=0)
 
 
 class TransductiveGFZSL(GFZSL):

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from zslcore.methods._convex import fit_linear
 from zslcore.methods._linalg import one_hot
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
-from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.methods.base import MethodSettings, Observe, TrainData, check_distinct
 from zslcore.methods.dap import Array, attribute_scores, binarise, share
 
 
@@ -30,8 +30,8 @@ class IAP(ScaledMethod):
     citation: ClassVar[str] = "Lampert, Nickisch and Harmeling, PAMI 2014"
     Settings: ClassVar[type[MethodSettings]] = IAPSettings
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "scaling": ("standard", "sphere"),
-        "strength": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+        "scaling": ("standard", "sphere", "root"),
+        "strength": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     }
     random: ClassVar[bool] = False
     learned: ClassVar[tuple[str, ...]] = ("weights", "bias", "threshold", "binary")
@@ -47,6 +47,7 @@ class IAP(ScaledMethod):
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """Attribute posteriors by way of the seen classes, then DAP's score."""
         binary, prior = binarise(signatures, self.threshold), share(self.binary)
+        check_distinct(binary, what="binary signatures")
 
         def score(x: NDArray[np.float32]) -> Array:
             # mixed with a little of the prior: an attribute no seen class of any weight has would get log 0

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Matrix, one_hot, ridge, simplex_codes, solve_positive
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
 from zslcore.methods.base import MethodSettings, Observe, TrainData
@@ -75,8 +76,14 @@ class JLSE(ScaledMethod):
 
 
 def bilinear_ridge(left: Matrix, y: Matrix, right: Matrix, strength: float) -> Matrix:
-    """argmin over W of ‖Y − L W Rᵀ‖² + strength ‖W‖², for L (n, k), Y (n, m), R (m, l): W (k, l)."""
+    """argmin over W of ‖Y − L W Rᵀ‖² + strength ‖W‖², for L (n, k), Y (n, m), R (m, l): W (k, l).
+
+    Raises ZSLError when that is singular, which only a strength of (nearly) 0 allows.
+    """
     left_values, left_vectors = eigh(left.T @ left)
     right_values, right_vectors = eigh(right.T @ right)
     target = left_vectors.T @ (left.T @ y @ right) @ right_vectors
-    return np.asarray(left_vectors @ (target / (np.outer(left_values, right_values) + strength)) @ right_vectors.T)
+    system = np.outer(left_values, right_values) + strength
+    if system.min() <= 1e-14 * system.max():
+        raise ZSLError(f"singular system without enough regularisation ({strength:g}); use a larger one")
+    return np.asarray(left_vectors @ (target / system) @ right_vectors.T)

@@ -38,12 +38,11 @@ class DEM(ScaledMethod):
     citation: ClassVar[str] = "Zhang, Xiang and Gong, CVPR 2017"
     Settings: ClassVar[type[MethodSettings]] = DEMSettings
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "scaling": ("standard", "sphere", "max"),
+        "scaling": ("standard", "sphere", "root"),
         "signature_scaling": ("sphere", "standard"),
         "hidden": (400, 800),
-        "relu_output": (False, True),
         "lr": (0.0003, 0.001, 0.003),
-        "weight_decay": (0.0, 0.0001, 0.001, 0.01, 0.1),
+        "weight_decay": (0.0, 0.01, 0.1, 1.0, 10.0),
         "epochs": (30,),
     }
     learned: ClassVar[tuple[str, ...]] = ("first", "first_bias", "second", "second_bias")

@@ -38,10 +38,12 @@ class LAD(ScaledMethod):
     citation: ClassVar[str] = "Jiang et al., ICCV 2017"
     Settings: ClassVar[type[MethodSettings]] = LADSettings
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "alpha": (0.1, 1.0, 10.0),
-        "beta": (0.0, 0.1, 1.0),
-        "strength": (0.1, 0.3, 1.0, 3.0),
-        "code": (0.01, 0.03, 0.1, 0.3),
+        "scaling": ("l2", "standard", "sphere"),
+        "signature_scaling": ("l2", "standard"),
+        "alpha": (0.01, 0.1, 1.0, 10.0, 100.0),
+        "beta": (0.0, 0.01, 0.1, 1.0, 10.0),
+        "strength": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "code": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     }
     random: ClassVar[bool] = False
     learned: ClassVar[tuple[str, ...]] = ("dictionary", "weights")

@@ -32,10 +32,10 @@ class SYNC(ScaledMethod):
     citation: ClassVar[str] = "Changpinyo et al., CVPR 2016"
     Settings: ClassVar[type[MethodSettings]] = SYNCSettings
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "scaling": ("standard", "sphere"),
+        "scaling": ("standard", "sphere", "root"),
         "signature_scaling": ("l2", "standard"),
         "strength": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
-        "width": (0.03, 0.1, 0.3, 1.0),
+        "width": (0.03, 0.1, 0.3, 1.0, 3.0),
         "ridge": (0.0001, 0.001, 0.01, 0.1, 1.0),
     }
     random: ClassVar[bool] = False

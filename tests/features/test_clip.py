@@ -1,5 +1,6 @@
 """The CLIP reference, with a tiny model of random weights."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages import clip as command_module
+from tests.conftest import make_dataset
+from zslcore import artifacts
+from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.features import clip as clip_module
 
@@ -68,3 +73,28 @@ def test_errors_for_people(tiny: clip_module.Clip, tmp_path: Path) -> None:
         clip_module.load("zsl-tiny", "no-such-tag")
     with pytest.raises(ZSLError, match="image 1: the file is empty"):
         tiny.images([picture((0, 0, 0)), b""])
+
+
+def test_the_command_scores_a_data_set_s_pictures_and_marks_the_row(
+    tiny: clip_module.Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    torch.save(tiny.model.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "params.yaml").write_text("datasets: [toy]\nsources: {toy: {kind: folder}}")
+    data = make_dataset(seen=3, unseen=2, per_class=4)
+    colours = np.random.default_rng(0).integers(0, 256, (len(data.labels), 3))
+    pictures = [picture(tuple(map(int, colour))) for colour in colours]
+    datasets.save(Path("artifacts/toy/dataset.h5"), dataclasses.replace(data, features=None, pictures=pictures), {})
+    command_module.command("toy", "zsl-tiny", "weights.pt", ["one {}"])
+    found = artifacts.read_json(Path("experiments/results/toy/reference/clip.json"))
+    assert "REFERENCE: its pretraining has seen the classes" in found["about"]["title"]
+    rows = data.test_unseen
+    scores = tiny.scores(
+        tiny.images(pictures[row] for row in rows),
+        tiny.classes([data.classes[k] for k in data.unseen], ["one {}"]),
+    )
+    right = data.unseen[scores.argmax(axis=1)] == data.labels[rows]
+    expected = 100 * np.mean([right[data.labels[rows] == k].mean() for k in data.unseen])
+    assert found["zsl"]["T1"]["mean"] == pytest.approx(expected)

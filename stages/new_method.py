@@ -14,4 +14,5 @@ def command(name: Annotated[str, typer.Argument(help="Small letters, digits and 
 
     files = create(name, Path())
     say("\n".join(f"wrote {file}" for file in files))
-    say(f"next: python -m pytest tests/methods -k {name.replace('-', '_')}; zsl compare --methods {name}")
+    own = name.replace("-", "_")
+    say(f"next: python -m pytest tests/methods -k '{own} or {name}'; zsl compare --methods {name}")

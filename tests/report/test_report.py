@@ -50,6 +50,7 @@ def test_metrics_alone_make_a_report(folder: Path) -> None:
 
 
 def test_measured_and_published_are_told_apart(folder: Path) -> None:
+    write_json(folder / "results/cub-x/methods/dap.json", {"zsl": {"T1": value(40.5, 40.5)}, "gzsl": {}})
     write_json(folder / "results/cub-x/methods/eszsl.json", {"zsl": {"T1": value(54.3)}, "gzsl": {}})
     markdown, _ = report(folder)
     lines = [line for line in markdown.splitlines() if "| **measured here** |" in line or "| published |" in line]
@@ -58,6 +59,7 @@ def test_measured_and_published_are_told_apart(folder: Path) -> None:
     assert "Xu et al." in lines[1], "published figures of the same method come right below"
     assert "| **eszsl** | **measured here** | **54.3 ± 0.5** |" in lines[2]
     assert "| ESZSL (Romera-Paredes and Torr 2015) | published | 53.9 | 12.6 | 63.8 | 21.0 |" in lines[3]
+    assert "| **dap** | **measured here** | **40.5** |" in lines[4], "the best first; one run has no spread"
     assert "**33.3 ± 0.5** | **given: res.mat**" in lines[0], "H without calibration, beside H"
     assert sum("ESZSL (" in line for line in lines) == 1
     assert any("f-CLSWGAN" in line and "published" in line and line.endswith("| yes |") for line in lines)

@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
 
 COLOURS = (
     "#1f77b4", "#d1622b", "#2a9d5c", "#b3395b", "#7a5bb0",
@@ -117,19 +119,44 @@ def ablation_bars(rows: list[tuple[str, float, float]], label: str) -> bytes:
 def accuracy_against_time(points: list[tuple[str, float, float, float | None]]) -> bytes:
     """A dot a method over the logarithm of its time; points: (name, seconds, measured, published or None)."""
     hollow: dict[str, Any] = {"color": COLOURS[1], "markerfacecolor": "white", "markersize": 5}
-    with _canvas(1, 8.4, 5.0) as (axes, out):
+    with _canvas(1, 8.4, 5.4) as (axes, out):
         axis = axes[0]
-        for name, seconds, measured, published in points:
+        axis.set(xlabel="processor time to fit and score, s", ylabel="T1, percent", xscale="log")
+        axis.margins(x=0.08)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        for _, seconds, measured, published in points:
             if published is not None:
                 axis.plot([seconds, seconds], [measured, published], color="#c3ccd5", linewidth=1, zorder=1)
                 axis.plot(seconds, published, "o", **hollow)
             axis.plot(seconds, measured, "o", color=COLOURS[0])
-            axis.annotate(name, (seconds, measured), (4, 3), textcoords="offset points", fontsize=7.5)
         axis.plot([], [], "o", color=COLOURS[0], label="measured here")
         axis.plot([], [], "o", **hollow, label="published, other features")
-        axis.set(xlabel="processor time to fit and score, s", ylabel="T1, percent", xscale="log")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.08), ncols=2)
+        _label(axis, points)
     return out[0]
+
+
+def _label(axis: Axes, points: list[tuple[str, float, float, float | None]]) -> None:
+    """Name each measured point at the first place around it where no other name or point is."""
+    axis.figure.draw_without_rendering()  # settles the axes' size and limits
+    taken = []
+    for _, seconds, *values in points:
+        for value in values:
+            if value is not None:
+                x, y = axis.transData.transform((seconds, value))
+                taken.append(Bbox.from_extents(x - 4, y - 4, x + 4, y + 4))
+    places: Any = [(5, 3, "left"), (-5, 3, "right"), (5, -9, "left"), (-5, -9, "right"), (0, 8, "center")]
+    for name, seconds, measured, _ in points:
+        for right, up, side in places:
+            own = axis.annotate(
+                name, (seconds, measured), (right, up), textcoords="offset points", fontsize=7.5, ha=side
+            )
+            box = own.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            own.set_visible(side == "center")  # the last place is taken come what may
+        taken.append(box)
 
 
 def search_history(table: pd.DataFrame) -> bytes:

@@ -83,6 +83,23 @@ def test_cdl_prototypes_of_seen_classes_reconstruct_the_class_means(toy_task: Ta
     np.testing.assert_allclose(codes @ method.semantic, toy_task.train.signatures, atol=1e-5)
 
 
+def test_cdl_compares_prototypes_with_images_and_codes_with_codes(toy_task: Task) -> None:
+    found = {}
+    for space in ("visual", "aligned", "both"):
+        method = CDL(CDLSettings(atoms=8, space=space, image_code=0.5, **PLAIN)).fit(toy_task.train)
+        arguments = toy_task.signatures, toy_task.seen_mask
+        found[space] = method.for_classes(*arguments).scores(toy_task.unseen_features[:4])
+    system = method.semantic @ method.semantic.T + 0.1 * np.eye(8)
+    for row, x in enumerate(toy_task.unseen_features[:4].astype(float)):
+        image = minimize(lambda z, x=x: ((x - z @ method.visual) ** 2).sum() + 0.5 * z @ z, np.zeros(8)).x
+        for column, s in enumerate(toy_task.signatures.astype(float)):
+            code = np.linalg.solve(system, method.semantic @ s)
+            for space, (a, b) in {"visual": (x, code @ method.visual), "aligned": (image, code)}.items():
+                expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+                assert found[space][row, column] == pytest.approx(expected, abs=1e-4)
+    np.testing.assert_allclose(found["both"], found["visual"] + found["aligned"], atol=1e-5)
+
+
 def test_bilinear_ridge_equals_a_direct_solve() -> None:
     random = np.random.default_rng(0)
     left, y, right = random.normal(size=(9, 3)), random.normal(size=(9, 5)), random.normal(size=(5, 4))

@@ -1,28 +1,30 @@
 """CDL: class prototypes by coupled dictionaries (Jiang et al., ECCV 2018)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.linalg import svd
 
-from zslcore.methods._linalg import class_means, ridge
+from zslcore.methods._linalg import class_means, ridge, solve_positive
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine
 from zslcore.methods.base import MethodSettings, Observe, TrainData
 from zslcore.scaling import Scaling
 
 
 class CDLSettings(ScaledSettings):
-    """coupling: λ. alpha: weight of signatures against prototypes. code: ridge term of codes.
+    """coupling: λ. alpha: weight of signatures against prototypes. code, image_code: ridge terms of codes.
 
-    atoms: of each dictionary. steps: alternations.
+    atoms: of each dictionary. steps: alternations. space: where images and classes are compared.
     """
 
     coupling: float = 10.0
     alpha: float = Field(1.0, gt=0)
     code: float = 0.1
+    image_code: float = 0.1
+    space: Literal["visual", "aligned", "both"] = "visual"
     atoms: int = 100
     steps: int = 10
     scaling: Scaling = "l2"
@@ -33,7 +35,8 @@ class CDL(ScaledMethod):
 
     X (n, d) features, H (n, K) one-hot labels, P (K, d) prototypes, S (K, a) signatures, Z (K, atoms) shared codes.
     The codes and dictionaries are a truncated singular value decomposition, the prototypes a weighted mean: in turn.
-    Other classes get ridge codes z of their signature, prototypes z D_v, and score the cosine with the image (eq. 6).
+    Other classes get ridge codes z of their signature and prototypes z D_v. They score the cosine of prototype and
+    image (`visual`), of z and the image's own ridge code (`aligned`), or both, summed.
     """
 
     name: ClassVar[str] = "cdl"
@@ -45,6 +48,8 @@ class CDL(ScaledMethod):
         "coupling": (1.0, 10.0, 100.0),
         "alpha": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         "code": (0.001, 0.01, 0.1, 1.0, 10.0),
+        "image_code": (0.01, 0.1, 1.0, 10.0),
+        "space": ("visual", "aligned", "both"),
         "atoms": (20, 40, 60, 80, 100, 140),
     }
     random: ClassVar[bool] = False
@@ -70,4 +75,9 @@ class CDL(ScaledMethod):
         """Cosine of the image and each class's prototype."""
         codes = ridge(self.semantic.T, signatures.T, self.settings.code).T
         prototypes = codes @ self.visual
-        return lambda x: cosine(x, prototypes)
+        if self.settings.space == "visual":
+            return lambda x: cosine(x, prototypes)
+        encoder = solve_positive(self.visual @ self.visual.T, self.visual, self.settings.image_code).T
+        if self.settings.space == "aligned":
+            return lambda x: cosine(x @ encoder, codes)
+        return lambda x: cosine(x, prototypes) + cosine(x @ encoder, codes)

@@ -42,7 +42,7 @@ class LAD(ScaledMethod):
         "signature_scaling": ("l2", "standard"),
         "alpha": (0.01, 0.1, 1.0, 10.0, 100.0),
         "beta": (0.0, 0.01, 0.1, 1.0, 10.0),
-        "strength": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        "strength": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
         "code": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     }
     random: ClassVar[bool] = False

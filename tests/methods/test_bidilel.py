@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from scipy.optimize import check_grad
 
 from zslcore.evaluation.protocol import Task
+from zslcore.methods.base import TrainData
 from zslcore.methods.bidilel import BiDiLEL, BiDiLELSettings, stress
 
 
@@ -32,6 +34,24 @@ def test_slope_of_the_stress() -> None:
         points(3, 0).ravel(),
     )
     assert error < 1e-5
+
+
+@pytest.mark.parametrize("images", [108, 20])
+def test_projection_equals_a_direct_solve_in_either_form(toy_task: Task, images: int) -> None:
+    """With fewer images than dimensions (20 of 24) too, where the smaller system is solved."""
+    train = toy_task.train
+    rows = np.sort(np.argsort(np.arange(len(train.labels)) % 9, kind="stable")[:images])
+    part = TrainData(train.features[rows], train.labels[rows], train.signatures)
+    method = BiDiLEL(BiDiLELSettings(latent=5, strength=0.1, scaling="none")).fit(part)
+    x = part.features.astype(np.float64)
+    x -= x.mean(axis=0)
+    apart = x - np.array([x[part.labels == k].mean(axis=0) for k in range(12)])[part.labels]
+    ballast = 0.1 * np.trace(x.T @ x) / 24 * np.eye(24)
+    values, vectors = np.linalg.eig(np.linalg.inv(x.T @ x + ballast) @ (apart.T @ apart + ballast))
+    expected = vectors.real[:, np.argsort(values.real)[:5]]
+    span = expected @ np.linalg.pinv(expected)
+    found = method.projection @ np.linalg.pinv(method.projection)
+    np.testing.assert_allclose(found, span, atol=1e-4)
 
 
 def test_projection_is_orthonormal_and_keeps_classes_tight(toy_task: Task) -> None:

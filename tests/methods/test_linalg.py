@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from zslcore.errors import ZSLError
-from zslcore.methods._linalg import class_means, project_to_simplex, ridge, simplex_codes
+from zslcore.methods._linalg import class_means, project_to_simplex, ridge, row_span, simplex_codes
 
 
 @pytest.mark.parametrize(("n", "d"), [(20, 5), (5, 20)])
@@ -14,6 +14,15 @@ def test_ridge_equals_a_direct_solve_in_either_form(n: int, d: int) -> None:
     x, y = random.normal(size=(n, d)), random.normal(size=(n, 3))
     direct = np.linalg.inv(x.T @ x + 0.7 * np.eye(d)) @ x.T @ y
     np.testing.assert_allclose(ridge(x, y, 0.7), direct, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(20, 5), (5, 20)])
+def test_row_span_rebuilds_the_rows_with_the_fewest_coordinates(shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).normal(size=shape)
+    coordinates, basis = row_span(x)
+    assert coordinates.shape[1] == 5
+    np.testing.assert_allclose(coordinates @ basis.T, x, atol=1e-12)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(5), atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(20, 5), (5, 20)])

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import inv, qr
+from scipy.linalg import inv
 from scipy.special import expit, logit, softmax
 
 from zslcore.errors import ZSLError
+from zslcore.methods._linalg import row_span
 
 Array = NDArray[np.floating[Any]]
 Loss = Literal["softmax", "sigmoid", "squared_hinge"]
@@ -34,11 +35,8 @@ def fit_linear(
     """
     if strength <= 0:
         raise ZSLError(f"strength {strength:g} leaves the classifier unbounded; use one above 0")
+    x, basis = row_span(x)
     n, d = x.shape
-    if n < d:  # W lies in the span of the rows: solved in coordinates of that, which are fewer
-        basis, inside = qr(x.T, mode="economic")
-        weights, bias = fit_linear(inside.T, targets, loss, strength, steps, tolerance)
-        return basis @ weights, bias
     kind, targets = _LOSSES[loss], targets.astype(x.dtype)
     offset = x.mean(axis=0)
     x = np.column_stack([x - offset, np.ones(n, dtype=x.dtype)])  # the last weight is the bias, which costs nothing
@@ -82,7 +80,7 @@ def fit_linear(
             short, beyond = np.where(rate < 0, step, short), np.where(rate > 0, step, beyond)
         weights += step * direction
         logits += step * change
-    return weights[:-1], weights[-1] - offset @ weights[:-1]
+    return basis @ weights[:-1], weights[-1] - offset @ weights[:-1]
 
 
 @dataclass(frozen=True)

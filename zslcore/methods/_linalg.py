@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, LinAlgWarning, solve
+from scipy.linalg import LinAlgError, LinAlgWarning, qr, solve
 
 from zslcore.errors import ZSLError
 
@@ -35,6 +35,18 @@ def ridge(x: NDArray[Any], y: NDArray[Any], strength: float) -> Matrix:
     if d <= n:
         return solve_positive(x.T @ x, x.T @ y, strength)
     return np.asarray(x.T @ solve_positive(x @ x.T, y, strength))
+
+
+def row_span(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Coordinates (n, k) of rows (n, d) in an orthonormal basis (d, k) of their span, k = min(n, d): x = c basisᵀ.
+
+    What is learned from x by products of its rows alone can be learned from the coordinates, which may be fewer.
+    """
+    n, d = x.shape
+    if d <= n:
+        return x, np.eye(d, dtype=x.dtype)
+    basis, coordinates = qr(x.T, mode="economic")
+    return coordinates.T, basis
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Matrix:

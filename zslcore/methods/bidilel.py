@@ -9,7 +9,7 @@ from scipy.linalg import LinAlgError, eigh
 from scipy.optimize import minimize
 
 from zslcore.errors import ZSLError
-from zslcore.methods._linalg import Matrix, class_means, simplex_codes
+from zslcore.methods._linalg import Matrix, class_means, row_span, simplex_codes
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, squared_distances
 from zslcore.methods.base import MethodSettings, Observe, TrainData
 
@@ -45,20 +45,20 @@ class BiDiLEL(ScaledMethod):
         settings: BiDiLELSettings = self.settings
         self.signatures = train.signatures
         self.offset = train.features.mean(axis=0, dtype=np.float64)
-        x = train.features - self.offset
+        x, basis = row_span(train.features - self.offset)
         means = class_means(x, train.labels, self.seen_classes)
         total = x.T @ x
         within = total - (means.T * np.bincount(train.labels)) @ means
-        ballast = settings.strength * np.trace(total) / len(total) * np.eye(len(total))
+        ballast = settings.strength * np.trace(total) / len(basis) * np.eye(len(total))
         latent = min(settings.latent, len(total))
         try:
-            self.projection = eigh(within + ballast, total + ballast, subset_by_index=(0, latent - 1))[1]
+            projection = eigh(within + ballast, total + ballast, subset_by_index=(0, latent - 1))[1]
         except LinAlgError as error:
             raise ZSLError(
                 f"singular system without enough regularisation ({settings.strength:g}); use a larger strength"
             ) from error
-        self.projection *= np.sqrt(len(x))
-        self.landmarks = means @ self.projection
+        projection *= np.sqrt(len(x))
+        self.projection, self.landmarks = basis @ projection, means @ projection
         pairs = np.triu_indices(self.seen_classes, 1)
         semantic = _distances(train.signatures, train.signatures)[pairs]
         latent_distances = _distances(self.landmarks, self.landmarks)[pairs]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from zslcore.errors import ZSLError
-from zslcore.methods._linalg import Matrix, one_hot, ridge, simplex_codes, solve_positive
+from zslcore.methods._linalg import Matrix, one_hot, ridge, row_span, simplex_codes, solve_positive
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
 from zslcore.methods.base import MethodSettings, Observe, TrainData
 
@@ -57,8 +57,9 @@ class JLSE(ScaledMethod):
         y = 2 * one_hot(train.labels, self.seen_classes) - 1
         self.signatures = train.signatures
         source = simplex_codes(train.signatures, train.signatures, settings.source)
-        d = x.shape[1]
-        codes = x @ eigh(x.T @ x, subset_by_index=(max(0, d - settings.latent), d - 1))[1]
+        inside, _ = row_span(x)
+        k = inside.shape[1]
+        codes = inside @ eigh(inside.T @ inside, subset_by_index=(max(0, k - settings.latent), k - 1))[1]
         for _ in range(settings.steps):
             self.dictionary = ridge(codes, x, 1e-3)
             self.weights = bilinear_ridge(codes, y, source, settings.map_strength)

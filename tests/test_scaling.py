@@ -38,6 +38,17 @@ def test_root_is_standard_of_the_signed_square_root() -> None:
     np.testing.assert_array_equal(again(x), scaler(x))
 
 
+def test_power_keeps_the_direction_from_the_mean() -> None:
+    x = np.array([[4.0, -9.0], [16.0, 1.0], [0.0, 0.25]], dtype=np.float32)
+    roots = np.array([[2.0, -3.0], [4.0, 1.0], [0.0, 0.5]])
+    units = [row / np.sqrt(row @ row) for row in roots]
+    centred = [unit - sum(units) / 3 for unit in units]
+    scaler = Scaler.fit(x, "power")
+    np.testing.assert_allclose(scaler(x), [row / np.sqrt(row @ row) for row in centred], atol=1e-6)
+    np.testing.assert_array_equal(Scaler.from_state("power", scaler.state())(x), scaler(x))
+    np.testing.assert_allclose(scaler(5 * x), scaler(x), atol=1e-6)
+
+
 def test_constant_dimension_becomes_zero() -> None:
     x = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
     assert Scaler.fit(x, "standard")(x)[:, 1].tolist() == [0.0, 0.0]

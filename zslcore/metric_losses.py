@@ -11,7 +11,7 @@ def hinge_printed(squared: Tensor, tau: Tensor, z: int) -> Tensor:
     """l_H of eq. 3 as it is printed: max(0, 1 − z (τ − S)²), elementwise.
 
     squared: S², any shape; z: +1 for pairs that belong together, −1 for others. It draws negatives towards S = τ
-    rather than beyond it, and lets positives flee to S > τ + 1: the square seems to have slipped off S.
+    rather than beyond it, and would let positives flee to S > τ + 1 but for l_A.
     """
     distance = (squared + 1e-12).sqrt()  # the root has no slope at 0
     return (1 - z * (tau - distance).square()).clamp_min(0)

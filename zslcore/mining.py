@@ -50,6 +50,16 @@ def check_correlation(vectors: NDArray[np.float32], classes: NDArray[np.int64]) 
         )
 
 
+def check_size(n: int, images: int, candidates: int) -> None:
+    """Raise ZSLError where n pairs an image would take more than `PAIRS_LIMIT`."""
+    size = 8 * min(n, candidates) * images
+    if size > PAIRS_LIMIT:
+        raise ZSLError(
+            f"mining: n = {n} for {images} images takes {size / 2**20:.0f} MiB of pairs, more than "
+            f"{PAIRS_LIMIT // 2**20}; use a smaller n, or the classes' signatures as candidates"
+        )
+
+
 def probabilities(distances: Tensor, own: Tensor, log_q: Tensor | None = None) -> Tensor:
     """p_t of eq. 10 over each image's candidates, summing to 1; u_t of eq. 8 without `log_q`.
 
@@ -99,12 +109,7 @@ class Miner:
             raise ZSLError(f"mining: n is {self.n}; at least one negative pair a positive one is needed")
         if len(np.unique(self.classes)) < 2:
             raise ZSLError("mining: only one seen class; negative pairs need attribute vectors of another")
-        size = 8 * min(self.n, len(self.classes)) * len(self.labels)
-        if size > PAIRS_LIMIT:
-            raise ZSLError(
-                f"mining: n = {self.n} for {len(self.labels)} images takes {size / 2**20:.0f} MiB of pairs, more than "
-                f"{PAIRS_LIMIT // 2**20}; use a smaller n, or the classes' signatures as candidates"
-            )
+        check_size(self.n, len(self.labels), len(self.classes))
         self.pairs = sparse.csr_matrix((len(self.labels), len(self.classes)), dtype=np.int32)
         self._sorted = np.argsort(self.classes, kind="stable")
         ordered = self.classes[self._sorted]

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from zslcore.errors import unknown
 
-Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere"]
+Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere", "power"]
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """x -> (x - shift) * factor (for `root`, of sign(x)·√|x|), or x / |x| for `l2` (times √d for `sphere`).
+    """x -> (x - shift) * factor, of sign(x)·√|x| for `root` and `power`; x / |x| for `l2` (times √d for `sphere`).
 
     shift, factor: (d,) float32, or empty where the scaling keeps no statistics.
     """
@@ -29,8 +29,9 @@ class Scaler:
 
         standard: zero mean, unit variance a dimension; root: the same of sign(x)·√|x|, which suits the long tails of
         rectified features; minmax: each dimension to [0, 1]; max: divided by the largest
-        absolute value of all; l2: each row to length 1; sphere: each row to length √d; none: as it is. Constant
-        dimensions become 0.
+        absolute value of all; l2: each row to length 1; sphere: each row to length √d; power: each row of sign(x)·√|x|
+        to length 1, less the mean of those, to length 1 again, so that rows differ by their direction from the mean
+        alone; none: as it is. Constant dimensions become 0.
         """
         if scaling not in _STATISTICS:
             raise unknown("scaling", scaling, _STATISTICS)
@@ -40,13 +41,12 @@ class Scaler:
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale (n, d) features; float32."""
-        features = features.astype(np.float32, copy=False)
+        features = _before(self.scaling, features.astype(np.float32, copy=False))
+        if len(self.factor):
+            features = (features - self.shift) * self.factor
         if self.scaling in _LENGTHS:
-            length = _LENGTHS[self.scaling](features.shape[1])
-            return features * (length / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
-        if not len(self.factor):
-            return features
-        return (_before(self.scaling, features) - self.shift) * self.factor
+            return _to_length(features, _LENGTHS[self.scaling](features.shape[1]))
+        return features
 
     def state(self, prefix: str = "scaler.") -> dict[str, NDArray[np.float32]]:
         """Named arrays for saving; the scaling itself stands in the settings."""
@@ -64,11 +64,22 @@ _EMPTY = np.empty(0)
 
 
 def _before(scaling: Scaling, x: NDArray[_Float]) -> NDArray[_Float]:
-    return np.sign(x) * np.sqrt(np.abs(x)) if scaling == "root" else x
+    if scaling not in ("root", "power"):
+        return x
+    roots: NDArray[_Float] = np.sign(x) * np.sqrt(np.abs(x))
+    return _to_length(roots) if scaling == "power" else roots
+
+
+def _to_length(x: NDArray[_Float], length: float | np.float32 = 1.0) -> NDArray[_Float]:
+    return x * (length / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
 def _standard(x: NDArray[np.float64]) -> _Pair:
     return x.mean(axis=0), x.std(axis=0)
+
+
+def _mean(x: NDArray[np.float64]) -> _Pair:
+    return x.mean(axis=0), np.ones(x.shape[1])
 
 
 def _minmax(x: NDArray[np.float64]) -> _Pair:
@@ -91,8 +102,10 @@ _STATISTICS = {
     "max": _max,
     "l2": _nothing,
     "sphere": _nothing,
+    "power": _mean,
 }
 _LENGTHS: dict[str, Callable[[int], np.float32]] = {
     "l2": lambda dimensions: np.float32(1),
+    "power": lambda dimensions: np.float32(1),
     "sphere": lambda dimensions: np.sqrt(np.float32(dimensions)),
 }

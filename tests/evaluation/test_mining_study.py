@@ -87,6 +87,38 @@ def test_chooses_on_held_out_training_classes_only(study: Study, toy: Dataset) -
         hold_out_classes(np.arange(3), 0.2, 0)
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"grid": {"mu": (0.001, -1.0)}}, "mu"),
+        ({"grid": {"lambda_attributes": (-0.1,)}}, "lambda_attributes"),
+        ({"settings": {"optimiser": "adma"}}, "optimiser"),
+        ({"eszsl": {"alhpa": (1.0,)}}, "alpha"),
+    ],
+)
+def test_refuses_bad_settings_before_any_fit(study: Study, bad: dict[str, object], message: str) -> None:
+    with pytest.raises(ZSLError, match=message):
+        replace(study, settings=SETTINGS.model_copy(update=bad))
+
+
+def test_refuses_bad_data_before_any_fit(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        MiningStudy(negatives=(0, 5))
+    train = study.task.train
+    constant = replace(train, image_attributes=train.signatures[train.labels])
+    with pytest.raises(ZSLError, match="same attributes"):
+        replace(study, task=replace(study.task, train=constant))
+    monkeypatch.setattr("zslcore.mining.PAIRS_LIMIT", 100)
+    with pytest.raises(ZSLError, match="smaller n"):
+        replace(study)
+
+
+def test_a_data_set_has_settings_of_its_own() -> None:
+    both = SETTINGS.model_copy(update={"datasets": {"toy": {"epochs": 7, "mining": {"growth": "resample"}}}})
+    assert both.of("toy").settings == {**SETTINGS.settings, "epochs": 7, "mining": {"growth": "resample"}}
+    assert both.of("other").settings == SETTINGS.settings
+
+
 def test_the_best_candidate_is_taken(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mining, "accuracy_by_epoch", lambda m, task, seed: [100 * m.settings.lambda_attributes])
     assert study.choose("metric-learning", {"epochs": 1}, SETTINGS.grid)["lambda_attributes"] == 0.1

@@ -107,6 +107,17 @@ def test_strategies_differ_and_are_deterministic(toy_task: Task) -> None:
     assert not any(np.array_equal(found[a], found[b]) for a, b in pairwise(STRATEGIES))
 
 
+def test_attributes_below_zero_are_shifted_where_relu_reaches(toy_task: Task) -> None:
+    """Vectors that the method learns from are ≥ 0, and the same shift at scoring leaves S of eq. 1 as it is."""
+    method = make(signatures="power", attributes="class").fit(toy_task.train)
+    scaled = method.attribute_scaler(toy_task.train.signatures)
+    assert scaled.min() < 0
+    np.testing.assert_allclose((scaled - method.floor).min(axis=0), 0, atol=1e-7)
+    scorer = method.for_classes(toy_task.signatures, toy_task.seen_mask)
+    np.testing.assert_array_equal(scorer.signatures[: toy_task.seen_count], scaled - method.floor)
+    assert not make(signatures="none").fit(toy_task.train).floor.any()
+
+
 def test_observe_sees_every_epoch_and_can_score(toy_task: Task) -> None:
     method, seen = make(), []
     method.fit(toy_task.train, observe=lambda done: seen.append((done, score(method, toy_task).zsl_top1)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from zslcore.evaluation.metrics import per_class_top1
 from zslcore.evaluation.protocol import Task, summarise, validation_task
 from zslcore.methods import registry
 from zslcore.methods.base import Method
+from zslcore.mining import check_correlation, check_size
 from zslcore.params import merge, validate
 from zslcore.settings import Section
 
@@ -36,7 +37,7 @@ class MiningStudy(Section):
     """Metric learning with hard negative mining: Tables 1 and 2 and Fig. 1."""
 
     runs: int = Field(5, ge=1, description="seeds 0..runs-1 of every row")
-    negatives: tuple[int, ...] = Field(
+    negatives: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 10, 50, 100), min_length=1, description="n of Table 2; the last one: Table 1"
     )
     holdout_classes: float = Field(
@@ -44,20 +45,27 @@ class MiningStudy(Section):
     )
     holdout_seed: int = Field(0, ge=0, description="which classes those are")
     grid: Grid = Field(
-        {"lambda_attributes": (0.01, 0.1), "dimensions": (50, 300), "mu": (0.001, 0.01)},
+        {"lambda_attributes": (0.3, 1.0), "dimensions": (100, 300), "mu": (0.001, 0.003)},
         description="settings of metric-learning and the values to search",
     )
     eszsl: Grid = Field(
-        {"alpha": (1.0, 2.0, 3.0, 4.0, 5.0), "gamma": (-1.0, 0.0, 1.0)}, description="the same for ESZSL"
+        {"signature_scaling": ("l2", "power"), "alpha": (-1.0, 0.0, 1.0), "gamma": (-1.0, 0.0, 1.0)},
+        description="the same for ESZSL, whose features have length 1",
     )
     settings: dict[str, Any] = Field({}, description="other settings of metric-learning, for every row")
+    datasets: dict[str, dict[str, Any]] = Field({}, description="data set -> settings of its own, over those")
+
+    def of(self, dataset: str) -> Self:
+        """The study of one data set."""
+        return self.model_copy(update={"settings": merge(self.settings, self.datasets.get(dataset, {}))})
 
 
 @dataclass
 class Study:
     """The rows of one data set. Every fit is a cell that survives an interruption.
 
-    task: the benchmark's own; seen: trainval, where the held-out classes are drawn from.
+    task: the benchmark's own; seen: trainval, where the held-out classes are drawn from. Raises ZSLError where any row
+    would, before the first fit.
     """
 
     settings: MiningStudy
@@ -71,7 +79,27 @@ class Study:
     def __post_init__(self) -> None:
         held_out = hold_out_classes(self.seen.seen, self.settings.holdout_classes, self.settings.holdout_seed)
         self.validation = validation_task(self.seen, held_out, seed=self.settings.holdout_seed)
+        self._check()
         self._names = {id(task): fingerprint(task) for task in (self.task, self.validation)}
+
+    def _check(self) -> None:
+        for name, base, grid in (
+            ("eszsl", {}, self.settings.eszsl),
+            ("metric-learning", self.settings.settings, self.settings.grid),
+        ):
+            for values in combinations(grid):
+                self._make(name, merge(base, values))
+        correlation, train = "uncertainty-correlation" in self.strategies, self.task.train
+        if correlation:
+            assert train.image_attributes is not None
+            check_correlation(train.image_attributes, train.labels)
+        candidates = train.labels if correlation else np.arange(len(train.signatures))
+        check_size(max(self.settings.negatives), len(train.labels), len(candidates))
+
+    def _make(self, name: str, settings: Mapping[str, Any]) -> Method:
+        cls = registry.get(name)
+        device = {"device": self.device} if "device" in cls.Settings.model_fields else {}
+        return cls(validate(cls.Settings, {**settings, **device}, f"settings of {name}"))
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -129,14 +157,12 @@ class Study:
 
     def fit(self, name: str, settings: Mapping[str, Any], task: Task, seed: int) -> Curve:
         """T1 of one fit after each epoch."""
-        cls = registry.get(name)
-        device = {"device": self.device} if "device" in cls.Settings.model_fields else {}
-        made = cls(validate(cls.Settings, {**settings, **device}, f"settings of {name}"))
+        made = self._make(name, settings)
         key = {
             "method": name,
             "settings": made.settings.model_dump(mode="json"),
             "task": self._names[id(task)],
-            "seed": seed if cls.random else 0,
+            "seed": seed if made.random else 0,
         }
         found: Curve = cell(key, lambda: accuracy_by_epoch(made, task, seed), self.store)
         self.advance(1)

@@ -43,7 +43,8 @@ def perturb(x: Tensor, strength: float) -> Tensor:
 def class_means(x: Tensor, y: Tensor, classes: int) -> Tensor:
     """Mean of x (n, d) over each label of y (n,): (classes, d), 0 for a class without rows."""
     sums = x.new_zeros(classes, x.shape[1]).index_add(0, y, x)
-    return sums / torch.bincount(y, minlength=classes).clamp_min(1)[:, None]
+    counts = x.new_zeros(classes).index_add(0, y, torch.ones_like(y, dtype=x.dtype))
+    return sums / counts.clamp_min(1)[:, None]
 
 
 def ramp(epoch: float, start: float, end: float) -> float:

@@ -279,7 +279,7 @@ def test_batch_triplet_and_centre_loss() -> None:
     assert float(batch_triplet(codes, labels, 0.5)) == pytest.approx(np.mean(terms))
     assert float(batch_triplet(codes, torch.zeros(len(y), dtype=torch.long), 0.5)) == 0
     wanted = np.mean([((x[i] - own[y == y[i]].mean(0)) ** 2).sum() / 2 for i in range(len(y))])
-    assert float(centre_loss(codes, images, labels)) == pytest.approx(wanted)
+    assert float(centre_loss(codes, images, labels, 4)) == pytest.approx(wanted)
 
 
 def test_evidence_is_reconstruction_plus_weighted_kl() -> None:

@@ -80,17 +80,17 @@ class Adversarial(Generative):
 
     def averaging_player(self) -> Player:
         """The running means: SGD with step 1 − decay on ½‖mean − G‖² is the exponential average."""
-        pairs = [
-            (mean, weight)
-            for averaged, module in self.averages()
-            for mean, weight in zip(averaged.parameters(), module.parameters(), strict=True)
-        ]
 
         def terms(rows: Tensor, epoch: int) -> Terms:
-            squares = [(mean - weight.detach()).square().sum() for mean, weight in pairs]
+            squares = [
+                (mean - weight.detach()).square().sum()
+                for averaged, module in self.averages()
+                for mean, weight in zip(averaged.parameters(), module.parameters(), strict=True)
+            ]
             return {"total": torch.stack(squares).sum() / 2}
 
-        return Player(terms, [mean for mean, _ in pairs], lr=1 - self.settings.average, optimiser="sgd", name="average")
+        means = [mean for averaged, _ in self.averages() for mean in averaged.parameters()]
+        return Player(terms, means, lr=1 - self.settings.average, optimiser="sgd", name="average")
 
     def critic_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """What D minimises on real features x (n, d) with signatures a (n, attributes)."""

@@ -52,9 +52,10 @@ class LisGAN(FCLSWGAN):
         """The classification loss and the two soul terms."""
         settings: LisGANSettings = self.settings
         near = to_nearest_soul(drawn, self.souls[y]).mean()
-        present = torch.bincount(y, minlength=len(self.souls)) > 0
-        means = class_means(drawn, y, len(self.souls))[present]
-        together = to_nearest_soul(means, self.souls[present]).mean()
+        classes = len(self.souls)
+        present = (y[:, None] == torch.arange(classes, device=y.device)).any(0)
+        apart = to_nearest_soul(class_means(drawn, y, classes), self.souls)
+        together = (apart * present).sum() / present.sum()
         own = {"soul": settings.soul_weight * near, "mean": settings.mean_weight * together}
         return {**super().guidance(drawn, x, a, y), **own}
 

@@ -54,7 +54,7 @@ class OCD(SEZSL):
         hard = hard + settings.spread * torch.randn_like(hard)
         codes, own = self.encode(hard, a)[0], self.encode(x, a)[0]
         triplet = batch_triplet(torch.cat([own, codes]), torch.cat([y, y]), settings.margin)
-        centre = centre_loss(codes, own, y)
+        centre = centre_loss(codes, own, y, self.seen_classes)
         total = terms["total"] + settings.triplet * triplet + settings.centre * centre
         return {**terms, "total": total, "triplet": triplet, "centre": centre}
 
@@ -81,12 +81,10 @@ def batch_triplet(codes: Tensor, y: Tensor, margin: float) -> Tensor:
     farthest = distances.masked_fill(~same | itself, -torch.inf).amax(1)
     nearest = distances.masked_fill(same, torch.inf).amin(1)
     usable = torch.isfinite(farthest) & torch.isfinite(nearest)
-    if not usable.any():
-        return codes.sum() * 0
-    return functional.relu(farthest[usable] - nearest[usable] + margin).mean()
+    violation = functional.relu(torch.where(usable, farthest - nearest + margin, 0))
+    return violation.sum() / usable.sum().clamp_min(1)
 
 
-def centre_loss(codes: Tensor, own: Tensor, y: Tensor) -> Tensor:
-    """½ E‖code − c_y‖², with c_y the mean of `own` (n, k) over the batch's images of class y."""
-    centres = class_means(own, y, int(y.max()) + 1)
-    return (codes - centres[y]).square().sum(1).mean() / 2
+def centre_loss(codes: Tensor, own: Tensor, y: Tensor, classes: int) -> Tensor:
+    """½ E‖code − c_y‖², with c_y the mean of `own` (n, k) over the batch's images of class y < classes."""
+    return (codes - class_means(own, y, classes)[y]).square().sum(1).mean() / 2

@@ -27,8 +27,8 @@ class TFVAEGANSettings(FVAEGANSettings):
 class TFVAEGAN(FVAEGAN):
     """f-VAEGAN + λ‖Dec(x̂) − a‖₁; G's hidden layer gets a₁ F(h), with h the hidden layer of Dec at a first G(z, a).
 
-    Dec: x -> a is trained on real features beside the critic. Half of the steps go without feedback, so that the first
-    pass stays a sound generator. The classifier learns from x ⊕ h(x) ⊕ Dec(x).
+    Dec: x -> a is trained on real features beside the critic. Half of each batch goes without feedback, so that the
+    first pass stays a sound generator. The classifier learns from x ⊕ h(x) ⊕ Dec(x).
     """
 
     name: ClassVar[str] = "tf-vaegan"
@@ -64,14 +64,15 @@ class TFVAEGAN(FVAEGAN):
         return {"decoding": self.settings.decoding * a.shape[1] * error}
 
     def synthesise(self, z: Tensor, a: Tensor) -> Tensor:
-        """G(z, a) in a second pass, with feedback; in training, by the toss of a coin, the first pass alone."""
+        """G(z, a) in a second pass, with feedback; in training, the first pass alone for half of the rows."""
         first = super().synthesise(z, a)
-        if self.generator.training and torch.rand(()) < 0.5:
-            return first
-        hidden = self.decoder.hidden(first)
         if self.generator.training:
-            return self.generator(z, a, self.settings.strength * self.feedback(hidden))
-        return self.averaged(z, a, self.settings.strength * self.averaged_feedback(hidden))
+            alone, generator, feedback = len(z) // 2, self.generator, self.feedback
+        else:
+            alone, generator, feedback = 0, self.averaged, self.averaged_feedback
+        hidden = self.decoder.hidden(first[alone:])
+        second = generator(z[alone:], a[alone:], self.settings.strength * feedback(hidden))
+        return torch.cat([first[:alone], second])
 
     def embed(self, x: Tensor) -> Tensor:
         """x ⊕ h(x) ⊕ Dec(x)."""

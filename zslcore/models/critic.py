@@ -36,7 +36,7 @@ class Critic(nn.Module):
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, signatures: Tensor) -> Tensor:
     """E (‖∂D/∂x̃‖₂ − 1)², at random points x̃ between real and fake features (n, d)."""
-    share = torch.rand(len(real), 1).to(real.device)
+    share = torch.rand(len(real), 1, device=real.device)
     between = share * real + (1 - share) * fake
     return (critic.input_gradient(between, signatures).norm(dim=1) - 1).square().mean()
 

@@ -47,6 +47,7 @@ def class_means(x: Tensor, y: Tensor, classes: int) -> Tensor:
     return sums / counts.clamp_min(1)[:, None]
 
 
-def ramp(epoch: float, start: float, end: float) -> float:
-    """A warm-up: 0 up to epoch `start`, 1 from epoch `end` on, linear between."""
-    return float(epoch >= end) if end <= start else min(1.0, max(0.0, (epoch - start) / (end - start)))
+def ramp(epoch: float | Tensor, start: float, end: float) -> Tensor:
+    """A warm-up, as 0-d: 0 up to epoch `start`, 1 from epoch `end` on, linear between."""
+    epoch = torch.as_tensor(epoch)
+    return (epoch >= end).float() if end <= start else ((epoch - start) / (end - start)).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.evaluation.compare import check_data, load_candidates, load_given
 from zslcore.methods import registry
+from zslcore.methods.base import MethodSettings, TrainData
+from zslcore.methods.cvae_zsl import CVAEZSL
 from zslcore.methods.new_method import create
 from zslcore.methods.registry import METHODS
 
@@ -140,6 +143,31 @@ def test_coinciding_signatures_are_named() -> None:
     data.signatures[5] = data.signatures[1]
     with pytest.raises(ZSLError, match="'class 1', 'class 5' coincide"):
         check_data(data)
+
+
+def test_seeds_trained_together_give_the_figures_of_each(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method that can't, trains as ever."""
+    tiny = "{hidden: 8, epochs: 4, generate: {per_unseen: 5}, classify: {epochs: 2}}"
+    given = f"cvae-zsl: {{toy: {{settings: {tiny}, calibration: 0.0}}}}\n"
+    (project / "experiments/methods.yaml").write_text(GIVEN + given)
+    compare.command("cvae-zsl,sje")
+    alone = [result(project, method) for method in ("cvae-zsl", "sje")]
+    (project / "params.yaml").write_text(PARAMS.replace("splits: 1", "splits: 1, seeds_together: true"))
+    asked: list[Sequence[int]] = []
+    fit_together = CVAEZSL.fit_together.__func__  # type: ignore[attr-defined]
+
+    def watched(cls: type[CVAEZSL], settings: MethodSettings, train: TrainData, seeds: Sequence[int]) -> list[CVAEZSL]:
+        asked.append(seeds)
+        return fit_together(cls, settings, train, seeds)
+
+    monkeypatch.setattr(CVAEZSL, "fit_together", classmethod(watched))
+    compare.command("cvae-zsl,sje")
+    assert asked == [[0, 1]]
+    for before, method in zip(alone, ("cvae-zsl", "sje"), strict=True):
+        after = result(project, method)
+        assert list(after["zsl"]["T1"]["seeds"]) == ["0", "1"]
+        assert after["zsl"]["T1"]["seeds"] == pytest.approx(before["zsl"]["T1"]["seeds"])
+        assert after["gzsl"]["AUSUC"]["seeds"] == pytest.approx(before["gzsl"]["AUSUC"]["seeds"])
 
 
 def test_every_compared_method_is_registered_and_has_a_row() -> None:

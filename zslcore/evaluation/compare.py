@@ -10,7 +10,7 @@ from pydantic import Field
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.choose import Trial, assess, choose, validation_tasks
-from zslcore.evaluation.protocol import benchmark_task, evaluate, fit, score, summarise
+from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, score, summarise
 from zslcore.methods import registry
 from zslcore.methods.base import Method, Transductive, check_distinct
 from zslcore.params import read_yaml, validate
@@ -24,6 +24,9 @@ class CompareSettings(Section):
     splits: int = Field(3, ge=1, le=3, description="class splits to average over")
     holdout: float = Field(0.2, gt=0, lt=1, description="share of the remaining classes' images that play test_seen")
     lengths: int = Field(10, ge=1, description="training lengths of one run to score, evenly spaced")
+    seeds_together: bool = Field(
+        False, description="train the seeds of the measurement in one batched product, where a method can"
+    )
     seed: int = Field(0, ge=0, description="of the candidates, derived splits, held-out images and validation fits")
 
 
@@ -87,9 +90,8 @@ def compare(
     chosen = _choose(method, seen, given, own, among)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
-    runs = {}
-    for seed in seeds if method.random else seeds[:1]:
-        runs[seed] = evaluate(score(fit(method(settings), task, seed), task, seed), chosen["calibration"])
+    fitted = fit_seeds(method, settings, task, seeds if method.random else seeds[:1], own.seeds_together)
+    runs = {seed: evaluate(score(one, task, seed), chosen["calibration"]) for seed, one in fitted}
     transductive = issubclass(method, Transductive)
     about = {
         "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if transductive else name,
@@ -120,7 +122,8 @@ def _choose(
         tasks = validation_tasks(seen, own.splits, own.holdout, own.seed)
         trial = assess(method, given.settings, tasks, own.seed, lengths=1)
     else:
-        trial, tried = choose(method, seen, **own.model_dump(), among=among)
+        how = own.model_dump(exclude={"seeds_together"})
+        trial, tried = choose(method, seen, **how, among=among)
     validation: dict[str, Any] = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
     if tried:
         validation["tried"] = [one.summary() for one in tried]

@@ -4,6 +4,7 @@ A `Task` is a zero-shot problem. The benchmark's own is one; a pretend one, with
 unseen ones, has the same shape, so that every choice is made by the code that measures the result.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from zslcore.datasets.dataset import Dataset, Seen, hold_out_seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation import metrics
-from zslcore.methods.base import Method, Observe, TrainData, Transductive
+from zslcore.methods.base import Method, MethodSettings, Observe, Together, TrainData, Transductive
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,17 @@ def fit(method: Method, task: Task, seed: int = 0, observe: Observe | None = Non
     if isinstance(method, Transductive):
         method.fit_unlabelled(task.unseen_features)
     return method
+
+
+def fit_seeds(
+    method: type[Method], settings: MethodSettings, task: Task, seeds: Sequence[int], together: bool = False
+) -> Iterator[tuple[int, Method]]:
+    """Each seed with its fitted method: trained together where asked and the method can, else one after another."""
+    if together and issubclass(method, Together):
+        yield from zip(seeds, method.fit_together(settings, task.train, seeds), strict=True)
+    else:
+        for seed in seeds:
+            yield seed, fit(method(settings), task, seed)
 
 
 def score(method: Method, task: Task, seed: int = 0) -> Scores:

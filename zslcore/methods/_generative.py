@@ -14,13 +14,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zslcore.checkpoint import Checkpoint
+from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.models.weights import numpy_state, put_state
 from zslcore.scaling import Scaler, Scaling
 from zslcore.settings import Classify, Generate
 from zslcore.steps.classify import Classifier, Labelled, fit_classifier
 from zslcore.steps.label_space import label_space
-from zslcore.training import Curve, Player, Terms, alternate, resolve_device, seeded, tensor
+from zslcore.together import Run, Together
+from zslcore.training import Curve, Player, Terms, alternate, resolve_device, seeded, stream, tensor
 
 
 class GenerativeSettings(MethodSettings):
@@ -41,6 +43,9 @@ class GenerativeSettings(MethodSettings):
     device: str = "auto"
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32", description="of matrix products in training; auto: bf16 where the device has units for it"
+    )
+    compile: Literal["always", "never", "auto"] = Field(
+        "never", description="the loss terms by torch.compile, on CUDA as CUDA graphs; auto: on CUDA only"
     )
 
 
@@ -134,6 +139,50 @@ class Generative(Method):
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Scale, build, prepare, and let the players take turns."""
+        data = self._begin(train, seed)
+
+        def watch(done: int) -> None:
+            assert observe is not None
+            self._mode(training=False)
+            observe(done)
+            self._mode(training=True)
+
+        with seeded(seed, f"{self.name}/train"):
+            self.curve: Curve = alternate(
+                self.players(data),
+                **self._training(data),
+                label=self.name,
+                observe=None if observe is None else watch,
+                checkpoint=self._checkpoint(train, seed),
+            )
+        self._mode(training=False)
+        return self
+
+    @classmethod
+    def fit_together(cls, settings: MethodSettings, train: TrainData, seeds: Sequence[int]) -> list[Self]:
+        """What `fit` makes of each seed, up to rounding, trained in one batched product. It writes no checkpoints.
+
+        Raises ZSLError where the settings want it compiled always.
+        """
+        methods = [cls(settings) for _ in seeds]
+        first = methods[0]
+        if first.settings.compile == "always":
+            raise ZSLError("seeds trained together are not compiled: use compile: never, or seeds_together: false")
+        data, *_ = [method._begin(train, seed) for method, seed in zip(methods, seeds, strict=True)]
+        runs = [Run(dict(method._modules())) for method in methods]
+        together = Together(runs, [stream(seed, f"{cls.name}/train") for seed in seeds])
+        players = [together.player(player) for player in first.players(data)]
+        with together.streams:
+            label = f"{cls.name}, seeds {', '.join(map(str, seeds))} together"
+            curves: list[Any] = alternate(players, **{**first._training(data), "compile": "never"}, label=label)
+        together.spread()
+        for number, method in enumerate(methods):
+            method.curve = [{name: each[number] for name, each in means.items()} for means in curves]
+            method._mode(training=False)
+        return methods
+
+    def _begin(self, train: TrainData, seed: int) -> Data:
+        """All that comes before the main training."""
         settings: GenerativeSettings = self.settings
         self.device = resolve_device(settings.device)
         self.scaler = Scaler.fit(train.features, settings.scaling)
@@ -148,27 +197,14 @@ class Generative(Method):
         with seeded(seed, f"{self.name}/build"):
             self._build(self.features.shape[1])
         self.prepare(data, seed)
-
-        def watch(done: int) -> None:
-            assert observe is not None
-            self._mode(training=False)
-            observe(done)
-            self._mode(training=True)
-
         self._mode(training=True)
-        with seeded(seed, f"{self.name}/train"):
-            self.curve: Curve = alternate(
-                self.players(data),
-                count=len(data.x),
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                label=self.name,
-                precision=settings.precision,
-                observe=None if observe is None else watch,
-                checkpoint=self._checkpoint(train, seed),
-            )
-        self._mode(training=False)
-        return self
+        return data
+
+    def _training(self, data: Data) -> dict[str, Any]:
+        """What the training loop is told, whoever plays."""
+        settings: GenerativeSettings = self.settings
+        own = settings.model_dump(include={"epochs", "batch_size", "precision", "compile"})
+        return {"count": len(data.x), **own}
 
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Draw features of the unseen classes, and train the classifier of this label space."""

@@ -143,6 +143,16 @@ class Transductive(Protocol):
         ...
 
 
+@runtime_checkable
+class Together(Protocol):
+    """A method that can train several seeds in one batched product."""
+
+    @classmethod
+    def fit_together(cls, settings: MethodSettings, train: TrainData, seeds: Sequence[int]) -> Sequence[Method]:
+        """What `fit` makes of each seed, up to rounding."""
+        ...
+
+
 def check_classes(
     signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seen_classes: int, attributes: int
 ) -> None:

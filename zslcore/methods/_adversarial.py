@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
 from zslcore.methods.base import MethodSettings
@@ -83,7 +84,7 @@ class Adversarial(Generative):
 
         def terms(rows: Tensor, epoch: int) -> Terms:
             squares = [
-                (mean - weight.detach()).square().sum()
+                functional.mse_loss(mean, weight.detach(), reduction="sum")
                 for averaged, module in self.averages()
                 for mean, weight in zip(averaged.parameters(), module.parameters(), strict=True)
             ]

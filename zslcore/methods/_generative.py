@@ -169,8 +169,9 @@ class Generative(Method):
         if first.settings.compile == "always":
             raise ZSLError("seeds trained together are not compiled: use compile: never, or seeds_together: false")
         data, *_ = [method._begin(train, seed) for method, seed in zip(methods, seeds, strict=True)]
-        runs = [Run(dict(method._modules())) for method in methods]
-        together = Together(runs, [stream(seed, f"{cls.name}/train") for seed in seeds])
+        together = Together(
+            [method.modules() for method in methods], [stream(seed, f"{cls.name}/train") for seed in seeds]
+        )
         players = [together.player(player) for player in first.players(data)]
         with together.streams:
             label = f"{cls.name}, seeds {', '.join(map(str, seeds))} together"
@@ -251,6 +252,10 @@ class Generative(Method):
 
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [(name, value) for name, value in vars(self).items() if isinstance(value, nn.Module)]
+
+    def modules(self) -> Run:
+        """All modules as one."""
+        return Run(dict(self._modules()))
 
     def _mode(self, *, training: bool) -> None:
         for _, module in self._modules():

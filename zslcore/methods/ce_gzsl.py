@@ -38,7 +38,7 @@ class Comparator(nn.Module):
     def forward(self, h: Tensor, signatures: Tensor) -> Tensor:
         """F(h, a) for all pairs; the first layer is applied to both sides apart."""
         pairs = self.of_image(h)[:, None] + self.of_class(signatures)
-        return self.last(functional.leaky_relu(pairs, SLOPE)).squeeze(2)
+        return self.last(functional.leaky_relu(pairs, SLOPE, inplace=True)).squeeze(2)  # n · K · hidden numbers
 
 
 class CEGZSL(Adversarial):

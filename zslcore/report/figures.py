@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from matplotlib import rc_context
@@ -139,7 +139,7 @@ def accuracy_against_time(points: list[tuple[str, float, float, float | None]]) 
 
 def _label(axis: Axes, points: list[tuple[str, float, float, float | None]]) -> None:
     """Name each measured point at the first place around it where no other name or point is."""
-    axis.figure.draw_without_rendering()  # settles the axes' size and limits
+    cast(Canvas, axis.figure).draw_without_rendering()  # settles the axes' size and limits
     taken = []
     for _, seconds, *values in points:
         for value in values:

@@ -1,5 +1,6 @@
 """Experiment `compare`: methods of the registry on data sets, one protocol, a small result each."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,13 +22,15 @@ def command(
     candidates: Annotated[
         str | None, typer.Option(help="Table of settings to choose among, instead of the methods' search spaces.")
     ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoints of the generative methods: a killed measurement goes on from there."),
+    ] = None,
 ) -> None:
     """Measure methods on data sets: T1, U, S, H and AUSUC, mean ± std over the seeds where a method is random.
 
     Settings stand in the table `--given`; what is missing there is chosen on validation classes.
     """
-    from pathlib import Path
-
     from stages.inputs import everything
     from zslcore import artifacts
     from zslcore.evaluation.compare import CompareSettings, compare, load_candidates, load_given
@@ -46,7 +49,7 @@ def command(
         for name in names:
             row = None if choose else load_given(Path(given), name, dataset)
             among = None if candidates is None else load_candidates(Path(candidates), name)
-            found = compare(name, data, seen, features, row, own, params.seeds, among)
+            found = compare(name, data, seen, features, row, own, params.seeds, among, checkpoints)
             artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
             figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
             say(f"{dataset}, {name}: " + ", ".join(f"{metric} {spread(value)}" for metric, value in figures))

@@ -19,13 +19,17 @@ from zslcore.methods import registry
 from zslcore.methods._generative import Generative
 from zslcore.methods.base import TrainData
 from zslcore.methods.cada_vae import CADAVAE, l1, wasserstein
-from zslcore.methods.ce_gzsl import Comparator, contrast
+from zslcore.methods.ce_gzsl import CEGZSL, Comparator, contrast
 from zslcore.methods.cvae_zsl import CVAEZSL
 from zslcore.methods.f_clswgan import FCLSWGAN
-from zslcore.methods.f_vaegan_d2 import bernoulli
+from zslcore.methods.f_vaegan_d2 import FVAEGAN, bernoulli
+from zslcore.methods.jgm_zsl import JGMZSL
 from zslcore.methods.lisgan import LisGAN, soul_samples, to_nearest_soul, with_certain
 from zslcore.methods.ocd import batch_triplet, centre_loss, over_complete
+from zslcore.methods.rff_gzsl import RFFGZSL
+from zslcore.methods.se_zsl import SEZSL
 from zslcore.methods.tf_vaegan import TFVAEGAN
+from zslcore.models.cvae import reparameterise
 
 ROOT = Path(__file__).resolve().parents[2]
 MEANS = np.array([[-1.0, 0.0], [1.0, 0.5]])
@@ -118,7 +122,7 @@ def test_generators_recover_two_gaussians(name: str) -> None:
 
 
 def test_cada_vae_aligns_two_gaussians() -> None:
-    """Its draws are latent: a class's draws must stand where its images are encoded, and decode to its mean."""
+    """Its draws are latent: a class's have the mean and covariance of its encoded images, and decode to its mean."""
     method = made(
         "cada-vae",
         scaling="none",
@@ -136,13 +140,14 @@ def test_cada_vae_aligns_two_gaussians() -> None:
     assert isinstance(method, CADAVAE)
     train = two_gaussians()
     method.fit(train)
-    codes = method.embed_rows(train.features)
-    apart = np.linalg.norm(codes[:300].mean(0) - codes[300:].mean(0))
     with torch.inference_mode():
+        torch.manual_seed(1)
+        codes = reparameterise(*method.image_encoder(torch.from_numpy(train.features))).numpy()
         for k in range(2):
-            draws = method.draw(torch.randn(1000, 2), torch.eye(2)[k].expand(1000, -1))
-            images = codes[train.labels == k].mean(0)
-            assert np.linalg.norm(draws.numpy().mean(0) - images) < 0.35 * apart
+            draws = method.draw(torch.randn(2000, 2), torch.eye(2)[k].expand(2000, -1))
+            images = codes[train.labels == k]
+            assert np.abs(draws.numpy().mean(0) - images.mean(0)).max() < 0.15, "the classes' means are 1.4 apart"
+            assert np.abs(np.cov(draws.numpy().T) - np.cov(images.T)).max() < 0.06, "the largest variance is 0.19"
             assert np.abs(method.image_decoder(draws).numpy().mean(0) - MEANS[k]).max() < 0.35
 
 
@@ -308,11 +313,169 @@ def test_generator_terms_of_the_wgans() -> None:
     assert float(guided["mean"]) == pytest.approx(0.01 * wanted, rel=1e-5)
 
 
+def six() -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(3)
+    y = torch.tensor([0, 1, 1, 0, 0, 1])
+    return torch.randn(6, 2), torch.eye(2)[y], y
+
+
+def floats(terms: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> float:
+    z = logits.detach().double().numpy()
+    return float(np.mean([np.log(np.exp(z[i]).sum()) - z[i, y[i]] for i in range(len(z))]))
+
+
+def mean_square(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float(((first.detach().numpy() - second.detach().numpy()) ** 2).mean())
+
+
+def kl(mean: torch.Tensor, log_variance: torch.Tensor) -> float:
+    m, v = mean.detach().numpy(), np.exp(log_variance.detach().numpy())
+    return float(0.5 * (m**2 + v - 1 - np.log(v)).sum(1).mean())
+
+
+def test_feedback_terms_of_se_zsl() -> None:
+    weights = {"feedback": 0.7, "realism": 0.3, "cycle": 0.2}
+    method = made("se-zsl", hidden=8, latent=3, epochs=1, **weights).fit(two_gaussians(20))
+    assert isinstance(method, SEZSL)
+    x, a, y = six()
+    torch.manual_seed(5)
+    terms = floats(method.terms(x, a, y, 9))
+    torch.manual_seed(5)
+    evidence = floats(method.evidence(x, a, 9)[0])
+    z = method.noise(x)
+    drawn = method.generator(z, a)
+    wanted = {
+        "feedback": 2 * mean_square(method.regressor(drawn), a),
+        "realism": 2 * mean_square(drawn, x),
+        "cycle": 2 * mean_square(method.encode(drawn, a)[0], z),
+    }
+    total = evidence["total"] + sum(weights[name] * value for name, value in wanted.items())
+    assert terms == pytest.approx({**evidence, **wanted, "total": total}, rel=1e-5)
+    torch.manual_seed(5)
+    regression = floats(method.regression(x, a, y))
+    torch.manual_seed(5)
+    synthetic = mean_square(method.regressor(method.generator(method.noise(x), a)), a)
+    real = mean_square(method.regressor(x), a)
+    assert regression == pytest.approx({"real": real, "synthetic": synthetic, "total": real + synthetic}, rel=1e-5)
+
+
+def test_generator_terms_of_the_vaegans() -> None:
+    """Those of JGM-ZSL and TF-VAEGAN are f-VAEGAN's and their guidance."""
+    x, a, y = six()
+    for name, settings in (("jgm-zsl", {"perceptual": 0.3, "cls_weight": 0.6}), ("tf-vaegan", {"decoding": 0.4})):
+        weights = {"adversarial": 0.5, "kl_weight": 0.7}
+        method = made(name, hidden=8, latent=3, epochs=1, **weights, **settings).fit(two_gaussians(20))
+        assert isinstance(method, FVAEGAN)
+        torch.manual_seed(5)
+        terms = floats(method.generator_terms(x, a, y))
+        torch.manual_seed(5)
+        mean, log_variance = method.encoder(torch.cat([x, a], dim=1))
+        output = method.synthesise(reparameterise(mean, log_variance), a)
+        drawn = method.synthesise(method.noise(x), a)
+        wanted = {
+            "reconstruction": 2 * mean_square(x, output),
+            "kl": 0.7 * kl(mean, log_variance),
+            "adversarial": -0.5 * float(method.critic(drawn, a).detach().numpy().mean()),
+        }
+        both, signatures, labels = torch.cat([drawn, output]), torch.cat([a, a]), torch.cat([y, y])
+        if isinstance(method, JGMZSL):
+            wanted["perceptual"] = 0.3 * 8 * mean_square(method.critic.hidden(x, a), method.critic.hidden(output, a))
+            wanted["cls"] = 0.6 * cross_entropy(method.categoriser(both), labels)
+        else:
+            assert isinstance(method, TFVAEGAN)
+            apart = np.abs(method.decoder(both).detach().numpy() - signatures.numpy())
+            wanted["decoding"] = 0.4 * apart.sum(1).mean()
+            decoder = floats(method.decoder_terms(x, a, y))
+            assert decoder == pytest.approx({"total": np.abs(method.decoder(x).detach().numpy() - a.numpy()).mean()})
+        assert terms == pytest.approx({**wanted, "total": sum(wanted.values())}, rel=1e-5)
+
+
+def test_terms_of_cada_vae() -> None:
+    spans = {"beta_span": (0, 8), "cross_span": (0, 4), "alignment_span": (0, 2)}
+    sizes = {"image_hidden": (8, 8), "signature_hidden": (8, 8), "latent": 3}
+    weights = {"beta": 0.5, "cross": 1.5, "alignment": 2.0}
+    method = made("cada-vae", epochs=1, **sizes, **spans, **weights).fit(two_gaussians(20))
+    assert isinstance(method, CADAVAE)
+    x, a, y = six()
+    torch.manual_seed(5)
+    terms = floats(method.terms(x, a, y, 1))
+    torch.manual_seed(5)
+    image, signature = method.image_encoder(x), method.signature_encoder(a)
+    z = {"x": reparameterise(*image), "a": reparameterise(*signature)}
+
+    def error(source: str, target: str) -> float:
+        decoder, real = (method.image_decoder, x) if target == "x" else (method.signature_decoder, a)
+        return float(np.abs(decoder(z[source]).detach().numpy() - real.numpy()).sum(1).mean())
+
+    wanted = {
+        "reconstruction": error("x", "x") + error("a", "a"),
+        "kl": 0.5 / 8 * (kl(*image) + kl(*signature)),
+        "cross": 1.5 / 4 * (error("a", "x") + error("x", "a")),
+        "alignment": 2.0 / 2 * float(wasserstein(image, signature).detach()),
+    }
+    assert terms == pytest.approx({**wanted, "total": sum(wanted.values())}, rel=1e-5)
+
+
+def test_mapping_terms_of_rff_gzsl() -> None:
+    """The multiplier of the bound is softplus(value); it climbs with the excess, M descends it."""
+    method = made("rff-gzsl", hidden=8, latent=3, mapped=4, epochs=1, bound=0.2, centre=0.3).fit(two_gaussians(20))
+    assert isinstance(method, RFFGZSL)
+    x, a, y = six()
+    torch.manual_seed(5)
+    found = method.mapping_terms(x, a, y)
+    torch.manual_seed(5)
+    mean, log_variance = method.mapping(torch.cat([x, method.synthesise(method.noise(x), a)]))
+    z, labels = reparameterise(mean, log_variance), torch.cat([y, y])
+    wanted = {
+        "cls": cross_entropy(method.judge(z), labels),
+        "centre": mean_square(z, method.centres.weight[labels]),
+        "excess": kl(mean, log_variance) / 4 - 0.2,
+    }
+    total = wanted["cls"] + 0.3 * wanted["centre"]  # the multiplier's two halves cancel in value, not in gradient
+    assert floats(found) == pytest.approx({**wanted, "total": total}, rel=1e-5)
+    (slope,) = torch.autograd.grad(found["total"], method.multiplier.value, retain_graph=True)
+    value = float(method.multiplier.value.detach())
+    assert float(slope) == pytest.approx(-wanted["excess"] / (1 + np.exp(-value)), rel=1e-5)
+
+
+def test_terms_of_ce_gzsl() -> None:
+    sizes = {"hidden": 8, "latent": 3, "embedding": 6, "projection": 4, "comparator": 5}
+    method = made("ce-gzsl", epochs=1, **sizes, temperature=0.5, instance=0.3, class_level=0.2).fit(two_gaussians(20))
+    assert isinstance(method, CEGZSL)
+    x, a, y = six()
+    h = method.embedding(x)
+    instance = float(contrast(method.projection(h), y, 0.5).detach())
+    among = cross_entropy(method.comparator(h, a[:2]) / 0.5, y)
+    embedding = floats(method.embedding_terms(x, a, y, a[:2]))
+    assert embedding == pytest.approx({"instance": instance, "class": among, "total": instance + among}, rel=1e-5)
+    torch.manual_seed(5)
+    terms = floats(method.generator_terms(x, a, y, a[:2]))
+    torch.manual_seed(5)
+    drawn = method.synthesise(method.noise(x), a)
+    codes = torch.cat([method.projection(method.embedding(drawn)), method.projection(h)])
+    wanted = {
+        "adversarial": -float(method.critic(drawn, a).detach().numpy().mean()),
+        "instance": float(contrast(codes, torch.cat([y, y]), 0.5).detach()),
+        "class": cross_entropy(method.comparator(method.embedding(drawn), a[:2]) / 0.5, y),
+    }
+    total = wanted["adversarial"] + 0.3 * wanted["instance"] + 0.2 * wanted["class"]
+    assert terms == pytest.approx({**wanted, "total": total}, rel=1e-5)
+
+
 def test_feedback_changes_the_generator_and_the_classifier_sees_the_decoder() -> None:
     method = made("tf-vaegan", hidden=8, latent=3, epochs=1).fit(two_gaussians(20))
     assert isinstance(method, TFVAEGAN)
     z, a = torch.randn(5, 3), torch.eye(2)[[0, 1, 1, 0, 0]]
     assert not torch.allclose(method.synthesise(z, a), method.averaged(z, a))
+    method._mode(training=True)
+    first = method.generator(z, a)
+    again = method.generator(z, a, method.feedback(method.decoder.hidden(first)))
+    torch.testing.assert_close(method.synthesise(z, a), torch.cat([first[:2], again[2:]]))
+    method._mode(training=False)
     x = torch.randn(5, 2)
     seen = method.embed(x)
     assert seen.shape == (5, 2 + 8 + 2)

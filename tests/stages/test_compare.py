@@ -150,7 +150,8 @@ def test_seeds_trained_together_give_the_figures_of_each(project: Path, monkeypa
     tiny = "{hidden: 8, epochs: 4, generate: {per_unseen: 5}, classify: {epochs: 2}}"
     given = f"cvae-zsl: {{toy: {{settings: {tiny}, calibration: 0.0}}}}\n"
     (project / "experiments/methods.yaml").write_text(GIVEN + given)
-    compare.command("cvae-zsl,sje")
+    compare.command("cvae-zsl,sje", checkpoints=project / "checkpoints")
+    assert len(list((project / "checkpoints").glob("cvae-zsl-*.safetensors"))) == 2, "one a seed"
     alone = [result(project, method) for method in ("cvae-zsl", "sje")]
     (project / "params.yaml").write_text(PARAMS.replace("splits: 1", "splits: 1, seeds_together: true"))
     asked: list[Sequence[int]] = []

@@ -79,18 +79,20 @@ def compare(
     own: CompareSettings,
     seeds: Sequence[int],
     among: Sequence[Mapping[str, Any]] | None = None,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """The figures of one method: mean and standard deviation over seeds (one seed for closed forms), in percent.
 
     features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone: out of
-    `among`, or of the method's search space.
+    `among`, or of the method's search space. checkpoints: as in `fit_seeds`.
     """
     method = registry.get(name)
     check_data(data)
     chosen = _choose(method, seen, given, own, among)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
-    fitted = fit_seeds(method, settings, task, seeds if method.random else seeds[:1], own.seeds_together)
+    used = seeds if method.random else seeds[:1]
+    fitted = fit_seeds(method, settings, task, used, own.seeds_together, checkpoints)
     runs = {seed: evaluate(score(one, task, seed), chosen["calibration"]) for seed, one in fitted}
     transductive = issubclass(method, Transductive)
     about = {

@@ -6,6 +6,7 @@ unseen ones, has the same shape, so that every choice is made by the code that m
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,14 +151,25 @@ def fit(method: Method, task: Task, seed: int = 0, observe: Observe | None = Non
 
 
 def fit_seeds(
-    method: type[Method], settings: MethodSettings, task: Task, seeds: Sequence[int], together: bool = False
+    method: type[Method],
+    settings: MethodSettings,
+    task: Task,
+    seeds: Sequence[int],
+    together: bool = False,
+    checkpoints: Path | None = None,
 ) -> Iterator[tuple[int, Method]]:
-    """Each seed with its fitted method: trained together where asked and the method can, else one after another."""
+    """Each seed with its fitted method: trained together where asked and the method can, else one after another.
+
+    checkpoints: folder where methods that write them do, one after another, and go on from what a killed run left.
+    """
     if together and issubclass(method, Together):
         yield from zip(seeds, method.fit_together(settings, task.train, seeds), strict=True)
     else:
         for seed in seeds:
-            yield seed, fit(method(settings), task, seed)
+            made = method(settings)
+            if hasattr(made, "checkpoints"):
+                made.checkpoints = checkpoints
+            yield seed, fit(made, task, seed)
 
 
 def score(method: Method, task: Task, seed: int = 0) -> Scores:

@@ -42,7 +42,7 @@ class DEM(ScaledMethod):
         "signature_scaling": ("sphere", "standard"),
         "hidden": (400, 800),
         "lr": (0.0003, 0.001, 0.003),
-        "weight_decay": (0.0, 0.01, 0.1, 1.0, 10.0),
+        "weight_decay": (0.0, 0.01, 0.1, 0.5, 1.0),
         "epochs": (30,),
     }
     learned: ClassVar[tuple[str, ...]] = ("first", "first_bias", "second", "second_bias")

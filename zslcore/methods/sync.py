@@ -16,9 +16,9 @@ from zslcore.methods.base import MethodSettings, Observe, TrainData
 class SYNCSettings(ScaledSettings):
     """strength: of ½‖w_c‖². width: σ² over the median squared distance of seen signatures. ridge: of the phantoms."""
 
-    strength: float = 0.01
-    width: float = 0.3
-    ridge: float = 0.001
+    strength: float = 0.1
+    width: float = 2.0
+    ridge: float = 1e-6
 
 
 class SYNC(ScaledMethod):
@@ -34,9 +34,9 @@ class SYNC(ScaledMethod):
     search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "scaling": ("standard", "sphere", "root"),
         "signature_scaling": ("l2", "standard"),
-        "strength": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
-        "width": (0.03, 0.1, 0.3, 1.0, 3.0),
-        "ridge": (0.0001, 0.001, 0.01, 0.1, 1.0),
+        "strength": (0.003, 0.01, 0.03, 0.1, 0.3),
+        "width": (0.1, 0.3, 1.0, 2.0, 5.0),
+        "ridge": (1e-7, 1e-6, 1e-5, 1e-4, 1e-3),
     }
     random: ClassVar[bool] = False
     learned: ClassVar[tuple[str, ...]] = ("phantoms", "signatures", "variance")

@@ -543,10 +543,15 @@ stages:
     assert "not known" in inspect(results / "m.json").about["created_by"]
 
 
-def test_inspect_refuses_what_is_no_artifact(tmp_path: Path) -> None:
+def test_inspect_refuses_what_is_no_artifact(tmp_path: Path, within_limits) -> None:
     (tmp_path / "a").write_text("hello")
     (tmp_path / "a.json").write_text("{")
+    (tmp_path / "deep.json").write_text('{"a":' * 10**5 + "1" + "}" * 10**5)
+    (tmp_path / "nested.json").write_text("[" * 950 + '"x"' + "]" * 950)
     (tmp_path / "a.csv").write_bytes(b"a,b\n1,2,3\n\xff")
+    for name in ("deep", "nested"):
+        with within_limits(), suppress(ZSLError):  # what is too deep depends on Python's version
+            inspect(tmp_path / f"{name}.json")
     for path in (tmp_path / "a", tmp_path / "a.json", tmp_path / "a.csv", tmp_path / "absent", tmp_path):
         with pytest.raises(ZSLError):
             inspect(path)

@@ -92,7 +92,10 @@ def _tensors(path: Path) -> Contents:
 
 
 def _result(path: Path) -> Contents:
-    arrays = tuple(_leaves(artifacts.read_json(path)) if path.suffix == ".json" else _columns(path))
+    try:
+        arrays = tuple(_leaves(artifacts.read_json(path)) if path.suffix == ".json" else _columns(path))
+    except RecursionError as error:
+        raise ZSLError(f"{path}: nested too deep; delete it and run dvc repro") from error
     about: dict[str, Any] = {"format": path.suffix.removeprefix(".").upper()}
     record = recorded.find(path)
     if record is None:

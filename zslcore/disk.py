@@ -65,7 +65,7 @@ def artifact_sizes(size: Size, settings: Settings, seeds: int) -> dict[str, int]
         "dataset.h5": size.own_bytes + FLOAT * a * (size.seen + size.unseen) + 2 * INTEGER * n,
         "features.h5": FLOAT * n * d,
         "finetuned.h5": seeds * FLOAT * n * d,
-        "F.safetensors": seeds * FLOAT * (d * d + d) * settings.finetune.enabled,
+        "F.safetensors": seeds * FLOAT * (d * d + d) * (settings.finetune.enabled + bool(settings.finetune.whiten)),
         "projected.h5": seeds * FLOAT * n * (m * train.members + a * bool(train.feedback)),
         "model.safetensors": seeds * FLOAT * train.members * (mapping + encoder + generator),
         "synthetic.h5": seeds * synthetic * (storage * m * train.members + INTEGER),

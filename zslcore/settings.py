@@ -38,6 +38,11 @@ class Finetune(Section):
     batch_size: int = Field(256, ge=1, description="images; not stated")
     weight_decay: float = Field(0.0, ge=0, description="not stated")
     rescale: bool = Field(True, description="scale F(x) again as x was, by trainval statistics; not stated")
+    whiten: float = Field(
+        0.0,
+        ge=0,
+        description="ridge of whitening F(x) by its within-class covariance; 0: no whitening, as in the paper",
+    )
 
 
 class Train(Section):

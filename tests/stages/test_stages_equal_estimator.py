@@ -23,7 +23,7 @@ device: cpu
 presets:
   toy:
     best:
-      finetune: {epochs: 3}
+      finetune: {epochs: 3, whiten: WHITEN}
       train: {hidden: 32, projection: 16, batch_size: 32, encoder_signature: true, members: 2, FEEDBACK}
       generate: {per_unseen: 15, per_seen: 5, noise: 0.1}
       classify: {epochs: 4, seen: both, zsl: ZSL, feedback: WEIGHT}
@@ -44,7 +44,10 @@ def test_scores_are_equal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(
-        PARAMS.replace("ZSL", zsl).replace("FEEDBACK", FEEDBACK[weight]).replace("WEIGHT", str(weight))
+        PARAMS.replace("ZSL", zsl)
+        .replace("FEEDBACK", FEEDBACK[weight])
+        .replace("WEIGHT", str(weight))
+        .replace("WHITEN", str(weight))
     )
     datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
     with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from zslcore.evaluation.protocol import Task
+from zslcore.scaling import Whitener
 from zslcore.settings import Classify, Finetune, Noise, Train
 from zslcore.steps import train as training
 from zslcore.steps.classify import fit_classifier, training_set
@@ -42,7 +43,25 @@ def test_finetune_switched_off_only_scales(toy_task: Task, settings: Finetune) -
     np.testing.assert_array_equal(tuned(data.features), tuned.scaler(data.features))
 
 
-@pytest.mark.parametrize("settings", [Finetune(epochs=2), Finetune(epochs=2, rescale=False), Finetune(enabled=False)])
+def test_whitening_comes_after_f_with_or_without_it(toy_task: Task) -> None:
+    data = toy_task.train
+    for settings in (Finetune(epochs=2, whiten=0.5), Finetune(enabled=False, whiten=0.5)):
+        plain = finetune(data.features, data.labels, settings.model_copy(update={"whiten": 0.0}), 0, CPU)
+        expected = Whitener.fit(plain(data.features), data.labels, 0.5)(plain(data.features))
+        tuned = finetune(data.features, data.labels, settings, 0, CPU)
+        np.testing.assert_array_equal(tuned(data.features), expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Finetune(epochs=2),
+        Finetune(epochs=2, rescale=False),
+        Finetune(enabled=False),
+        Finetune(epochs=2, whiten=0.5),
+        Finetune(enabled=False, whiten=0.5),
+    ],
+)
 def test_finetuned_comes_back_from_its_state(toy_task: Task, settings: Finetune) -> None:
     data = toy_task.train
     tuned = finetune(data.features, data.labels, settings, 0, CPU)

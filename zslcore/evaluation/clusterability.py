@@ -79,7 +79,7 @@ def spaces(
         own = ClusterableSettings.of(settings.model_copy(update={"finetune": finetune}), device)
         method = Clusterable(own).fit(train, seed)
         tuned = method.finetuned(features)
-        yield names[0], tuned
+        yield names[0], method.finetuned.scaler(features) if names[0] == "x" else tuned
         if settings.train.projection:
             yield names[1], method.model.project(tuned)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zslcore.losses import class_means, similarity_loss
 from zslcore.models.mappings import FineTuning, SimilarityClassifier
 from zslcore.models.weights import numpy_state, put_state
-from zslcore.scaling import Scaler
+from zslcore.scaling import Scaler, Whitener
 from zslcore.settings import Finetune
 from zslcore.training import Curve, Terms, minimise, seeded, tensor
 
@@ -24,37 +24,41 @@ class Finetuned:
     mapping: FineTuning | None
     device: torch.device
     rescaler: Scaler | None = None
+    whitener: Whitener | None = None
     gamma: float = float("nan")
     curve: Curve = field(default_factory=list)
 
     @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
-        """F(scaled x): (n, d) -> (n, d) float32, by blocks of rows."""
-        scaled = self.scaler(features)
-        if self.mapping is None or not len(scaled):
-            return scaled
-        parts = [
-            self.mapping(tensor(scaled[start : start + block], self.device)).cpu().numpy()
-            for start in range(0, len(scaled), block)
-        ]
-        mapped = np.concatenate(parts)
-        return mapped if self.rescaler is None else self.rescaler(mapped)
+        """F(scaled x), scaled and whitened where asked: (n, d) -> (n, d) float32, by blocks of rows."""
+        mapped = self.scaler(features)
+        if self.mapping is not None and len(mapped):
+            parts = [
+                self.mapping(tensor(mapped[start : start + block], self.device)).cpu().numpy()
+                for start in range(0, len(mapped), block)
+            ]
+            mapped = np.concatenate(parts)
+        for step in (self.rescaler, self.whitener):
+            mapped = mapped if step is None else step(mapped)
+        return mapped
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Named arrays for saving."""
         after = {} if self.rescaler is None else self.rescaler.state("F.rescaler.")
-        return {**self.scaler.state("F.scaler."), **after, **numpy_state(self.mapping, "F.")}
+        white = {} if self.whitener is None else self.whitener.state("F.whitener.")
+        return {**self.scaler.state("F.scaler."), **after, **white, **numpy_state(self.mapping, "F.")}
 
     @classmethod
     def from_state(cls, settings: Finetune, state: Mapping[str, NDArray[Any]], device: torch.device) -> Self:
         """What `state` described."""
         scaler = Scaler.from_state(settings.scaling, state, "F.scaler.")
+        whitener = Whitener.from_state(state, "F.whitener.") if settings.whiten else None
         if "F.linear.bias" not in state:
-            return cls(scaler, None, device)
+            return cls(scaler, None, device, whitener=whitener)
         mapping = FineTuning(len(state["F.linear.bias"])).to(device)
         put_state(mapping, state, "F.")
         rescaler = Scaler.from_state(settings.scaling, state, "F.rescaler.") if settings.rescale else None
-        return cls(scaler, mapping, device, rescaler)
+        return cls(scaler, mapping, device, rescaler, whitener)
 
 
 def finetune(
@@ -69,8 +73,22 @@ def finetune(
     W′ starts at the class means, where the loss is already low, so that F moves the features and not the reverse.
     """
     scaler = Scaler.fit(features, settings.scaling)
-    if not settings.enabled or settings.epochs == 0:
-        return Finetuned(scaler, None, device)
+    tuned = Finetuned(scaler, None, device)
+    if settings.enabled and settings.epochs:
+        tuned = _learn(scaler, features, labels, settings, seed, device)
+    if settings.whiten:
+        tuned.whitener = Whitener.fit(tuned(features), labels, settings.whiten)
+    return tuned
+
+
+def _learn(
+    scaler: Scaler,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    settings: Finetune,
+    seed: int,
+    device: torch.device,
+) -> Finetuned:
     x, y = tensor(scaler(features), device), tensor(labels, device)
     means = class_means(x, y, int(y.max()) + 1)
     with seeded(seed, "finetune"):
@@ -92,7 +110,8 @@ def finetune(
             weight_decay=settings.weight_decay,
             label="finetune",
         )
-    tuned = Finetuned(scaler, mapping.eval(), device, None, float(classifier.gamma.detach()), curve)
+    gamma = float(classifier.gamma.detach())
+    tuned = Finetuned(scaler, mapping.eval(), device, gamma=gamma, curve=curve)
     if settings.rescale:
         tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
     return tuned

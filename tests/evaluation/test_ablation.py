@@ -107,7 +107,7 @@ def test_the_projects_own_table() -> None:
     assert pipeline["stages"]["ablation"]["matrix"]["variant"] == list(variants)
     params = Params(RAW)
     resolved = {name: [params.resolve("toy", over) for over in row.candidates] for name, row in variants.items()}
-    assert len(resolved["NA"]) == 9
+    assert len(resolved["NA"]) == len(resolved["CLS-SEARCHED"]) == 12
     assert all(found.train.projection == 0 for found in resolved["NA"])
     assert resolved["main"] == resolved["CLS-GAUSS-NOISE"] == [params.resolve("toy")]
     assert {resolved[f"noise-{place}"][0].train.noise.on for place in ("target", "encoder", "both", "synthetic")} == {

@@ -139,12 +139,7 @@ def accuracy_against_time(points: list[tuple[str, float, float, float | None]]) 
 
 def _label(axis: Axes, points: list[tuple[str, float, float, float | None]]) -> None:
     """Name each measured point at the first place around it where no other name or point is."""
-<<<<<<< HEAD
     cast(Canvas, axis.figure).draw_without_rendering()  # settles the axes' size and limits
-=======
-    assert isinstance(axis.figure, Canvas)
-    axis.figure.draw_without_rendering()  # settles the axes' size and limits
->>>>>>> 3ccaf50 (The table's figures of DEM, CN and GFZSL from the same run)
     taken = []
     for _, seconds, *values in points:
         for value in values:

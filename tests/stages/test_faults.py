@@ -321,7 +321,9 @@ def disturb(base: Undisturbed, number: int) -> str:
     if process == "stage":
         # h5py complains besides when the disk is full.
         assert "Traceback" not in said or "h5py._objects.ObjectID.__dealloc__" in said, happened + said
-        assert outcome != "refused" or "error: " in said, happened + said
+        # struck at its very end, a stage succeeds, and it is DVC that cannot go on
+        refused = outcome == "refused" and "failed to run" in said
+        assert not refused or "error: " in said, happened + said
     assert base.now() == base.bytes, happened
     return happened
 

@@ -173,3 +173,17 @@ def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [row[0] for row in epochs.rows] == ["random", "uncertainty", "uncertainty-correlation"]
     assert any(isinstance(block, Figure) and block.png.startswith(b"\x89PNG") for block in blocks)
     assert not list(report_section(Results(load_params(), "other", (tmp_path / "experiments/results",))))
+
+
+def test_table_2_counts_upwards(tmp_path: Path) -> None:
+    def cell(value: float) -> dict[str, object]:
+        return {"mean": value, "std": 0.0, "seeds": {"0": value, "1": value}}
+
+    by_n = {str(n): {"T1": cell(n), "epochs to 95 %": cell(n), "curves": {}} for n in (1, 10, 50, 100)}
+    found = {"about": {"runs": 2, "split": "own"}, "rows": {"random": by_n}}
+    artifacts.write_json(tmp_path / "toy/mining/table2.json", found)
+    (tmp_path / "params.yaml").write_text("datasets: [toy]\n")
+    blocks = report_section(Results(load_params(tmp_path / "params.yaml"), "toy", (tmp_path,)))
+    (two, *_) = (block for block in blocks if isinstance(block, Table))
+    assert two.header == ("strategy", "n = 1", "n = 10", "n = 50", "n = 100")
+    assert [float(value.split()[0]) for value in two.rows[0][1:]] == [1, 10, 50, 100]

@@ -144,11 +144,14 @@ class Study:
         return self._runs(name, self.choose(name, base, grid))
 
     def choose(self, name: str, base: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
-        """The settings with the best T1 on the held-out classes; the first of equals."""
+        """The settings with the best T1 on the held-out classes; the first of equals. Chosen once for all n."""
+        row = f"{name} {base.get('mining', '')}".strip()
+        if row in self.chosen:
+            return dict(self.chosen[row]["settings"])
         candidates = [merge(base, values) for values in combinations(grid)]
         scored = [self.fit(name, candidate, self.validation, 0)[-1] for candidate in candidates]
         best = int(np.argmax(scored))
-        self.chosen[f"{name} {base.get('mining', '')}".strip()] = {
+        self.chosen[row] = {
             "settings": candidates[best],
             "validation T1": scored[best],
             "candidates": [{**values, "T1": score} for values, score in zip(combinations(grid), scored, strict=True)],

@@ -152,13 +152,14 @@ def _strategies(found: dict[str, Any]) -> Iterator[Block]:
 
 def _by_negatives(found: dict[str, Any]) -> Iterator[Block]:
     about, rows = found["about"], found["rows"]
-    header = ("strategy", *(f"n = {n}" for n in next(iter(rows.values()))))
+    counts = sorted(next(iter(rows.values())), key=int)  # a JSON file has its keys in the order of letters
+    header = ("strategy", *(f"n = {n}" for n in counts))
     tables = {
         "Table 2: T1 by the number of negatives a positive": "T1",
         "Epochs until 95 % of the final accuracy (section 3.3)": "epochs to 95 %",
     }
     for caption, value in tables.items():
-        cells = tuple((name, *(spread(row[value]) for row in by_n.values())) for name, by_n in rows.items())
+        cells = tuple((name, *(spread(by_n[n][value]) for n in counts)) for name, by_n in rows.items())
         yield Table(f"{caption}; {about['runs']} runs, split: {about['split']}. Measured here", header, cells)
 
 

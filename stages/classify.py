@@ -29,11 +29,13 @@ def command(dataset: DatasetName) -> None:
     labels = np.searchsorted(data.seen, data.labels[data.trainval])
     weights = artifacts.load_tensors(inputs["model"], artifacts.PROJECTED) if settings.feedback else {}
     about = {"classify": settings.model_dump(), "seeds": params.seeds}
+    everyone = np.concatenate([data.seen, data.unseen])
 
-    def beside(rows: NDArray[np.int64], classes: NDArray[np.int64], seed: int) -> NDArray[np.float32] | None:
-        if not settings.feedback:
+    def beside(
+        model: Trained | None, rows: NDArray[np.int64], classes: NDArray[np.int64], seed: int
+    ) -> NDArray[np.float32] | None:
+        if model is None:
             return None
-        model = Trained.from_state(trained_as, artifacts.under(weights, f"seed={seed}/"), device)
         told = datasets.load_features(inputs["projected"], rows, artifacts.PROJECTED, seed, "told")
         return settings.feedback * model.cosines(told, data.signatures[classes])
 
@@ -61,7 +63,9 @@ def command(dataset: DatasetName) -> None:
                 own = training_set(None, seen, unseen, mask[~mask], settings)
                 zsl = fit_classifier(*own, int((~mask).sum()), settings, seed, device, "zsl", trained_as.members)
             group = out.create_group(f"seed={seed}")
-            both = np.concatenate([data.seen, data.unseen])
-            group["zsl"] = zsl.scores(test_unseen, beside(data.test_unseen, data.unseen, seed))
-            group["joint_seen"] = gzsl.scores(test_seen, beside(data.test_seen, both, seed))
-            group["joint_unseen"] = gzsl.scores(test_unseen, beside(data.test_unseen, both, seed))
+            model = None
+            if settings.feedback:
+                model = Trained.from_state(trained_as, artifacts.under(weights, f"seed={seed}/"), device)
+            group["zsl"] = zsl.scores(test_unseen, beside(model, data.test_unseen, data.unseen, seed))
+            group["joint_seen"] = gzsl.scores(test_seen, beside(model, data.test_seen, everyone, seed))
+            group["joint_unseen"] = gzsl.scores(test_unseen, beside(model, data.test_unseen, everyone, seed))

@@ -17,7 +17,8 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation import mining
 from zslcore.evaluation.cells import cell
 from zslcore.evaluation.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
-from zslcore.evaluation.protocol import benchmark_task
+from zslcore.evaluation.protocol import Task, benchmark_task
+from zslcore.methods.base import Method
 from zslcore.params import load_params
 from zslcore.report.blocks import Figure, Table
 from zslcore.report.experiments import mining as report_section
@@ -26,6 +27,7 @@ from zslcore.report.results import Results
 SETTINGS = MiningStudy(
     runs=2,
     negatives=(1, 5),
+    holdout_draws=2,
     grid={"lambda_attributes": (0.01, 0.1), "mu": (0.001,)},
     eszsl={"alpha": (1.0, 2.0)},
     settings={"epochs": 3, "lr": 0.02, "batch_size": 32},
@@ -72,7 +74,7 @@ def test_an_interrupted_search_resumes(study: Study, monkeypatch: pytest.MonkeyP
     rows = study.table1()
     monkeypatch.setattr(mining, "accuracy_by_epoch", lambda *a: pytest.fail("all cells are done"))
     assert study.table1() == rows
-    assert len(done) + len(later) == study.fits[0] == 3 + 4 * (2 + 2)
+    assert len(done) + len(later) == study.fits[0] == (2 * 2 + 1) + 4 * (2 * 2 + 2)
 
 
 def test_chooses_on_held_out_training_classes_only(study: Study, toy: Dataset) -> None:
@@ -81,8 +83,9 @@ def test_chooses_on_held_out_training_classes_only(study: Study, toy: Dataset) -
     assert set(held_out) < set(toy.seen)
     assert set(hold_out_classes(toy.seen, 0.2, 0)) == set(held_out)
     unseen = toy.features[toy.test_unseen]  # type: ignore[index]
-    for rows in (study.validation.train.features, study.validation.unseen_features):
-        assert not (rows[:, None] == unseen[None]).all(axis=2).any()
+    for task in study.validation:
+        for rows in (task.train.features, task.unseen_features):
+            assert not (rows[:, None] == unseen[None]).all(axis=2).any()
     with pytest.raises(ZSLError, match="fewer than two"):
         hold_out_classes(np.arange(3), 0.2, 0)
 
@@ -121,6 +124,17 @@ def test_a_data_set_has_settings_of_its_own() -> None:
 
 def test_the_best_candidate_is_taken(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mining, "accuracy_by_epoch", lambda m, task, seed: [100 * m.settings.lambda_attributes])
+    assert study.choose("metric-learning", {"epochs": 1}, SETTINGS.grid)["lambda_attributes"] == 0.1
+
+
+def test_the_best_candidate_is_the_best_over_all_draws(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {0.01: (70.0, 10.0), 0.1: (50.0, 40.0)}
+
+    def score(method: Method, task: Task, seed: int) -> list[float]:
+        draw = next(position for position, drawn in enumerate(study.validation) if drawn is task)
+        return [scores[method.settings.lambda_attributes][draw]]
+
+    monkeypatch.setattr(mining, "accuracy_by_epoch", score)
     assert study.choose("metric-learning", {"epochs": 1}, SETTINGS.grid)["lambda_attributes"] == 0.1
 
 

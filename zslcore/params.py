@@ -155,7 +155,7 @@ class Params:
         return values
 
 
-EXTRA_SECTIONS: tuple[str, ...] = ("clusterability", "compare", "fewshot", "gate", "mining", "tsne", "tune")
+EXTRA_SECTIONS: tuple[str, ...] = ("ablation", "clusterability", "compare", "fewshot", "gate", "mining", "tsne", "tune")
 """Names of sections that stand outside the presets; each is validated by the stage that reads it."""
 
 

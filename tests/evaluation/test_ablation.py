@@ -46,6 +46,16 @@ def test_the_full_variant_reuses_the_main_run(toy: Dataset, tmp_path: Path) -> N
         assert found["about"]["title"] == name
 
 
+def test_all_rows_share_the_settings_of_the_ablation(toy: Dataset, tmp_path: Path) -> None:
+    params = Params({**RAW, "ablation": {"settings": {"train": {"members": 2}, "select": {"train_epochs": [3]}}}})
+    variants = {"main": Variant(title="main"), "wide": Variant(title="wide", settings={"train": {"members": 3}})}
+    main = tmp_path / "selected.json", tmp_path / "metrics.json"
+    for name, members in (("main", 2), ("wide", 3)):
+        found = run_variant(params, "toy", name, variants, toy, seen_of(toy), toy.features, main)
+        assert not found["about"]["reused"]
+        assert (found["about"]["members"], found["chosen"]["train"]["epochs"]) == (members, 3)
+
+
 def test_a_variant_is_its_overrides(toy: Dataset, tmp_path: Path) -> None:
     variants = {"NA": Variant(title="NA", settings={"train": {"projection": 0}, "finetune": {"enabled": False}})}
     found = run("NA", variants, toy, tmp_path)
@@ -109,7 +119,8 @@ def test_the_projects_own_table() -> None:
     resolved = {name: [params.resolve("toy", over) for over in row.candidates] for name, row in variants.items()}
     assert len(resolved["NA"]) == len(resolved["CLS-SEARCHED"]) == 12
     assert all(found.train.projection == 0 for found in resolved["NA"])
-    assert resolved["main"] == resolved["CLS-GAUSS-NOISE"] == [params.resolve("toy")]
+    assert resolved["main"] == resolved["drawn-noise"] == [params.resolve("toy")]
+    assert resolved["CLS-GAUSS-NOISE"][0].generate.noise == 0
     assert {resolved[f"noise-{place}"][0].train.noise.on for place in ("target", "encoder", "both", "synthetic")} == {
         "target",
         "encoder",

@@ -39,6 +39,12 @@ def params(tmp_path: Path) -> Params:
     return load_params(tmp_path / "params.yaml")
 
 
+def test_the_shipped_space_fits_every_shipped_preset(tmp_path: Path) -> None:
+    shipped = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
+    for dataset in shipped.raw["presets"]:
+        open_study(tmp_path / f"{dataset}.db", shipped, dataset, shipped.extra("tune", TuneSettings))
+
+
 def seen_of(data: Dataset) -> Seen:
     assert data.features is not None
     rows = data.trainval

@@ -126,6 +126,7 @@ def test_plots_are_inside_the_page(folder: Path) -> None:
 def test_ablation_says_which_increments_are_real(folder: Path) -> None:
     def row(position: int, against: str | None, *t1: float) -> dict[str, Any]:
         about = {"title": f"row {position}", "against": against, "row": position, "reused": False}
+        about |= {"candidates": 12, "splits": 1, "members": 3}
         return {"about": about, "zsl": {"T1": value(float(np.mean(t1)), *t1)}, "gzsl": {"H": value(40.0)}}
 
     write_json(folder / "experiments/cub-x/ablation/NA.json", row(0, None, 50, 52, 51))
@@ -134,6 +135,7 @@ def test_ablation_says_which_increments_are_real(folder: Path) -> None:
     markdown, page = report(folder, experiments=True)
     assert "excludes 0 for: CLS over NA." in markdown
     assert "does NOT exclude 0 for: AAA over CLS." in markdown
+    assert "| NA: row 0 | 3 | 12 × 1 | 51.0" in markdown
     assert markdown.index("| NA: row 0") < markdown.index("| CLS: row 1") < markdown.index("| AAA: row 2")
     assert "PUBLISHED, not measured here" in page
     assert "Ablation" not in report(folder)[0]

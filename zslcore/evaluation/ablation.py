@@ -21,6 +21,12 @@ Overrides = dict[str, Any]
 """Sections of params.yaml and the values that replace theirs."""
 
 
+class AblationSettings(Section):
+    """What all rows share."""
+
+    settings: Overrides = Field({}, description="sections as in params.yaml, in place of the data set's own")
+
+
 class Variant(Section):
     """A row of the ablation."""
 
@@ -73,7 +79,9 @@ def run_variant(
     reused where the variant's settings equal the main run's.
     """
     variant = get_variant(variants, name)
-    candidates = {str(position): params.resolve(dataset, over) for position, over in enumerate(variant.candidates)}
+    common = params.extra("ablation", AblationSettings).settings
+    overrides = [merge(common, candidate) for candidate in variant.candidates]
+    candidates = {str(position): params.resolve(dataset, over) for position, over in enumerate(overrides)}
     about = {
         "dataset": dataset,
         "variant": name,
@@ -83,6 +91,8 @@ def run_variant(
         "split": data.split_name,
         "preset": params.preset,
         "candidates": len(candidates),
+        "splits": candidates["0"].select.splits,
+        "members": candidates["0"].train.members,
     }
     if list(candidates.values()) == [params.resolve(dataset)]:
         selected, metrics = (read_json(path) for path in main)
@@ -99,7 +109,7 @@ def run_variant(
         **summarise(runs),
         "about": {**about, "reused": False},
         "chosen": chosen,
-        "settings": variant.candidates[int(position)],
+        "settings": overrides[int(position)],
         "warnings": warnings,
     }
 

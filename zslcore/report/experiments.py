@@ -28,12 +28,15 @@ def ablation(results: Results) -> Iterator[Block]:
             (clear if leads[0].excludes_zero else open_).append(f"{name} over {against}")
         reused = " (figures of the main run)" if row["about"]["reused"] else ""
         title = f"{name}: {row['about']['title']}{reused}"
-        rows.append((title, spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"]), *cells))
+        search = f"{row['about']['candidates']} × {row['about']['splits']}"
+        figures_ = (spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"]))
+        rows.append((title, str(row["about"]["members"]), search, *figures_, *cells))
     yield Heading(3, "Ablation (Fig. 4)")
     yield Table(
-        "Each variant chosen on validation classes with the same budget; differences seed by seed, with the 95 % "
-        "interval of their mean",
-        ("variant", "T1", "H", "compared with", "difference in T1", "difference in H"),
+        "Training length and calibration of each variant are chosen on validation classes, and its settings, where "
+        "it has more than one candidate (searched: candidates × class splits); members: sets of M, C, E and G; "
+        "differences seed by seed, with the 95 % interval of their mean",
+        ("variant", "members", "searched", "T1", "H", "compared with", "difference in T1", "difference in H"),
         tuple(rows),
     )
     if clear:

@@ -8,6 +8,7 @@ import typer
 from stages.common import experiment, listed, say
 
 GIVEN = "experiments/methods.yaml"
+PAPER = "experiments/paper.yaml"
 
 
 def command(
@@ -17,8 +18,12 @@ def command(
         bool, typer.Option("--choose", help="Choose settings anew on validation classes, whatever is given.")
     ] = False,
     given: Annotated[
-        str, typer.Option(help="Table of settings; experiments/paper.yaml holds those of the papers.")
-    ] = GIVEN,
+        str | None,
+        typer.Option(
+            help=f"Table of settings that must have a row for each method and data set; {PAPER} holds those the papers "
+            f"state [default: {PAPER} with preset: paper, then {GIVEN}, each where it has a row]."
+        ),
+    ] = None,
     candidates: Annotated[
         str | None, typer.Option(help="Table of settings to choose among, instead of the methods' search spaces.")
     ] = None,
@@ -29,10 +34,11 @@ def command(
 ) -> None:
     """Measure methods on data sets: T1, U, S, H and AUSUC, mean ± std over the seeds where a method is random.
 
-    Settings stand in the table `--given`; what is missing there is chosen on validation classes.
+    Settings that no table gives are chosen on validation classes.
     """
     from stages.inputs import everything
     from zslcore import artifacts
+    from zslcore.evaluation.cells import STORE
     from zslcore.evaluation.compare import CompareSettings, compare, load_candidates, load_given
     from zslcore.methods import registry
     from zslcore.params import load_params
@@ -41,15 +47,22 @@ def command(
     params = load_params()
     own = params.extra("compare", CompareSettings)
     names = listed(methods)
+    tables = [given] if given is not None else [*([PAPER] if params.preset == "paper" else []), GIVEN]
     for name in names:
         registry.get(name)
     for dataset in params.datasets if datasets is None else listed(datasets):
         params.source(dataset)
         data, seen, features = everything(dataset)
         for name in names:
-            row = None if choose else load_given(Path(given), name, dataset)
+            table, row = None, None
+            for table in () if choose else tables:
+                row = load_given(Path(table), name, dataset, required=given is not None)
+                if row is not None:
+                    break
             among = None if candidates is None else load_candidates(Path(candidates), name)
-            found = compare(name, data, seen, features, row, own, params.seeds, among, checkpoints)
+            found = compare(name, data, seen, features, row, own, params.seeds, among, checkpoints, STORE)
+            found["about"]["given"] = None if row is None else table
             artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
             figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
+            figures.append(("H chosen on test (diagnostic only)", found["diagnostic"]["test_selected_H"]))
             say(f"{dataset}, {name}: " + ", ".join(f"{metric} {spread(value)}" for metric, value in figures))

@@ -29,6 +29,7 @@ MAX_OBJECTS, MAX_DEPTH = 100_000, 8  # of an HDF5 file; the project's own have a
 TEXT_AT_ONCE = 2**28  # bytes that a block of strings may decode to at most
 UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)  # what h5py raises
 
+PACKAGE = Path(__file__).resolve().parent
 LIBRARIES = ("numpy", "h5py", "torch", "timm", "scikit-learn", "scipy", "pillow")
 
 
@@ -150,6 +151,15 @@ def library_versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
+
+
+@cache
+def code() -> str:
+    """SHA-256 of this package's source files."""
+    found = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 def provenance(

@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.choose import assess, candidates, choose, validation_tasks
+from zslcore.evaluation import choose as choosing
+from zslcore.evaluation.choose import Trial, assess, candidates, choose, validation_tasks
 from zslcore.evaluation.protocol import score
 from zslcore.methods.base import MethodSettings
 from zslcore.methods.eszsl import ESZSL
@@ -54,6 +56,24 @@ def test_the_best_candidate_wins_and_a_failing_one_is_passed_over(seen: Seen) ->
     best, trials = choose(Picky, seen, budget=5)
     assert best.score == max(trial.score for trial in trials if trial.tasks == best.tasks)
     assert all(trial.settings.get("scaling") != "none" for trial in trials)
+
+
+def test_an_interrupted_search_goes_on(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = choose(ESZSL, seen, budget=4, splits=2)
+    real, done = choosing.assess, []
+
+    def assess(*arguments: Any) -> Trial:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(choosing, "assess", assess)
+    with pytest.raises(KeyboardInterrupt):
+        choose(ESZSL, seen, budget=4, splits=2, store=tmp_path)
+    done.clear()
+    assert choose(ESZSL, seen, budget=4, splits=2, store=tmp_path) == whole
+    assert len(done) == 2, "one candidate, and the finalist on both splits"
 
 
 def test_no_possible_candidate_is_an_error(seen: Seen) -> None:

@@ -502,7 +502,7 @@ def test_a_cascade_depends_on_the_images_scored_together(toy_task: Task) -> None
     assert not np.allclose(together, alone, atol=1e-3)
 
 
-def test_checkpoints_of_a_method_belong_to_its_data_seed_and_settings(tmp_path) -> None:
+def test_checkpoints_of_a_method_belong_to_its_data_seed_settings_and_code(tmp_path, monkeypatch) -> None:
     train = two_gaussians(20)
     for seed, data, lr in ((0, train, 1e-3), (1, train, 1e-3), (0, replace(train, features=train.features * 2), 1e-3)):
         method = made("f-clswgan", hidden=8, epochs=1, pretrain_epochs=1, lr=lr)
@@ -514,6 +514,9 @@ def test_checkpoints_of_a_method_belong_to_its_data_seed_and_settings(tmp_path) 
     again.checkpoints = tmp_path
     again.fit(train, 0)
     assert len(list(tmp_path.glob("*"))) == 3, "the same run uses the same file"
+    monkeypatch.setattr("zslcore.artifacts.code", lambda: "edited")
+    again.fit(train, 0)
+    assert len(list(tmp_path.glob("*"))) == 4, "other code is another run"
 
 
 def short(name: str, folder: Path | None) -> Generative:

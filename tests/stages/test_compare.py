@@ -91,6 +91,19 @@ def test_settings_from_another_table(project: Path) -> None:
     assert result(project, "sje")["about"]["settings"]["epochs"] == 1
     assert result(project, "sje")["about"]["calibration"] == 0.5
 
+    assert result(project, "sje")["about"]["given"] == "other.yaml"
+    with pytest.raises(ZSLError, match=r"other\.yaml: no row eszsl: toy; add one"):
+        compare.command("eszsl", given="other.yaml")
+
+
+def test_the_papers_preset_takes_the_papers_settings_where_they_are_known(project: Path) -> None:
+    (project / "params.yaml").write_text(f"{PARAMS}preset: paper\n")
+    (project / "experiments/paper.yaml").write_text("sje: {toy: {settings: {epochs: 3}, calibration: 0.5}}")
+    compare.command("sje,eszsl")
+    found = {method: result(project, method)["about"] for method in ("sje", "eszsl")}
+    assert {method: about["given"] for method, about in found.items()} == {"sje": compare.PAPER, "eszsl": compare.GIVEN}
+    assert found["sje"]["settings"]["epochs"] == 3
+
 
 def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     file = project / "experiments/results/toy/methods/eszsl.json"

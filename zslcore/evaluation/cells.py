@@ -6,7 +6,6 @@ A cell is keyed by all that its value depends on: the data, the method, its sett
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from zslcore import artifacts
 from zslcore.evaluation.protocol import Task
 
 STORE = Path(".zsl/cells")
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cell(key: Mapping[str, Any], compute: Callable[[], Any], store: Path = STORE) -> Any:
@@ -27,7 +25,7 @@ def cell(key: Mapping[str, Any], compute: Callable[[], Any], store: Path = STORE
 
 def place(key: Mapping[str, Any], store: Path = STORE) -> Path:
     """The file of a cell."""
-    text = json.dumps({**key, "code": code(), "libraries": artifacts.library_versions()}, sort_keys=True)
+    text = json.dumps({**key, "code": artifacts.code(), "libraries": artifacts.library_versions()}, sort_keys=True)
     return store / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
@@ -49,13 +47,4 @@ def fingerprint(task: Task) -> str:
         if values is not None:
             found.update(f"{values.dtype}{values.shape}".encode())
             found.update(values.tobytes())
-    return found.hexdigest()
-
-
-@cache
-def code() -> str:
-    """SHA-256 of this package's source files."""
-    found = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        found.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return found.hexdigest()

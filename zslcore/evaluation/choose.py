@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
+from zslcore.evaluation.cells import cell, fingerprint
 from zslcore.evaluation.metrics import Curve
 from zslcore.evaluation.protocol import Task, fit, score, validation_figures, validation_splits, validation_task
 from zslcore.methods.base import Method
@@ -49,22 +51,34 @@ def choose(
     seed: int = 0,
     lengths: int = LENGTHS,
     among: Sequence[Mapping[str, Any]] | None = None,
+    store: Path | None = None,
 ) -> tuple[Trial, list[Trial]]:
     """Search `method.search_space` on validation classes only: (the best trial, all trials).
 
     `budget` candidates (the default settings first, then random ones, none twice) are scored on the first validation
     task; the best quarter (at least one) goes on to all `splits` tasks, and the best mean there wins.
     among: candidates to try in place of the search space. lengths: of one run that are scored, evenly spaced.
+    store: folder where each trial is kept, so that an interrupted search goes on; None: nowhere.
     Raises ZSLError when no candidate can be fitted.
     """
     tasks = validation_tasks(seen, splits, holdout, seed)
+    names = [fingerprint(task) for task in tasks] if store is not None else []
+
+    def tried(settings: Mapping[str, Any], count: int) -> Trial:
+        if store is None:
+            return assess(method, settings, tasks[:count], seed, lengths)
+        full = method.Settings(**settings).model_dump(mode="json")
+        key = {"trial": method.name, "settings": full, "tasks": names[:count], "seed": seed, "lengths": lengths}
+        kept = cell(key, lambda: assess(method, settings, tasks[:count], seed, lengths).summary(), store)
+        return Trial(**kept)
+
     first: list[Trial] = []
     wanted = list(islice(candidates(method.search_space, seed) if among is None else among, budget))
     with progress(f"{seen.name}: choosing settings of {method.name}", len(wanted)) as advance:
         failures: list[str] = []
         for settings in wanted:
             try:
-                first.append(assess(method, settings, tasks[:1], seed, lengths))
+                first.append(tried(settings, 1))
             except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
                 failures.append(str(error))
             advance(1)
@@ -73,7 +87,7 @@ def choose(
     best = sorted(first, key=lambda trial: -trial.score)[: max(1, budget // 4)]
     if len(tasks) == 1:
         return best[0], first
-    finalists = [assess(method, trial.settings, tasks, seed, lengths) for trial in best]
+    finalists = [tried(trial.settings, len(tasks)) for trial in best]
     return max(finalists, key=lambda trial: trial.score), [*first, *finalists]
 
 

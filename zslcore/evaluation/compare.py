@@ -14,6 +14,7 @@ from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, sco
 from zslcore.methods import registry
 from zslcore.methods.base import Method, Transductive, check_distinct
 from zslcore.params import read_yaml, validate
+from zslcore.progress import track
 from zslcore.settings import Section
 
 
@@ -37,12 +38,16 @@ class Given(Section):
     calibration: float | None = Field(None, description="factor off seen scores; null: chosen on validation classes")
 
 
-def load_given(path: Path, method: str, dataset: str) -> Given | None:
-    """A row of the table of chosen settings, method -> data set -> values; None where it has none.
+def load_given(path: Path, method: str, dataset: str, *, required: bool = False) -> Given | None:
+    """A row of the table of chosen settings, method -> data set -> values; None where it has none and needs none.
 
-    Raises ZSLError naming the file and what is wrong in it.
+    Raises ZSLError naming the file and what is wrong in it, or that a required row is not there.
     """
     row = (read_yaml(path).get(method) or {}).get(dataset)
+    if row is None and required:
+        raise ZSLError(
+            f"{path}: no row {method}: {dataset}; add one, by copying the row of the data set that {dataset} is like"
+        )
     return None if row is None else validate(Given, row, f"{path}: {method}: {dataset}")
 
 
@@ -80,20 +85,24 @@ def compare(
     seeds: Sequence[int],
     among: Sequence[Mapping[str, Any]] | None = None,
     checkpoints: Path | None = None,
+    store: Path | None = None,
 ) -> dict[str, Any]:
     """The figures of one method: mean and standard deviation over seeds (one seed for closed forms), in percent.
 
     features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone: out of
-    `among`, or of the method's search space. checkpoints: as in `fit_seeds`.
+    `among`, or of the method's search space. checkpoints: as in `fit_seeds`. store: as in `choose`.
     """
     method = registry.get(name)
     check_data(data)
-    chosen = _choose(method, seen, given, own, among)
+    chosen = _choose(method, seen, given, own, among, store)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     used = seeds if method.random else seeds[:1]
     fitted = fit_seeds(method, settings, task, used, own.seeds_together, checkpoints)
-    runs = {seed: evaluate(score(one, task, seed), chosen["calibration"]) for seed, one in fitted}
+    runs = {
+        seed: evaluate(score(one, task, seed), chosen["calibration"])
+        for seed, one in track(fitted, f"{data.name}: {name}", len(used))
+    }
     transductive = issubclass(method, Transductive)
     about = {
         "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if transductive else name,
@@ -116,6 +125,7 @@ def _choose(
     given: Given | None,
     own: CompareSettings,
     among: Sequence[Mapping[str, Any]] | None,
+    store: Path | None,
 ) -> dict[str, Any]:
     if given is not None and given.calibration is not None:
         return {"settings": given.settings, "calibration": given.calibration, "validation": None}
@@ -125,7 +135,7 @@ def _choose(
         trial = assess(method, given.settings, tasks, own.seed, lengths=1)
     else:
         how = own.model_dump(exclude={"seeds_together"})
-        trial, tried = choose(method, seen, **how, among=among)
+        trial, tried = choose(method, seen, **how, among=among, store=store)
     validation: dict[str, Any] = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
     if tried:
         validation["tried"] = [one.summary() for one in tried]

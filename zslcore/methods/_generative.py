@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from zslcore import artifacts
 from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
@@ -262,10 +263,11 @@ class Generative(Method):
             module.train(training)
 
     def _checkpoint(self, train: TrainData, seed: int) -> Checkpoint | None:
-        """A file of its own for this method, these settings, this data and this seed."""
+        """A file of its own for this method, these settings, this data and this seed, this code and its libraries."""
         if self.checkpoints is None:
             return None
-        run = hashlib.sha256(f"{self.settings.model_dump_json()}/{seed}".encode())
+        made_by = f"{artifacts.code()}/{artifacts.library_versions()}"
+        run = hashlib.sha256(f"{self.settings.model_dump_json()}/{seed}/{made_by}".encode())
         for array in (train.features, train.labels, train.signatures):
             run.update(np.ascontiguousarray(array).tobytes())
         return Checkpoint(

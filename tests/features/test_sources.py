@@ -1,6 +1,7 @@
 """Where images come from: the same pictures by every way, in a fixed order, and nothing from outside."""
 
 import io
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -89,6 +90,59 @@ def test_zip_archives_are_not_opened(tmp_path, picture):
     with pytest.raises(ZSLError, match=r"evil\.zip: no such folder; give a folder, a \.txt list, \.tar archives"):
         of_place(str(tmp_path / "evil.zip"))
     assert [path.name for path in tmp_path.iterdir()] == ["evil.zip"]
+
+
+@pytest.mark.parametrize(
+    "place", ["empty", "empty.txt", "empty.tar", "none/*.tar", "memory://void", "memory://v/*.tar"]
+)
+def test_a_place_without_images_is_an_error(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("empty", "notes.md").touch()
+    Path("empty.txt").write_text("\n\n")
+    pack(Path("empty.tar"), {"notes.md": b""})
+    fsspec.filesystem("memory").pipe("/void/notes.md", b"")
+    with pytest.raises(ZSLError, match=rf"^{re.escape(place)}: no images there; check the path"):
+        list(of_place(place))
+
+
+@pytest.mark.parametrize("place", ["none.tar", "part-{0..1}.tar", "memory://none.tar"])
+def test_an_archive_that_is_not_there_is_named(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archive = place.replace("{0..1}", "0")
+    with pytest.raises(ZSLError, match=f"^{archive}: no such file; check the path$"):
+        list(of_place(place))
+
+
+class Locked(fsspec.AbstractFileSystem):
+    """An address whose driver wants credentials, and says so in an error of its own kind."""
+
+    protocol = "locked"
+
+    def info(self, path, **_):
+        raise RuntimeError("no credentials\nand more")
+
+    isdir = isfile = ls = info
+
+
+@pytest.mark.parametrize(
+    "place", ["locked://b/x", "locked://b/x.txt", "locked://b/x.tar", "locked://b/*.tar", "foo://x"]
+)
+def test_an_address_that_cannot_be_opened_is_explained(place):
+    fsspec.register_implementation("locked", Locked, clobber=True)
+    why = "Protocol not known: foo" if place.startswith("foo") else "no credentials"
+    with pytest.raises(ZSLError) as caught:
+        list(of_place(place))
+    expected = f"{place}: cannot be opened ({why}); check the address, install its driver or set its credentials"
+    assert str(caught.value) == expected
+
+
+def test_listed_images_at_an_address_that_cannot_be_opened_are_missing(tmp_path):
+    fsspec.register_implementation("locked", Locked, clobber=True)
+    (tmp_path / "list.txt").write_text("locked://b/x.png\n")
+    assert list(of_place(str(tmp_path / "list.txt"))) == [Missing("locked://b/x.png", "no credentials")]
+    with pytest.raises(BadImage, match=r"^no credentials$"):
+        read(ImageRef("x.png", "locked://b/x.png", b""))
 
 
 def test_damaged_archives_are_explained(tmp_path, picture):

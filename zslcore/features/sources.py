@@ -5,6 +5,7 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -48,6 +49,18 @@ class Images:
         self.path = path
 
     def __iter__(self) -> Iterator[ImageRef | Missing]:
+        """Raises ZSLError where there is no image, and where the place cannot be opened."""
+        found = False
+        with _opening(self.path):
+            for image in self._list():
+                found = True
+                yield image
+        if not found:
+            raise ZSLError(
+                f"{self.path}: no images there; check the path, or give a folder, a list or archives with some"
+            )
+
+    def _list(self) -> Iterator[ImageRef | Missing]:
         raise NotImplementedError
 
 
@@ -58,8 +71,8 @@ def read(image: ImageRef) -> bytes:
         with _open(image.path) as stream:
             stream.seek(image.start)
             content: bytes = stream.read(too_many if image.size is None else min(image.size, too_many))
-    except (OSError, ValueError, OverflowError) as error:  # the latter two for a place that no file has
-        raise BadImage(getattr(error, "strerror", None) or str(error)) from error
+    except Exception as error:  # the drivers of addresses raise what they like; ValueError: a place that no file has
+        raise BadImage(_why(error)) from error
     if len(content) == too_many:
         raise BadImage(f"more than {MAX_BYTES:,} bytes: scale it down")
     return content
@@ -69,8 +82,28 @@ def whole_file(name: str, path: str) -> ImageRef | Missing:
     """An image that is a whole file; its token is made of what the file system says of it, not of its bytes."""
     try:
         return ImageRef(name, path if "://" in path else os.path.abspath(path), _token(path))
-    except (OSError, ValueError) as error:
-        return Missing(name, getattr(error, "strerror", None) or str(error) or "no such file")
+    except Exception as error:  # the drivers of addresses raise what they like
+        return Missing(name, _why(error))
+
+
+@contextmanager
+def _opening(place: str) -> Iterator[None]:
+    """What goes wrong with a place, as a ZSLError."""
+    address = "://" in place
+    drivers = Exception if address else (OSError, ValueError)  # those of addresses raise what they like
+    try:
+        yield
+    except ZSLError:
+        raise
+    except FileNotFoundError as error:
+        raise ZSLError(f"{place}: no such file; check the path") from error
+    except drivers as error:
+        todo = "check the address, install its driver or set its credentials" if address else "check its permissions"
+        raise ZSLError(f"{place}: cannot be opened ({_why(error)}); {todo}") from error
+
+
+def _why(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _open(path: str) -> Any:
@@ -97,7 +130,7 @@ def _digest(*parts: object) -> bytes:
 class Listed(Images):
     """The image files a data set lists, relative to the project's folder; `path` is the data set's artifact."""
 
-    def __iter__(self) -> Iterator[ImageRef | Missing]:
+    def _list(self) -> Iterator[ImageRef | Missing]:
         with artifacts.open_artifact(Path(self.path), artifacts.DATASET) as file:
             names = artifacts.dataset(file, "image_files", str, ndim=1).asstr()
             for start in range(0, len(names), 10_000):
@@ -108,7 +141,7 @@ class Listed(Images):
 class Pictures(Images):
     """The pictures a data set carries in its artifact."""
 
-    def __iter__(self) -> Iterator[ImageRef | Missing]:
+    def _list(self) -> Iterator[ImageRef | Missing]:
         with artifacts.open_artifact(Path(self.path), artifacts.DATASET) as file:
             ends = artifacts.array(file, "pictures/ends", np.int64, ndim=1)
             content = artifacts.dataset(file, "pictures/bytes", np.uint8, ndim=1)
@@ -135,7 +168,7 @@ def of_dataset(path: Path) -> Images:
 class Folder(Images):
     """Every image file under a folder or an fsspec address, in the order of their paths."""
 
-    def __iter__(self) -> Iterator[ImageRef | Missing]:
+    def _list(self) -> Iterator[ImageRef | Missing]:
         if "://" not in self.path:
             yield from (whole_file(os.path.relpath(path, self.path), path) for path in _walk(self.path))
             return
@@ -148,7 +181,7 @@ class Folder(Images):
 class ListFile(Images):
     """A text file with one path or address a line; relative ones start at the list's folder."""
 
-    def __iter__(self) -> Iterator[ImageRef | Missing]:
+    def _list(self) -> Iterator[ImageRef | Missing]:
         folder = os.path.dirname(self.path)
         with _open(self.path) as lines:
             for name in filter(None, (line.decode("utf-8", "surrogateescape").strip() for line in lines)):
@@ -161,17 +194,21 @@ class Tar(Images):
     path: one archive or a pattern, such as `shards/train-{000..012}.tar` or `s3://bucket/*.tar`.
     """
 
-    def __iter__(self) -> Iterator[ImageRef | Missing]:
+    def _list(self) -> Iterator[ImageRef | Missing]:
         for archive in _expand(self.path):
-            name_of_archive = PurePosixPath(archive).name
+            with _opening(archive):
+                yield from self._members(archive)
+
+    def _members(self, archive: str) -> Iterator[ImageRef | Missing]:
+        token = _token(archive)
+        with _open(archive) as stream:
             try:
-                token = _token(archive)
-                with _open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+                with tarfile.open(fileobj=stream, mode="r:") as tar:
                     while (member := tar.next()) is not None:
                         tar.members = []  # type: ignore[attr-defined]  # else the archive's object keeps every header it has seen
                         if member.isdir() or not (_is_image(member.name) or _escapes(member)):
                             continue
-                        name = f"{name_of_archive}/{member.name}"
+                        name = f"{PurePosixPath(archive).name}/{member.name}"
                         if reason := _escapes(member):
                             yield Missing(name, reason)
                         else:
@@ -221,15 +258,16 @@ def _is_image(name: str) -> bool:
 def of_place(place: str) -> Images:
     """Images anywhere: a folder, a .txt list, .tar archives or a pattern of them, each local or an fsspec address.
 
-    Raises ZSLError when there is nothing of the kind.
+    Raises ZSLError when there is nothing of the kind, and when it cannot be opened.
     """
     extension = PurePosixPath(place).suffix.lower()
     kind = KINDS.get(extension, Folder)
-    system, inner = fsspec.core.url_to_fs(place)
-    if kind is Folder and not system.isdir(inner):
-        raise ZSLError(f"{place}: no such folder; give a folder, a .txt list, .tar archives, or an address of one")
-    if kind is ListFile and not system.isfile(inner):
-        raise ZSLError(f"{place}: no such file; give a text file with one image path a line")
+    with _opening(place):
+        system, inner = fsspec.core.url_to_fs(place)
+        if kind is Folder and not system.isdir(inner):
+            raise ZSLError(f"{place}: no such folder; give a folder, a .txt list, .tar archives, or an address of one")
+        if kind is ListFile and not system.isfile(inner):
+            raise ZSLError(f"{place}: no such file; give a text file with one image path a line")
     return kind(place)
 
 

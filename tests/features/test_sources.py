@@ -1,6 +1,7 @@
 """Where images come from: the same pictures by every way, in a fixed order, and nothing from outside."""
 
 import io
+import os
 import re
 import tarfile
 import zipfile
@@ -41,6 +42,22 @@ def test_list_file_with_relative_absolute_and_missing_paths(pictures, tmp_path, 
     first, second, *missing = of_place(str(tmp_path / "list.txt"))
     assert (read(first), read(second)) == (picture(1), picture(0))
     assert [(type(m), m.reason) for m in missing] == [(Missing, "No such file or directory"), (Missing, "not a file")]
+
+
+def test_list_file_of_any_bytes(tmp_path, picture):
+    """A byte order mark is dropped; names need not be UTF-8."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(picture(0))
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf\xff.png\r\n\xff.png")
+    assert contents(str(tmp_path / "list.txt")) == [picture(0)] * 2
+
+
+@pytest.mark.parametrize("place", ["list.txt", "memory://list.txt"])
+def test_list_file_with_a_line_too_long(place, tmp_path, monkeypatch, within_limits):
+    monkeypatch.chdir(tmp_path)
+    with fsspec.open(place, "wb") as stream:
+        stream.write(b"a.png\n" + b"a" * 2**23)
+    with within_limits(), pytest.raises(ZSLError, match=rf"^{place}: a line of 4,194,304 characters or more"):
+        list(of_place(place))
 
 
 def test_tar_shards_are_read_where_they_lie(tmp_path, picture):

@@ -121,12 +121,17 @@ def _lines(path: Path) -> Iterator[str]:
     """Lines of a text file, one at a time in memory. Raises ZSLError where it is missing or no text."""
     with _open(path) as stream:
         try:
-            while line := stream.readline(LONGEST):
-                if len(line) == LONGEST:
-                    raise ZSLError(f"{path}: a line of {LONGEST:,} characters or more; check that it is the right file")
-                yield line
+            yield from lines_of(stream, path)
         except UnicodeDecodeError as error:
             raise ZSLError(f"{path}: not text in UTF-8 ({error}); save it as such") from error
+
+
+def lines_of(stream: TextIO, place: Path | str) -> Iterator[str]:
+    """Lines of an open text, one at a time in memory. Raises ZSLError, naming the place, for one of LONGEST or more."""
+    while line := stream.readline(LONGEST):
+        if len(line) == LONGEST:
+            raise ZSLError(f"{place}: a line of {LONGEST:,} characters or more; check that it is the right file")
+        yield line
 
 
 def _open(path: Path) -> TextIO:

@@ -6,6 +6,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from zslcore import artifacts
+from zslcore.datasets.tables import lines_of
 from zslcore.errors import ZSLError
 from zslcore.features.images import BadImage
 
@@ -183,8 +185,8 @@ class ListFile(Images):
 
     def _list(self) -> Iterator[ImageRef | Missing]:
         folder = os.path.dirname(self.path)
-        with _open(self.path) as lines:
-            for name in filter(None, (line.decode("utf-8", "surrogateescape").strip() for line in lines)):
+        with _open(self.path) as stream, TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="\n") as text:
+            for name in filter(None, map(str.strip, lines_of(text, self.path))):
                 yield whole_file(name, name if "://" in name else os.path.join(folder, name))
 
 

@@ -33,6 +33,7 @@ def command(
     ] = False,
 ) -> None:
     """Extract the features of images; computed batches are kept, so an interrupted run goes on where it was."""
+    from zslcore.datasets import dataset as datasets
     from zslcore.errors import ZSLError, unknown
     from zslcore.features import sources
     from zslcore.features.batches import Engine, local
@@ -45,6 +46,11 @@ def command(
         raise ZSLError("zsl extract: name a data set, or give --images PLACE with --out FILE")
     if images is not None and out is None and not dry_run:
         raise ZSLError("zsl extract --images: where to? add --out FILE.h5")
+    if dataset is not None and out is not None:
+        raise ZSLError(f"zsl extract --out: a data set's go to {artifact(dataset, 'features.h5')}; leave --out away")
+    of_ray = {"--address": address, "--workers": workers, "--cpus": cpus}
+    if engine == "local" and (given := [option for option, value in of_ray.items() if value is not None]):
+        raise ZSLError(f"zsl extract {', '.join(given)}: only for --engine ray; add it (threads here: extract.workers)")
     engines = {"local": lambda: local(settings.workers), "ray": lambda: ray_engine(address, workers, cpus)}
     if engine not in engines:
         raise unknown("engine", engine, engines)
@@ -52,8 +58,12 @@ def command(
     base = params.resolve(dataset).extract.model_dump() if dataset else params.raw.get("extract") or {}
     where = f"{params.file}: extract"
     settings: ExtractSettings = validate(ExtractSettings, merge(base, {"on_bad_image": on_bad_image}), where)
+    prepared, features = (artifact(str(dataset), name) for name in ("dataset.h5", "features.h5"))
+    if dry_run and dataset and datasets.has_features(prepared):
+        print(f"{dataset}: its features are given; nothing is to be computed")
+        return
     if dry_run:
-        place = sources.of_place(images) if images else sources.of_dataset(artifact(str(dataset), "dataset.h5"))
+        place = sources.of_place(images) if images else sources.of_dataset(prepared)
         found = forecast(place, settings, params.device)
         print(f"{found.images} images, {found.pending} to compute, {found.missing} known to be missing or bad")
         print(f"{found.images_per_second:.1f} images/s here: {found.seconds:.0f} s")
@@ -64,7 +74,6 @@ def command(
         place = sources.of_place(images)
         summary = extract_images(place, Path(str(out)), settings, params.device, chosen)
     else:
-        prepared, features = (artifact(str(dataset), name) for name in ("dataset.h5", "features.h5"))
         summary = extract(prepared, features, settings, params.device, chosen)
     for name, reason in summary.skipped:
         say(f"skipped {name}: {reason}")

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stages.cli import app
+from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 
 PARAMS = """
@@ -57,14 +58,30 @@ def test_dry_run_counts_and_writes_nothing(project):
     assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "photos"]
 
 
+def test_dry_run_of_given_features(project, toy):
+    Path("params.yaml").write_text(PARAMS + "preset: paper\npresets: {toy: {paper: {}}}\n")
+    Path("artifacts/toy").mkdir(parents=True)
+    datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
+    assert zsl("toy", "--dry-run") == "toy: its features are given; nothing is to be computed\n"
+    assert not Path("artifacts/toy/features.h5").exists()
+
+
 def test_mistakes_are_explained(project):
+    Path("empty").mkdir()
     for arguments, message in [
         ([], "name a data set"),
         (["x", "--images", "photos"], "name a data set"),
         (["--images", "photos"], "add --out"),
         (["--images", "none", "--out", "x.h5"], "no such folder"),
+        (["--images", "empty", "--out", "x.h5"], "empty: no images there"),
+        (["--images", "empty", "--dry-run"], "empty: no images there"),
+        (["toy", "--out", "x.h5"], r"artifacts/toy/features\.h5; leave --out away"),
+        (["--images", "photos", "--out", "x.h5", "--workers", "2"], "--workers: only for --engine ray"),
+        (["--images", "photos", "--out", "x.h5", "--cpus", "1"], "--cpus: only for --engine ray"),
+        (["toy", "--workers", "2", "--address", "x:1"], "--address, --workers: only for"),
         (["--images", "photos", "--out", "x.h5", "--engine", "rai"], "did you mean 'ray'"),
         (["--images", "photos", "--out", "x.h5", "--on-bad-image", "drop"], "on_bad_image"),
     ]:
         with pytest.raises(ZSLError, match=message):
             zsl(*arguments)
+        assert not Path("x.h5").exists()

@@ -68,6 +68,7 @@ class Store:
         with self._db:
             self._db.executemany("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
             self._db.execute("UPDATE wanted SET pending = 0 WHERE token IN (SELECT token FROM files)")
+            self._db.execute("CREATE INDEX temp.by_token ON wanted (token) WHERE pending")
         count, pending = self._db.execute("SELECT count(*), total(pending) FROM wanted").fetchone()
         return count, int(pending)
 
@@ -97,7 +98,8 @@ class Store:
         with self._db:
             for image, outcome in zip(images, outcomes, strict=True):
                 if outcome.key is None:
-                    self._db.execute("UPDATE wanted SET reason = ? WHERE token = ?", [outcome.reason, image.token])
+                    unreadable = outcome.reason, image.token
+                    self._db.execute("UPDATE wanted SET reason = ? WHERE token = ? AND pending", unreadable)
                     continue
                 if outcome.reason is not None:
                     self._db.execute("INSERT OR IGNORE INTO bad VALUES (?, ?)", [outcome.key, outcome.reason])

@@ -1,11 +1,13 @@
 """The engine of a Ray cluster: actors compute whole batches, this process keeps the results.
 
 A batch is the unit of work everywhere, so the bytes are those of one machine of the same kind. A worker's results
-travel as Ray objects, so no file system needs to be shared except where the images are. A worker that dies is replaced,
-and its batches are given to whoever is free.
+travel as Ray objects, so no file system needs to be shared except where the images are. A worker decodes a batch and
+says the images' keys, is told which of them the store knows, and computes the others, each in its place. A worker that
+dies is replaced, and its batches are given to whoever is free.
 """
 
 import logging
+import platform
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from zslcore.cluster import connect
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
-from zslcore.features.batches import Batch, Computed, Engine, Knows, decode_image
+from zslcore.features.batches import Batch, Computed, Decoded, Engine, Knows, decode_image
 from zslcore.features.images import transform
 from zslcore.features.network import Network, Run
 from zslcore.features.sources import ImageRef
@@ -23,6 +25,8 @@ from zslcore.features.store import Outcome
 
 logger = logging.getLogger(__name__)
 
+Numbered = tuple[int, list[ImageRef]]
+"""A batch, and its place among the others."""
 BATCHES_A_WORKER = 2
 """One is decoded while the other is computed."""
 DEATHS = 20
@@ -30,20 +34,30 @@ DEATHS = 20
 
 
 class Worker:
-    """A process of the cluster that holds the network, and uses so many processors."""
+    """A process of the cluster that holds the network, and batches between their two steps."""
 
-    def __init__(self, run: Run, processors: int) -> None:
+    def begin(self, run: Run, processors: int) -> None:
+        """Get ready, to use so many processors. Not done by `__init__`: Ray would take its errors for a death."""
         backbone = backbones.load(run.backbone, run.weights, run.image_size)
         if backbone.fingerprint != run.fingerprint:
-            raise ZSLError(f"the weights of {run.backbone} on a worker are not those of this machine")
+            raise ZSLError(
+                f"the weights of {run.backbone} on {platform.node()} are not those of the machine that began the run; "
+                "copy the same file to every machine"
+            )
         self.network = Network(run, backbone, processors)
         self.prepare = transform(backbone.preprocessing, run.scaled)
         self.decoders = ThreadPoolExecutor(processors)
+        self.decoded: dict[int, list[Decoded]] = {}
 
-    def compute(self, images: list[ImageRef]) -> list[Outcome]:
-        """What became of a batch; nothing for an empty one, which only asks whether the worker is ready."""
-        decoded = list(self.decoders.map(lambda image: decode_image(image, self.prepare), images))
-        return Batch(self.network, decoded).start().outcomes()
+    def decode(self, number: int, images: list[ImageRef]) -> list[bytes | None]:
+        """The keys of a batch's images, whose pixels are kept for `compute`."""
+        self.decoded[number] = list(self.decoders.map(lambda image: decode_image(image, self.prepare), images))
+        return [image.key for image in self.decoded[number]]
+
+    def compute(self, number: int, known: set[bytes]) -> list[Outcome]:
+        """What became of a decoded batch; no features of images whose keys are known."""
+        images = [Decoded(image.key) if image.key in known else image for image in self.decoded.pop(number)]
+        return Batch(self.network, images).start().outcomes()
 
 
 def ray_engine(address: str | None = None, workers: int | None = None, cpus: float | None = None) -> Engine:
@@ -51,7 +65,8 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
 
     workers: actors; None: as many as the cluster has room for. cpus: processors an actor asks for; None: one, or with
     GPUs, which need many to decode for them, as many as there are for each.
-    Raises ZSLError when Ray is not installed or the cluster cannot be reached.
+    Raises ZSLError when Ray is not installed, the cluster cannot be reached, or a worker cannot be begun (it lacks the
+    code or has other weights).
     """
 
     def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], knows: Knows) -> Computed:
@@ -62,24 +77,24 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
         each = cpus or (max(1, processors // devices) if gpus else 1)
         room = int(min(processors // each, devices) if gpus else processors // each)
         kind = ray.remote(Worker).options(num_cpus=each, num_gpus=gpus, max_concurrency=BATCHES_A_WORKER)
-        remaining, again = iter(batches), deque[list[ImageRef]]()
-        work: dict[Any, tuple[Any, list[ImageRef]]] = {}  # what was asked, of whom, for which batch
+        remaining, again = enumerate(batches), deque[Numbered]()
+        work: dict[Any, tuple[str, Any, Numbered | None]] = {}  # what was asked, of whom, for which batch
         actors: list[Any] = []
         ready: list[Any] = []
         deaths = 0
 
-        def ask(actor: Any, images: list[ImageRef]) -> None:
-            work[actor.compute.remote(images)] = actor, images
+        def ask(step: str, actor: Any, batch: Numbered | None, *arguments: Any) -> None:
+            work[getattr(actor, step).remote(*arguments)] = step, actor, batch
 
         def start() -> None:
-            actors.append(kind.remote(run, max(1, int(each))))
-            ask(actors[-1], [])
+            actors.append(kind.remote())
+            ask("begin", actors[-1], None, run, max(1, int(each)))
 
         def fill(actor: Any) -> None:
-            for _ in range(BATCHES_A_WORKER - sum(busy is actor for busy, _ in work.values())):
-                images = again.popleft() if again else next(remaining, None)
-                if images:
-                    ask(actor, images)
+            for _ in range(BATCHES_A_WORKER - sum(busy is actor for _, busy, _ in work.values())):
+                batch = again.popleft() if again else next(remaining, None)
+                if batch:
+                    ask("decode", actor, batch, *batch)
 
         try:
             for _ in range(workers or max(1, room)):
@@ -87,15 +102,20 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
             while True:
                 for actor in ready:
                     fill(actor)
-                if ready and not any(images for _, images in work.values()):
+                if ready and not any(batch for _, _, batch in work.values()):
                     return
                 (done, *_), _ = ray.wait(list(work), num_returns=1)
-                actor, images = work.pop(done)
+                step, actor, batch = work.pop(done)
                 try:
-                    outcomes = ray.get(done)
-                except ray.exceptions.RayActorError:
-                    if images:
-                        again.append(images)
+                    answer = ray.get(done)
+                except ray.exceptions.RayActorError as error:
+                    if error.actor_init_failed:  # `Worker` has nothing to fail at but being imported
+                        why = str(error).strip().splitlines()[-1]
+                        raise ZSLError(
+                            f"engine ray: no worker can be begun ({why}); install the same zslcore on every machine"
+                        ) from error
+                    if batch:
+                        again.append(batch)
                     if actor in actors:  # the first of its batches to fail
                         deaths += 1
                         logger.warning("a Ray worker died; another takes its images")
@@ -105,12 +125,16 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
                         ready = [other for other in ready if other is not actor]
                         start()
                     continue
-                if images:
-                    yield images, outcomes
-                else:
+                if batch is None:
                     ready.append(actor)
+                elif step == "decode":
+                    ask("compute", actor, batch, batch[0], {key for key in answer if key and knows(key)})
+                else:
+                    yield batch[1], answer
         except ray.exceptions.RayError as error:
-            raise ZSLError(f"engine ray: {error}; what was computed is kept, run again to go on") from error
+            cause = getattr(error, "cause", None)
+            told = cause if isinstance(cause, ZSLError) else f"{error}; what was computed is kept, run again to go on"
+            raise ZSLError(f"engine ray: {told}") from error
         finally:
             for actor in actors:
                 ray.kill(actor)

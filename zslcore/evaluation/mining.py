@@ -45,7 +45,7 @@ class MiningStudy(Section):
     )
     holdout_draws: int = Field(3, ge=1, description="times such classes are drawn, by seeds 0, 1, ...; T1 is averaged")
     grid: Grid = Field(
-        {"lambda_attributes": (0.3, 1.0), "dimensions": (100, 300), "mu": (0.001, 0.003)},
+        {"lambda_attributes": (0.3, 1.0), "dimensions": (100, 300), "mu": (0.0003, 0.001, 0.003)},
         description="settings of metric-learning and the values to search",
     )
     eszsl: Grid = Field(

@@ -66,7 +66,7 @@ FINETUNED = Format("zsl-finetuned", 1, "finetune")
 PROJECTED = Format("zsl-projected", 1, "train")
 SYNTHETIC = Format("zsl-synthetic", 1, "generate")
 SCORES = Format("zsl-scores", 1, "classify")
-METHOD = Format("zsl-method", 1, "fit", "fit the method and save it again")
+METHOD = Format("zsl-method", 1, "fit", "fit the method and save it: Method(settings).fit(train, seed).save(path)")
 CHECKPOINT = Format("zsl-checkpoint", 1, "fit", "delete it to train anew")
 FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, METHOD, CHECKPOINT)
 """Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""

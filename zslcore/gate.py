@@ -110,7 +110,8 @@ def metrics_diff(commit: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "dvc", "metrics", "diff", "--json", "--all", commit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ZSLError(f"dvc metrics diff against {commit[:10]} failed: {done.stderr.strip() or 'no reason given'}")
+        reason = done.stderr.strip() or "no reason given"
+        raise ZSLError(f"dvc metrics diff against {commit[:10]} failed: {reason}; try `dvc metrics diff` by hand")
     try:
         return json.loads(done.stdout or "{}")
     except json.JSONDecodeError as error:

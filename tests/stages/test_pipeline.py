@@ -50,7 +50,6 @@ def test_unchanged_repro_runs_nothing(project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.soak
 def test_a_fresh_clone_gives_the_same_bytes(project, tmp_path: Path) -> None:
     """Without a cache, `dvc repro` computes what the first one did: dvc.lock, and the bytes of every file."""
     project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "clone"))

@@ -207,7 +207,10 @@ def hold_out_classes(seen: NDArray[np.int64], share: float, seed: int) -> NDArra
     """A random share of the seen classes, at least 2. Raises ZSLError where fewer than 2 would be left."""
     count = max(2, round(share * len(seen)))
     if len(seen) - count < 2:
-        raise ZSLError(f"{len(seen)} seen classes: holding out {count} leaves fewer than two to learn from")
+        raise ZSLError(
+            f"{len(seen)} seen classes: holding out {count} of them to choose settings on leaves fewer than two to "
+            f"learn from; use a data set with at least {count + 2}, or fit the method with settings of your own"
+        )
     return np.sort(np.random.default_rng(seed).permutation(seen)[:count])
 
 

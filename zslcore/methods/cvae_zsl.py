@@ -25,7 +25,7 @@ class CVAESettings(GenerativeSettings):
 class CVAEZSL(Generative):
     """min over E, G of ‖x − G(z, a)‖² + KL(E(x, a) ‖ N(0, I)), with z ~ E(x, a); a classifier on what G draws.
 
-    The paper's last classifier is a linear SVM; `classify.kind` offers the softmax its followers use instead.
+    The paper's last classifier is a linear SVM; here it is the softmax its followers use.
     """
 
     name: ClassVar[str] = "cvae-zsl"

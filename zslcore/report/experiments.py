@@ -164,6 +164,10 @@ def _by_negatives(found: dict[str, Any]) -> Iterator[Block]:
     for caption, value in tables.items():
         cells = tuple((name, *(spread(by_n[n][value]) for n in counts)) for name, by_n in rows.items())
         yield Table(f"{caption}; {about['runs']} runs, split: {about['split']}. Measured here", header, cells)
+    yield Paragraph(
+        f"λ, m and μ of each row were chosen at n = {counts[-1]} and hold for every n, but for random at n = 1, the "
+        "parent method, which chose its own."
+    )
 
 
 def tuning(results: Results) -> Iterator[Block]:

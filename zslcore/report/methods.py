@@ -136,5 +136,7 @@ def _provenance(published: dict[str, list[Published]]) -> Iterator[Block]:
         "same: a difference between the two kinds of rows is not a difference between methods."
     )
     for found in published.values():
-        for note in sorted({row.note for row in found if row.note}):
+        told = {row.note for row in found if row.note}
+        told |= {f"selected on test data: {row.flag_source}" for row in found if row.flag_source}
+        for note in sorted(told):
             yield Paragraph(f"{found[0].method}: {note}.")

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -95,6 +96,17 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         interrupted()
     assert (tmp_path / "a.h5").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_an_error_of_the_body_is_no_error_of_writing(tmp_path: Path) -> None:
+    def failing(raise_error: Callable[[], object]) -> None:
+        with artifacts.create(tmp_path / "a.h5", FORMAT, {}):
+            raise_error()
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        failing(lambda: torch.zeros(2, 3) @ torch.zeros(2, 3))
+    with pytest.raises(ZSLError, match=r"cannot be written \(.*flush"):
+        failing(lambda: h5py.h5f.flush(h5py.h5s.create_simple((2,))))
 
 
 def test_orphans_of_dead_processes_go_and_others_stay(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import h5py
@@ -208,7 +209,15 @@ def create(
                 file.attrs.update(attributes)
                 yield file
         except RuntimeError as error:  # h5py reports a full disk at close as a RuntimeError
+            if not _raised_by_h5py(error):
+                raise
             raise OSError(str(error)) from error
+
+
+def _raised_by_h5py(error: RuntimeError) -> bool:
+    """Whether h5py raised it, rather than what else stands in the body of a `with`: training, say."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("h5py.")
 
 
 @contextmanager

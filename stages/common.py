@@ -52,6 +52,11 @@ def run(command: Callable[[], Any], debug: bool = False) -> None:
     except KeyboardInterrupt as error:
         say("interrupted; outputs that were complete are kept")
         raise SystemExit(130) from error
+    except RuntimeError as error:  # torch's own, by name: importing torch takes seconds
+        if debug or type(error).__name__ != "OutOfMemoryError":
+            raise
+        say(f"error: the device has too little memory; use a smaller batch_size, or device: cpu ({error})")
+        raise SystemExit(1) from error
     except (OSError, MemoryError) as error:
         if debug:
             raise

@@ -14,7 +14,18 @@ from zslcore import training
 from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
 from zslcore.losses import ramp
-from zslcore.training import CompileName, Curve, Player, Terms, alternate, compiled, in_bf16, minimise, seeded
+from zslcore.training import (
+    CompileName,
+    Curve,
+    Player,
+    Terms,
+    alternate,
+    compiled,
+    in_bf16,
+    minimise,
+    resolve_device,
+    seeded,
+)
 
 
 def game(path: Path | None, epochs: int = 12, die_after: int | None = None) -> tuple[Curve, list[torch.Tensor]]:
@@ -151,6 +162,33 @@ def test_compiles_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ZSLError, match="C\\+\\+ compiler"):
         compiled(terms, "always", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "message"),
+    [
+        ("gpu", 0, "unknown device 'gpu'; use auto"),
+        ("meta", 0, "unknown device 'meta'; use auto"),
+        ("mps", 2, "unknown device 'mps'; use auto"),
+        ("cuda", 0, "no CUDA; use device: auto or cpu"),
+        ("cuda:2", 2, "the last one here is cuda:1; use that"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    name: str, devices: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    with pytest.raises(ZSLError, match=message):
+        resolve_device(name)
+
+
+def test_devices_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for devices, names in ((0, ("cpu",)), (2, ("cpu", "cuda", "cuda:0", "cuda:1"))):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda devices=devices: devices > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda devices=devices: devices)
+        assert [resolve_device(name) for name in names] == [torch.device(name) for name in names]
+        assert resolve_device("auto").type == ("cuda" if devices else "cpu")
 
 
 def test_auto_takes_bf16_only_where_the_device_has_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

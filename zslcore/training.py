@@ -32,15 +32,19 @@ EXPLODED = 1e8
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """`auto`: CUDA where there is one, else the CPU. Raises ZSLError for a device that is not there."""
+    """`auto`: CUDA where there is one, else the CPU. Raises ZSLError for another kind, or one that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    device = None
+    with suppress(RuntimeError):
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ZSLError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N") from error
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ZSLError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ZSLError(f"device '{name}' asked for, but this machine has no CUDA; use device: auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise ZSLError(f"device '{name}' asked for, but the last one here is cuda:{last}; use that, auto or cpu")
     return device
 
 

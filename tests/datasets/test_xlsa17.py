@@ -288,9 +288,11 @@ def test_a_clean_division_gives_the_validation_classes(tmp_path: Path) -> None:
     assert data.notes == ()
 
 
-def test_a_division_that_shares_classes_is_of_no_use(tmp_path: Path) -> None:
+@pytest.mark.parametrize("train", [slice(None, None, 2), slice(3)], ids=["shares classes", "leaves one"])
+def test_a_division_of_no_use_is_ignored(train: slice, tmp_path: Path) -> None:
     features, splits = with_division()
-    splits["train_loc"], splits["val_loc"] = splits["trainval_loc"][::2], splits["trainval_loc"][1::2]
+    splits["train_loc"] = splits["trainval_loc"][train]
+    splits["val_loc"] = np.setdiff1d(splits["trainval_loc"], splits["train_loc"])
     data = load(tmp_path, features, splits)
     assert data.validation_splits == ()
     assert any("derived by seed" in note for note in data.notes)
@@ -330,7 +332,8 @@ def test_published_class_lists_are_named_or_found_beside_the_splits(tmp_path: Pa
         ("9.bird\n8.brd\n", r"one\.txt: unknown class '8\.brd': did you mean '8\.bird'\?"),
         ("5.bird\n", r"one\.txt: '5\.bird' is no seen class"),
         ("9.bird\n9.bird\n", r"one\.txt: class '9\.bird' appears twice"),
-        ("9.bird\n8.bird\n7.bird\n6.bird\n", r"one\.txt: names every seen class"),
+        ("9.bird\n8.bird\n7.bird\n6.bird\n", r"one\.txt: names 4 of 4 seen classes; leave at least two"),
+        ("9.bird\n8.bird\n7.bird\n", r"one\.txt: names 3 of 4 seen classes; leave at least two"),
         ("\n", r"one\.txt: the list is empty"),
         ("\udcff", r"one\.txt: not text in UTF-8"),
     ],

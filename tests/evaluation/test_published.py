@@ -17,7 +17,6 @@ def test_every_row_says_what_it_rests_on() -> None:
         assert row.signatures
         assert row.selected_on_test in ("yes", "no", "unknown")
         assert row.selected_on_test == "unknown" or row.flag_source
-        assert "published" in row.tag
     counts = {table: sum(row.table == table for row in rows) for table in ("table1", "table2", "table4", "table5")}
     assert counts == {"table1": 50, "table2": 42, "table4": 9, "table5": 8}
 

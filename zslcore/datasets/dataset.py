@@ -145,9 +145,9 @@ def check(data: Dataset) -> None:
             )
         _check_finite(data.name, "image attributes", data.image_attributes, "row (image)")
     for held_out in data.validation_splits:
-        if len(np.setdiff1d(held_out, data.seen)) or not 0 < len(held_out) < len(data.seen):
+        if len(np.setdiff1d(held_out, data.seen)) or not 0 < len(held_out) <= len(data.seen) - 2:
             fail(
-                "a validation split names classes that are not seen, or all of them",
+                "a validation split names classes that are not seen, or leaves fewer than two that are",
                 "leave it out: one is derived",
             )
 
@@ -283,23 +283,6 @@ def skipped_rows(path: Path) -> NDArray[np.int64]:
     """Rows (k,) of a features artifact that have no features, because their images were bad and skipped."""
     with artifacts.open_artifact(path, artifacts.FEATURES) as file:
         return artifacts.array(file, "skipped", np.int64, ndim=1) if "skipped" in file else np.empty(0, np.int64)
-
-
-def load_pictures(path: Path, rows: NDArray[np.int64]) -> list[bytes]:
-    """The encoded pictures of these rows, of a data set that carries its pictures."""
-    with artifacts.open_artifact(path, artifacts.DATASET) as file:
-        ends = artifacts.array(file, "pictures/ends", np.int64, ndim=1)
-        starts = np.concatenate([[0], ends[:-1]])
-        content = artifacts.dataset(file, "pictures/bytes", np.uint8, ndim=1)
-        if (np.diff(ends, prepend=0) < 0).any() or rows.max(initial=0) >= len(ends) or ends[-1] > len(content):
-            raise ZSLError(f"{path}: pictures end outside what is stored; make it again with dvc repro")
-        return [content[starts[row] : ends[row]].tobytes() for row in rows]
-
-
-def has_pictures(path: Path) -> bool:
-    """Whether a data set carries its pictures itself."""
-    with artifacts.open_artifact(path, artifacts.DATASET) as file:
-        return "pictures" in file
 
 
 def has_features(path: Path) -> bool:

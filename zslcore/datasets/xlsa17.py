@@ -236,14 +236,15 @@ def validation_classes(
 ) -> tuple[tuple[NDArray[np.int64], ...], tuple[str, ...]]:
     """The published classes to hold out for validation, and a note where there are none.
 
-    From the lists where given, else from train and val where they share no class. Raises ZSLError for a list that names
-    an unknown or unseen class, or every seen one.
+    From the lists where given, else from train and val where they share no class and leave at least two to learn from.
+    Raises ZSLError for a list that names an unknown or unseen class, or leaves fewer than two seen ones.
     """
     if lists:
         return tuple(_held_out(path, splits, labels) for path in lists), ()
     if splits.train is not None and splits.val is not None:
         held_out = np.unique(labels[splits.val])
-        if len(held_out) and not np.isin(held_out, labels[splits.train]).any():
+        shared = np.isin(held_out, labels[splits.train]).any()
+        if len(held_out) and not shared and len(np.setdiff1d(labels[splits.trainval], held_out)) >= 2:
             return (held_out,), ()
     return (), ("no usable published validation classes: they are derived by seed",)
 
@@ -256,8 +257,8 @@ def _held_out(path: Path, splits: Splits, labels: NDArray[np.int64]) -> NDArray[
         raise ZSLError(
             f"{path}: {splits.classes[strangers[0]]!r} is no seen class; validation classes are held out of trainval"
         )
-    if len(held_out) == len(seen):
-        raise ZSLError(f"{path}: names every seen class; at least two must be left to learn from")
+    if len(held_out) > len(seen) - 2:
+        raise ZSLError(f"{path}: names {len(held_out)} of {len(seen)} seen classes; leave at least two to learn from")
     return held_out
 
 

@@ -29,12 +29,6 @@ class Published(Section):
     flag_source: str = ""
     note: str = ""
 
-    @property
-    def tag(self) -> str:
-        """What stands beside the figure wherever it is printed."""
-        chosen = {"yes": "selected on test data", "no": "not selected on test data", "unknown": "selection unknown"}
-        return f"published; {self.features}; {chosen[self.selected_on_test]}"
-
 
 class _Table(Section):
     title: str

@@ -136,8 +136,12 @@ def test_cosine_feedback_is_a_softmax_of_cosines_over_seen_classes(toy_task: Tas
         probability = np.exp(expected[-1]) / np.exp(expected[-1]).sum(1, keepdims=True)
         loss = objective(member, settings, x, y, signatures, 0)["feedback"].item()
         assert loss == pytest.approx(-np.log(probability[np.arange(len(y)), y]).mean(), rel=1e-4)
+    projected: list[object] = []
+    for member in model.members:
+        member.M.register_forward_hook(lambda *made: projected.append(made))
     scores = model.cosines(model.told(x.numpy()), data.signatures)
     np.testing.assert_allclose(scores, np.mean(expected, axis=0), atol=1e-4)
+    assert len(projected) == (0 if source == "features" else 2), "x′ is computed where R reads it"
 
 
 @pytest.mark.parametrize("source", ["projection", "features"])
@@ -185,6 +189,15 @@ def test_noise_reaches_what_it_is_told_to(model: Trained, toy_task: Task, monkey
         "synthetic": (0.0, 0.0),
         "none": (0.0, 0.0),
     }
+
+
+@pytest.mark.parametrize("on", ["synthetic", "target"])
+def test_noise_on_what_is_generated_has_its_variance_on_top(model: Trained, on: str) -> None:
+    model.settings = SMALL.model_copy(update={"noise": Noise(strength=0.5, on=on)})
+    with torch.inference_mode():
+        drawn = model.draw(torch.zeros(2000, model.latent), torch.zeros(2000, model.attributes))  # one point, G(0, 0)
+    variance = drawn.double().var(0).numpy()
+    np.testing.assert_allclose(variance, 0.25 if on == "synthetic" else 0, rtol=0.15, atol=1e-9)
 
 
 def test_synthetic_noise_widens_the_classes(model: Trained, toy_task: Task) -> None:

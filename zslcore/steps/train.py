@@ -46,10 +46,10 @@ class Member(nn.Module):
         """x′ = M(x): (n, d) -> (n, m)."""
         return x if self.M is None else self.M(x)
 
-    def told(self, x: Tensor, projected: Tensor, noise: float = 0.0) -> Tensor:
-        """What R makes of F(x) (n, d) or of x′ (n, m), with noise on it: (n, a)."""
+    def told(self, seen: Tensor, noise: float = 0.0) -> Tensor:
+        """What R makes of what it sees, F(x) (n, d) where `on_features`, else x′ (n, m), with noise on it: (n, a)."""
         assert self.R is not None
-        return self.R(perturb(x if self.on_features else projected, noise)).float()
+        return self.R(perturb(seen, noise)).float()
 
     def directions(self, signatures: Tensor) -> Tensor:
         """Unit vectors (classes, a) from the seen classes' mean to scaled signatures (classes, a)."""
@@ -105,8 +105,8 @@ class Trained:
         parts = [np.empty((0, self.attributes), np.float32)]
         for start in range(0, len(features), block):
             x = tensor(features[start : start + block], self.device)
-            answers = [functional.normalize(member.told(x, member.project(x))) for member in self.members]
-            parts.append(torch.stack(answers).mean(0).cpu().numpy())
+            answers = [member.told(x if member.on_features else member.project(x)) for member in self.members]
+            parts.append(torch.stack([functional.normalize(answer) for answer in answers]).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
     @torch.inference_mode()
@@ -211,7 +211,7 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures:
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
     if member.R is not None:
-        told = member.told(x, projected, settings.feedback_noise)
+        told = member.told(x if member.on_features else projected, settings.feedback_noise)
         if settings.feedback_loss == "cosine":
             cosines = functional.normalize(told) @ member.directions(signatures).T
             terms["feedback"] = functional.cross_entropy(settings.feedback_scale * cosines, y)

@@ -34,5 +34,6 @@ def command(dataset: DatasetName) -> None:
             file[f"seed={seed}/features"] = tuned(features)
             weights |= {f"seed={seed}/{name}": value for name, value in tuned.state().items()}
             curves[seed] = tuned.curve
-    artifacts.save_tensors(artifact(dataset, "F.safetensors"), artifacts.FINETUNED, weights, about, inputs)
+        file.flush()  # a full disk is noticed here, before either output is replaced
+        artifacts.save_tensors(artifact(dataset, "F.safetensors"), artifacts.FINETUNED, weights, about, inputs)
     write_curves(result(dataset, "finetune.csv"), curves)

@@ -45,5 +45,6 @@ def command(dataset: DatasetName) -> None:
             file[f"seed={seed}"].attrs["warnings"] = "\n".join(trained.warnings)
             weights |= {f"seed={seed}/{name}": value for name, value in trained.state().items()}
             curves[seed] = trained.curve
-    artifacts.save_tensors(artifact(dataset, "model.safetensors"), artifacts.PROJECTED, weights, about, inputs)
+        file.flush()  # a full disk is noticed here, before either output is replaced
+        artifacts.save_tensors(artifact(dataset, "model.safetensors"), artifacts.PROJECTED, weights, about, inputs)
     write_curves(result(dataset, "train.csv"), curves)

@@ -1,0 +1,53 @@
+"""Stages `finetune` and `train`: features and weights that belong together are replaced together."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from stages import finetune, train
+from zslcore import artifacts
+from zslcore.datasets import dataset as datasets
+from zslcore.datasets.dataset import Dataset
+from zslcore.errors import ZSLError
+
+PARAMS = """
+datasets: [toy]
+seeds: [SEED]
+device: cpu
+presets: {toy: {best: {finetune: {epochs: 1}, train: {hidden: 8, projection: 4}}}}
+"""
+OUTPUTS = ("finetuned.h5", "F.safetensors", "projected.h5", "model.safetensors")
+
+
+@pytest.mark.parametrize("write", ["zslcore.artifacts._Writer.flush", "safetensors.numpy.save"])
+def test_a_full_disk_leaves_features_and_weights_that_belong_together(
+    write: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def outputs() -> list[bytes]:
+        return [Path("artifacts/toy", name).read_bytes() for name in OUTPUTS]
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("SEED", "0"))
+    datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
+    with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
+        file["features"] = toy.features
+    artifacts.write_json(
+        Path("results/toy/selected.json"), {"train": {"epochs": 2}, "generate": {}, "classify": {"calibration": 0.5}}
+    )
+    for stage in (finetune, train):
+        stage.command("toy")
+    before = outputs()
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("SEED", "1"))  # whose outputs have other bytes
+    for stage in (finetune, train):
+        with monkeypatch.context() as patched:
+            patched.setattr(write, full)
+            with pytest.raises(ZSLError, match="No space left"):
+                stage.command("toy")
+        assert outputs() == before
+        stage.command("toy")
+        before, old = outputs(), before
+        assert sum(new != kept for new, kept in zip(before, old, strict=True)) == 2

@@ -23,22 +23,29 @@ def command(
 
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
+    from zslcore.errors import ZSLError
     from zslcore.evaluation.protocol import Scores, evaluate, summarise
     from zslcore.features import sources
     from zslcore.features.clip import PROMPTS, load
+    from zslcore.progress import track
 
     path = artifact(dataset, "dataset.h5")
     data = datasets.load(path)
+    if datasets.has_features(path):
+        raise ZSLError(f"{path}: this data set has features but no images, which CLIP needs; import it from its images")
     pictures = list(sources.of_dataset(path))
     clip = load(model, weights)
     order = np.concatenate([data.seen, data.unseen])
-    classes = clip.classes([data.classes[k] for k in order], prompt or PROMPTS)
+    names = [data.classes[k] for k in order]
+    named = track(names, f"{dataset}: clip, classes", len(names))
+    classes = np.concatenate([clip.classes([name], prompt or PROMPTS) for name in named])
     position = np.empty(len(data.classes), dtype=np.int64)
     position[order] = np.arange(len(order))
     joint = {}
     for split in ("test_seen", "test_unseen"):
         references = [pictures[row] for row in getattr(data, split)]
-        joint[split] = clip.scores(clip.images(_bytes(reference) for reference in references), classes)
+        shown = track(references, f"{dataset}: clip, {split}", len(references))
+        joint[split] = clip.scores(clip.images(map(_bytes, shown)), classes)
     scores = Scores(
         zsl=joint["test_unseen"][:, len(data.seen) :],
         joint_seen=joint["test_seen"],

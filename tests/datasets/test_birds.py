@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zslcore import progress
 from zslcore.datasets import birds, registry
 from zslcore.datasets.birds import BirdsSource, DrawnBirds, draw_birds
 from zslcore.errors import ZSLError
@@ -149,9 +150,15 @@ def test_bad_arguments(arguments: dict[str, int], message: str) -> None:
         draw_birds(**{"classes": 6, "images_per_class": 1, "unseen": 2, "side": 32, **arguments})
 
 
-def test_source_carries_the_pictures_and_holds_images_out(drawn: DrawnBirds, tmp_path: Path) -> None:
+def test_source_carries_the_pictures_and_holds_images_out(
+    drawn: DrawnBirds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     raw = {"kind": "birds", "classes": 12, "unseen": 4, "images_per_class": 3, "side": 48}
     data = registry.source(raw).load("small", tmp_path)
+    said = capsys.readouterr().err
+    assert "draw birds: 36/36" in said
+    assert "encode birds: 36/36" in said
     for encoded, image in zip(data.pictures, drawn.images, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(encoded))), image)
     np.testing.assert_array_equal(data.unseen, drawn.unseen)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from stages import clip as command_module
 from tests.conftest import make_dataset
-from zslcore import artifacts
+from zslcore import artifacts, progress
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.features import clip as clip_module
@@ -76,11 +76,12 @@ def test_errors_for_people(tiny: clip_module.Clip, tmp_path: Path) -> None:
 
 
 def test_the_command_scores_a_data_set_s_pictures_and_marks_the_row(
-    tiny: clip_module.Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: clip_module.Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     torch.save(tiny.model.state_dict(), tmp_path / "weights.pt")
     (tmp_path / "params.yaml").write_text("datasets: [toy]\nsources: {toy: {kind: folder}}")
     data = make_dataset(seen=3, unseen=2, per_class=4)
@@ -88,6 +89,10 @@ def test_the_command_scores_a_data_set_s_pictures_and_marks_the_row(
     pictures = [picture(tuple(map(int, colour))) for colour in colours]
     datasets.save(Path("artifacts/toy/dataset.h5"), dataclasses.replace(data, features=None, pictures=pictures), {})
     command_module.command("toy", "zsl-tiny", "weights.pt", ["one {}"])
+    said = capsys.readouterr().err
+    assert "toy: clip, classes: 5/5" in said
+    for split in ("test_seen", "test_unseen"):
+        assert f"toy: clip, {split}: {len(getattr(data, split))}/{len(getattr(data, split))}" in said
     found = artifacts.read_json(Path("experiments/results/toy/reference/clip.json"))
     assert "REFERENCE: its pretraining has seen the classes" in found["about"]["title"]
     rows = data.test_unseen
@@ -98,3 +103,10 @@ def test_the_command_scores_a_data_set_s_pictures_and_marks_the_row(
     right = data.unseen[scores.argmax(axis=1)] == data.labels[rows]
     expected = 100 * np.mean([right[data.labels[rows] == k].mean() for k in data.unseen])
     assert found["zsl"]["T1"]["mean"] == pytest.approx(expected)
+
+
+def test_the_command_says_that_given_features_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    datasets.save(Path("artifacts/toy/dataset.h5"), make_dataset(), {})
+    with pytest.raises(ZSLError, match="features but no images"):
+        command_module.command("toy")

@@ -21,6 +21,7 @@ from zslcore.datasets import bird_drawing
 from zslcore.datasets.dataset import Dataset, hold_out_seen
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
+from zslcore.progress import track
 
 Traits = Mapping[str, str]
 
@@ -113,7 +114,7 @@ def draw_birds(
     images = np.empty((classes * images_per_class, side, side, 3), np.uint8)
     image_attributes = np.empty((len(images), len(ATTRIBUTES)), np.float32)
     labels = np.repeat(np.arange(classes), images_per_class)
-    for i, label in enumerate(labels):
+    for i, label in enumerate(track(labels.tolist(), "draw birds", len(labels))):
         kind = kinds[names[label]]
         rng = np.random.default_rng([seed, *kind.key, i % images_per_class])
         picture, visibility = bird_drawing.draw(kind.traits, rng, side)
@@ -255,7 +256,7 @@ class BirdsSource(Source):
             trainval=trainval,
             test_seen=test_seen,
             test_unseen=np.flatnonzero(is_unseen),
-            pictures=[_png(image) for image in birds.images],
+            pictures=[_png(image) for image in track(birds.images, "encode birds", len(birds.images))],
             image_attributes=birds.image_attributes,
             attribute_names=birds.attribute_names,
             split_name="drawn birds",

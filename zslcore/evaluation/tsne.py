@@ -11,8 +11,10 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.methods.base import TrainData
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
 from zslcore.params import Settings
+from zslcore.progress import progress
 from zslcore.settings import TSNESettings
 from zslcore.steps.generate import generate
+from zslcore.steps.train import DEFAULT_EPOCHS
 from zslcore.training import stream
 
 PANELS: dict[str, dict[str, dict[str, Any]]] = {
@@ -43,30 +45,33 @@ def coordinates(
     labels = np.searchsorted(data.seen, data.labels[data.trainval])
     train = TrainData(features[data.trainval], labels, data.signatures[data.seen])
     tables = []
-    for panel, settings in panels.items():
-        one = settings.train.model_copy(update={"members": 1})  # the picture of a single feature space
-        alone = settings.model_copy(update={"train": one})
-        method = Clusterable(ClusterableSettings.of(alone, device)).fit(train, own.seed)
-        real = method.model.project(method.finetuned(features[rows]))
-        synthetic, made_for = generate(
-            method.model, data.signatures[classes], own.per_class, own.seed, "tsne", settings.generate.noise
-        )
-        points = np.concatenate([real, synthetic])
-        perplexity = min(own.perplexity, (len(points) - 1) / 3)
-        random_state = stream(own.seed, f"tsne/{panel}") % 2**32
-        flat = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(points)
-        shown = np.concatenate([data.labels[rows], classes[made_for]])
-        tables.append(
-            pd.DataFrame(
-                {
-                    "panel": panel,
-                    "class": [data.classes[k] for k in shown],
-                    "kind": np.repeat(["real", "synthetic"], [len(real), len(synthetic)]),
-                    "x": flat[:, 0],
-                    "y": flat[:, 1],
-                }
+    lengths = [settings.train.epochs or DEFAULT_EPOCHS for settings in panels.values()]
+    with progress(f"{data.name}: tsne", sum(lengths) + len(panels)) as advance:
+        for panel, settings in panels.items():
+            one = settings.train.model_copy(update={"members": 1})  # the picture of a single feature space
+            alone = settings.model_copy(update={"train": one})
+            method = Clusterable(ClusterableSettings.of(alone, device)).fit(train, own.seed, lambda done: advance())
+            real = method.model.project(method.finetuned(features[rows]))
+            synthetic, made_for = generate(
+                method.model, data.signatures[classes], own.per_class, own.seed, "tsne", settings.generate.noise
             )
-        )
+            points = np.concatenate([real, synthetic])
+            perplexity = min(own.perplexity, (len(points) - 1) / 3)
+            random_state = stream(own.seed, f"tsne/{panel}") % 2**32
+            flat = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(points)
+            advance()
+            shown = np.concatenate([data.labels[rows], classes[made_for]])
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "panel": panel,
+                        "class": [data.classes[k] for k in shown],
+                        "kind": np.repeat(["real", "synthetic"], [len(real), len(synthetic)]),
+                        "x": flat[:, 0],
+                        "y": flat[:, 1],
+                    }
+                )
+            )
     return pd.concat(tables)
 
 

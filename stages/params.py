@@ -10,22 +10,28 @@ def command(
     section: Annotated[str | None, typer.Option(help="Only this section: train, classify, ...")] = None,
 ) -> None:
     """Explain the parameters of params.yaml: default, meaning, and the value a data set gets."""
+    from functools import reduce
+    from operator import getitem
+    from pkgutil import resolve_name
+
     from rich.console import Console
     from rich.table import Table
 
     from zslcore.errors import unknown
-    from zslcore.params import SECTIONS, explain, load_params
+    from zslcore.params import EXTRA_SECTIONS, SECTIONS, explain, load_params
 
-    if section is not None and section not in SECTIONS:
-        raise unknown("section", section, SECTIONS)
-    resolved = load_params().resolve(dataset).model_dump() if dataset else None
+    names = [*SECTIONS, *EXTRA_SECTIONS]
+    if section is not None and section not in names:
+        raise unknown("section", section, names)
+    params = load_params()
+    resolved: dict[str, Any] = params.resolve(dataset).model_dump() if dataset else {}
     table = Table("parameter", "default", *([dataset] if dataset else []), "meaning", title=None)
-    for name, model in SECTIONS.items():
-        if section in (None, name):
-            for path, default, meaning in explain(model):
-                value: Any = resolved[name] if resolved else None
-                for part in path.split(".") if resolved else ():
-                    value = value[part]
-                cells = [str(default), *([str(value)] if resolved else []), meaning]
-                table.add_row(f"{name}.{path}", *("null" if cell == "None" else cell for cell in cells))
+    for name in names if section is None else [section]:
+        model = SECTIONS[name] if name in SECTIONS else resolve_name(EXTRA_SECTIONS[name])
+        if dataset and name in params.raw and name in EXTRA_SECTIONS:
+            resolved[name] = params.extra(name, model).model_dump()
+        for path, default, meaning in explain(model):
+            value = reduce(getitem, path.split("."), resolved[name]) if name in resolved else default
+            cells = [str(default), *([str(value)] if dataset else []), meaning]
+            table.add_row(f"{name}.{path}", *("null" if cell == "None" else cell for cell in cells))
     Console().print(table)

@@ -1,11 +1,14 @@
+import re
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from stages import params as params_command
 from zslcore.errors import ZSLError
-from zslcore.params import SECTIONS, Params, explain, load_params, merge
+from zslcore.params import EXTRA_SECTIONS, SECTIONS, Params, explain, load_params, merge
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,9 +101,29 @@ def test_every_preset_has_every_section() -> None:
 
 
 def test_every_parameter_says_what_it_means() -> None:
-    for model in SECTIONS.values():
+    for model in (*SECTIONS.values(), *map(resolve_name, EXTRA_SECTIONS.values())):
         for name, _, meaning in explain(model):
             assert meaning, name
+
+
+@pytest.mark.parametrize("section", EXTRA_SECTIONS)
+def test_sections_outside_the_presets_are_explained(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    text = "presets: {toy: {best: {}}}\n"
+    (tmp_path / "params.yaml").write_text(text)
+    params_command.command(None, section)
+    shown = capsys.readouterr().out
+    first, default, meaning = next(explain(resolve_name(EXTRA_SECTIONS[section])))
+    assert re.search(rf"{section}\.{first} +│ +{re.escape(str(default))} +│ {re.escape(meaning)}", shown)
+    (tmp_path / "params.yaml").write_text(
+        f"{text}tsne: {{classes: 12}}\ntune: {{seed: 12, space: {{train.lr: {{low: 1, high: 2}}}}}}\n"
+    )
+    params_command.command("toy", section)
+    value = 12 if section in ("tsne", "tune") else default
+    assert re.search(rf"{section}\.{first} +│ +{re.escape(str(default))} +│ +{value} +│", capsys.readouterr().out)
 
 
 def test_scores_of_r_need_r() -> None:

@@ -155,8 +155,17 @@ class Params:
         return values
 
 
-EXTRA_SECTIONS: tuple[str, ...] = ("ablation", "clusterability", "compare", "fewshot", "gate", "mining", "tsne", "tune")
-"""Names of sections that stand outside the presets; each is validated by the stage that reads it."""
+EXTRA_SECTIONS: dict[str, str] = {
+    "tsne": "zslcore.settings:TSNESettings",
+    "ablation": "zslcore.evaluation.ablation:AblationSettings",
+    "clusterability": "zslcore.settings:ClusterabilitySettings",
+    "fewshot": "zslcore.settings:FewshotSettings",
+    "compare": "zslcore.evaluation.compare:CompareSettings",
+    "tune": "zslcore.evaluation.study:TuneSettings",
+    "mining": "zslcore.evaluation.mining:MiningStudy",
+    "gate": "zslcore.gate:GateSettings",
+}
+"""Sections that stand outside the presets, each validated by the stage that reads it: name -> "module:model"."""
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -231,7 +240,7 @@ def explain(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from explain(field.annotation, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", field.default, field.description or ""
+            yield f"{prefix}{name}", "required" if field.is_required() else field.default, field.description or ""
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:

@@ -11,12 +11,14 @@ def command(dataset: DatasetName) -> None:
     from zslcore.datasets.dataset import load_seen
     from zslcore.evaluation.select import select
     from zslcore.params import load_params
+    from zslcore.report.cells import named
 
     params = load_params()
     settings = params.resolve(dataset)
     seen = load_seen(artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5"))
-    chosen, table = select(seen, settings, params.device)
+    selected, table = select(seen, settings, params.device)
     with artifacts.atomic(result(dataset, "selection.csv")) as temporary:
         pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.6g")
-    artifacts.write_json(result(dataset, "selected.json"), chosen)
-    say(f"{dataset}: chosen on validation classes: {chosen['train']} {chosen['generate']} {chosen['classify']}")
+    artifacts.write_json(result(dataset, "selected.json"), selected)
+    chosen, given = settings.chosen_and_given(selected)
+    say(f"{dataset}: chosen on validation classes: {named(chosen) or 'nothing'}; given: {named(given) or 'nothing'}")

@@ -126,6 +126,24 @@ def test_sections_outside_the_presets_are_explained(
     assert re.search(rf"{section}\.{first} +│ +{re.escape(str(default))} +│ +{value} +│", capsys.readouterr().out)
 
 
+def test_what_select_writes_is_chosen_or_given() -> None:
+    selected = {"train": {"epochs": 3}, "generate": {"per_unseen": 5}, "classify": {"epochs": 7, "calibration": 0.5}}
+    of = {
+        "left open, several tried": ({}, {"train.epochs": 3, "classify.calibration": 0.5}),
+        "one tried": ({"select": {"train_epochs": [3]}}, {"classify.calibration": 0.5}),
+        "given": ({"train": {"epochs": 3}, "classify": {"calibration": 0.5}}, {}),
+        "more tried": (
+            {"train": {"epochs": 3}, "select": {"per_unseen": [5, 6], "classify_epochs": [7, 8]}},
+            {"generate.per_unseen": 5, "classify.epochs": 7, "classify.calibration": 0.5},
+        ),
+    }
+    for name, (over, expected) in of.items():
+        chosen, given = Params(raw()).resolve("cub", over).chosen_and_given(selected)
+        assert chosen == expected, name
+        assert not chosen.keys() & given.keys()
+        assert len(chosen) + len(given) == 4
+
+
 def test_scores_of_r_need_r() -> None:
     params = load_params(ROOT / "params.yaml")
     assert params.resolve("cub").classify.feedback > 0

@@ -52,6 +52,27 @@ class Settings(Section):
         """Some sections as plain data, to be stored in an artifact."""
         return {name: json.loads(getattr(self, name).model_dump_json()) for name in names}
 
+    def candidates(self) -> dict[str, list[int]]:
+        """What `select` tries of each number that is null here, and the number itself where it is given."""
+        tried = self.select
+        return {
+            "train.epochs": [self.train.epochs] if self.train.epochs else sorted(tried.train_epochs),
+            "generate.per_unseen": [self.generate.per_unseen] if self.generate.per_unseen else sorted(tried.per_unseen),
+            "classify.epochs": [self.classify.epochs] if self.classify.epochs else sorted(tried.classify_epochs),
+        }
+
+    def chosen(self) -> set[str]:
+        """The parameters that `select` really chooses on validation classes; what else it writes down is given."""
+        calibration = {"classify.calibration"} if self.classify.calibration is None else set()
+        return calibration | {name for name, values in self.candidates().items() if len(set(values)) > 1}
+
+    def chosen_and_given(self, selected: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """What `select` wrote, by dotted name: the values chosen on validation classes, and those given."""
+        sections = ("train", "generate", "classify")
+        values = {f"{name}.{key}": value for name in sections for key, value in selected.get(name, {}).items()}
+        chosen = {name: value for name, value in values.items() if name in self.chosen()}
+        return chosen, {name: value for name, value in values.items() if name not in chosen}
+
     def with_chosen(self, path: Path) -> "Settings":
         """Fill what is null here with what `select` wrote to `path`. Raises ZSLError when that file is missing."""
         return self.filled(read_json(path))

@@ -33,8 +33,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def report(folder: Path, experiments: bool = False, bench: Path | None = None) -> tuple[str, str]:
-    raw = {"datasets": ["cub-x"], "preset": "best", "presets": {"cub-x": {"best": {}}}}
+def report(
+    folder: Path, experiments: bool = False, bench: Path | None = None, best: dict[str, Any] | None = None
+) -> tuple[str, str]:
+    raw = {"datasets": ["cub-x"], "preset": "best", "presets": {"cub-x": {"best": best or {}}}}
     sources = {"cub-x": {"kind": "xlsa17", "features": "data/res.mat", "splits": "data/att.mat"}}
     others = folder / "experiments" if experiments else None
     write_report(Params({**raw, "sources": sources}), folder / "results", folder / "report", others, bench)
@@ -100,6 +102,24 @@ def test_what_the_test_set_would_add_and_the_oracle_stand_apart(folder: Path) ->
     assert "a bound, not a result | 77.7 ± 0.5 |" in markdown
     assert "used for no claim" in markdown
     assert markdown.index("used for no claim") < markdown.index("| oracle domain | 77.7")
+
+
+def test_chosen_is_what_validation_classes_chose_and_given_what_the_settings_say(folder: Path) -> None:
+    values = {"train": {"epochs": 40}, "generate": {"per_unseen": 200}, "classify": {"epochs": 25, "calibration": 0.7}}
+    write_json(folder / "results/cub-x/selected.json", {**values, "validation": {"T1": 60.0, "H": 50.0}})
+    table = pd.DataFrame({"train_epochs": [20, 40], "T1": [50, 51], "H": [40, 42]})
+    table.to_csv(folder / "results/cub-x/selection.csv")
+    markdown = report(folder)[0].replace("\\", "")
+    assert "test image: train.epochs = 40, classify.calibration = 0.7 (there: T1 60.0, H 50.0)." in markdown
+    assert "Given by the settings: generate.per_unseen = 200, classify.epochs = 25." in markdown
+    assert "calibration chosen on validation classes: the result" in markdown
+    assert "Choice of the training length" in markdown
+    best = {"train": {"epochs": 40}, "classify": {"calibration": 0.7}}
+    markdown = report(folder, best=best)[0].replace("\\", "")
+    assert "test image: nothing (there" in markdown
+    assert "train.epochs = 40, generate.per_unseen = 200, classify.calibration = 0.7, classify.epochs = 25." in markdown
+    assert "calibration given by the settings: the result" in markdown
+    assert "Choice of the training length" not in markdown
 
 
 def test_plots_are_inside_the_page(folder: Path) -> None:

@@ -128,7 +128,9 @@ def test_select_never_opens_a_test_row(project, repo: Path, tmp_path: Path) -> N
         features = file["features"][()]
         features[test] = np.nan
         file["features"][()] = features
-    type(project)(copy).run(sys.executable, "-m", "stages.cli", "select", "birds")
+    said = type(project)(copy).run(sys.executable, "-m", "stages.cli", "select", "birds")
+    assert "chosen on validation classes: train.epochs = " in said
+    assert said.strip().endswith("; given: generate.per_unseen = 20, classify.epochs = 5")
     assert (copy / "results/birds/selected.json").read_bytes() == chosen
     assert (copy / "results/birds/selection.csv").read_bytes() == table
 

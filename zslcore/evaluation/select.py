@@ -33,9 +33,7 @@ def select(
     observe(tasks done, best score so far) is called after each task; it may raise to end the search.
     """
     wanted = settings.select
-    lengths = [settings.train.epochs] if settings.train.epochs else sorted(wanted.train_epochs)
-    counts = [settings.generate.per_unseen] if settings.generate.per_unseen else sorted(wanted.per_unseen)
-    passes = [settings.classify.epochs] if settings.classify.epochs else sorted(wanted.classify_epochs)
+    lengths, counts, passes = settings.candidates().values()
     splits = validation_splits(seen, wanted.splits, wanted.seed)
     runs: dict[Candidate, list[tuple[float, Curve]]] = {key: [] for key in product(lengths, counts, passes)}
     with progress(f"{seen.name}: select", len(splits) * lengths[-1]) as advance:

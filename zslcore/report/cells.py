@@ -30,3 +30,8 @@ def half_width(mean: float, high: float, digits: int = 1) -> str:
 def number(value: float | None, digits: int = 1) -> str:
     """A number, or nothing."""
     return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def named(values: Mapping[str, float]) -> str:
+    """Parameters and their values: "train.epochs = 60, classify.calibration = 1.25"."""
+    return ", ".join(f"{name} = {value:.4g}" for name, value in values.items())

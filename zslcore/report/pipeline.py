@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from zslcore.datasets import registry
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
-from zslcore.report.cells import number, spread
+from zslcore.report.cells import named, number, spread
 from zslcore.report.results import Results
 
 
 def about(results: Results) -> Iterator[Block]:
     """What was run, on what, and what was chosen on validation classes."""
-    metrics, chosen = results.json("metrics.json"), results.json("selected.json")
+    metrics, selected = results.json("metrics.json"), results.json("selected.json")
     if metrics is None:
         yield Paragraph(f"No results yet: run `dvc repro evaluate@{results.dataset}`.", warning=True)
         return
@@ -20,13 +20,13 @@ def about(results: Results) -> Iterator[Block]:
         f"Split: {own['split']}. Features: {results.features}. Preset: {own['preset']}. Seeds: {own['seeds']}; every "
         "figure is mean ± standard deviation over them, per-class means in percent."
     )
-    if chosen is not None:
-        names = ("train", "generate", "classify")
-        picked = ", ".join(f"{s}.{key} = {value:.4g}" for s in names for key, value in chosen.get(s, {}).items())
-        reached = chosen.get("validation", {})
+    if selected is not None:
+        chosen, given = results.settings.chosen_and_given(selected)
+        reached = selected.get("validation", {})
         yield Paragraph(
-            f"Chosen on validation classes, without any test image: {picked}"
+            f"Chosen on validation classes, without any test image: {named(chosen) or 'nothing'}"
             + (f" (there: T1 {reached['T1']:.1f}, H {reached['H']:.1f})." if {"T1", "H"} <= set(reached) else ".")
+            + (f" Given by the settings: {named(given)}." if given else "")
         )
 
 
@@ -44,12 +44,13 @@ def honesty(results: Results) -> Iterator[Block]:
     if metrics is None:
         return
     gzsl, test = metrics["gzsl"], metrics["diagnostic"]
+    calibration = _calibration(results)
     yield Heading(3, "Honest and test-selected")
     yield Table(
         "How much H owes to looking at the test set",
         ("", "H"),
         (
-            ("calibration chosen on validation classes: the result", spread(gzsl["H"])),
+            (f"{calibration}: the result", spread(gzsl["H"])),
             ("no calibration", spread(metrics["plain"]["H"])),
             ("calibration chosen on the test set: a bound, not a result", spread(test["test_selected_H"])),
             ("difference a reader of other tables should keep in mind", spread(test["selection_gap_H"])),
@@ -68,24 +69,31 @@ def honesty(results: Results) -> Iterator[Block]:
     )
 
 
+def _calibration(results: Results) -> str:
+    chosen = "classify.calibration" in results.settings.chosen()
+    return "calibration chosen on validation classes" if chosen else "calibration given by the settings"
+
+
 def curves(results: Results) -> Iterator[Block]:
     """Training, selection and the seen/unseen trade-off."""
     names = {"F": "finetune.csv", "M, C, E and G": "train.csv"}
     training = {title: table for title, name in names.items() if (table := results.csv(name)) is not None}
     selection, trade = results.csv("selection.csv"), results.csv("curve.csv")
-    metrics, chosen = results.json("metrics.json"), results.json("selected.json")
+    metrics, selected = results.json("metrics.json"), results.json("selected.json")
+    if selection is not None and "train.epochs" not in results.settings.chosen():
+        selection = None
     if training or selection is not None or trade is not None:
         yield Heading(3, "Curves")
     if training:
         yield Figure(f"{results.dataset}-training", figures.training_curves(training), "Losses; shaded: all seeds.")
     if selection is not None:
-        length = (chosen or {}).get("train", {}).get("epochs")
+        length = (selected or {}).get("train", {}).get("epochs")
         caption = "Choice of the training length, on validation classes."
         yield Figure(f"{results.dataset}-selection", figures.selection_curve(selection, length), caption)
     if trade is not None:
         points = []
         if metrics is not None:
-            for label, group in (("chosen calibration", "gzsl"), ("no calibration", "plain")):
+            for label, group in ((_calibration(results), "gzsl"), ("no calibration", "plain")):
                 points.append((label, metrics[group]["U"]["mean"], metrics[group]["S"]["mean"]))
         caption = "Seen over unseen accuracy as the calibration factor varies."
         yield Figure(f"{results.dataset}-curve", figures.seen_unseen_curve(trade, points), caption)

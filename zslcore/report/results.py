@@ -8,7 +8,7 @@ import pandas as pd
 
 from zslcore.artifacts import read_json
 from zslcore.errors import ZSLError
-from zslcore.params import Params
+from zslcore.params import Params, Settings
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,16 @@ class Results:
         return None if path is None or not path.exists() else read_json(path)
 
     @property
+    def settings(self) -> Settings:
+        """What params.yaml says for this data set. Raises ZSLError where it makes no sense."""
+        return self.params.resolve(self.dataset)
+
+    @property
     def features(self) -> str:
         """What the features are, for the tag beside measured figures."""
         source = (self.params.raw.get("sources") or {}).get(self.dataset) or {}
         given = source.get("features")
-        return f"given: {Path(given).name}" if given else self.params.resolve(self.dataset).extract.backbone
+        return f"given: {Path(given).name}" if given else self.settings.extract.backbone
 
     def _find(self, name: str) -> Path | None:
         return next((path for base in self.folders if (path := base / self.dataset / name).exists()), None)

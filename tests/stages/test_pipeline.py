@@ -49,6 +49,26 @@ def test_unchanged_repro_runs_nothing(project) -> None:
     assert "Data and pipelines are up to date" in project.dvc("repro")
 
 
+def test_plots_tell_seeds_panels_classes_and_kinds_apart(project, repo: Path) -> None:
+    tune = repo / "experiments/results/birds/tune.csv"
+    tune.parent.mkdir(parents=True)
+    tune.write_text("trial,state,score\n0,complete,50.5\n1,pruned,\n")
+    shown = json.loads(project.dvc("plots", "show", "--json"))
+    shutil.rmtree(repo / "experiments")
+    assert not shown.get("errors")
+    apart = {}
+    for path, (plot,) in shown["data"].items():
+        spec = json.loads(plot["content"]) if isinstance(plot["content"], str) else plot["content"]
+        channels = {**spec.get("facet", {}), **spec.get("spec", spec).get("encoding", {})}
+        apart[path] = {name: channel["field"] for name, channel in channels.items() if "field" in channel}
+        assert set(apart[path].values()) <= set(spec["data"]["values"][0]), path
+    for name in ("finetune", "train", "curve"):
+        assert apart[f"results/birds/{name}.csv"]["color"] == "seed"
+    figure = apart["results/finches/tsne.csv"]
+    assert [figure[name] for name in ("column", "color", "shape")] == ["panel", "class", "kind"]
+    assert apart["experiments/results/birds/tune.csv"]["y"] == "score"
+
+
 @pytest.mark.slow
 def test_a_fresh_clone_gives_the_same_bytes(project, tmp_path: Path) -> None:
     """Without a cache, `dvc repro` computes what the first one did: dvc.lock, and the bytes of every file."""

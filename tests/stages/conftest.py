@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "select": {"splits": 2, "train_epochs": [2, 4]},
     "finetune": {"epochs": 2},
-    "train": {"hidden": 32, "projection": 16, "batch_size": 32},
+    "train": {"hidden": 32, "projection": 16, "batch_size": 32, "noise": {"strength": 0.2}},
     "generate": {"per_unseen": 20},
     "classify": {"epochs": 5},
     "extract": {"backbone": "test_resnet.r160_in1k", "weights": "random", "workers": 1},

@@ -133,13 +133,15 @@ def test_experiments_take_part_in_queued_sweeps(tmp_path: Path, make_project: Ca
     project.set_params(lambda raw: raw.update(clusterability={"n_init": 1, "clusters": None}))
     project.commit("experiments")
     target = "experiments/dvc.yaml:clusterability@birds"
-    project.dvc("exp", "run", "--queue", "-S", "train.noise.strength=0.1,0.3", target)
+    project.dvc("exp", "run", "--queue", "-S", "clusterability.clusters=2,3", target)
     project.dvc("exp", "run", "--run-all")
     shown = json.loads(project.dvc("exp", "show", "--json"))
     metrics = "experiments/results/birds/clusterability.json"
     found = {
-        run["revs"][0]["data"]["params"]["params.yaml"]["data"]["train"]["noise"]["strength"]:
-        run["revs"][0]["data"]["metrics"][metrics]["data"]["about"]["dataset"]
+        run["revs"][0]["data"]["params"]["params.yaml"]["data"]["clusterability"]["clusters"]:
+        run["revs"][0]["data"]["metrics"][metrics]["data"]["spaces"]
         for run in shown[1]["experiments"]
     }  # fmt: skip
-    assert found == {0.1: "birds", 0.3: "birds"}
+    assert set(found) == {2, 3}
+    assert found[2].keys() == found[3].keys()
+    assert all(found[2][space] != found[3][space] for space in found[2])

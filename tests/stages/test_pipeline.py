@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 BOTH = ("birds", "finches")
 
@@ -128,6 +129,21 @@ def test_artifacts_tell_the_resolved_values(repo: Path) -> None:
         assert json.loads(file.attrs["params"])["train"]["hidden"] == 32
         assert file.attrs["created_by"] == "train"
         assert set(json.loads(file.attrs["inputs"])) == {"dataset", "finetuned"}
+
+
+def test_a_value_set_for_an_experiment_beats_the_preset_and_stands_in_the_artifact(
+    project, repo: Path, tmp_path: Path
+) -> None:
+    def strength(folder: Path) -> float:
+        with h5py.File(folder / "artifacts/birds/projected.h5") as file:
+            return json.loads(file.attrs["params"])["train"]["noise"]["strength"]
+
+    assert strength(repo) == 0.2
+    copy = tmp_path / "copy"
+    shutil.copytree(repo, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".dvc"))
+    apply_overrides(copy / "params.yaml", ["train.noise.strength=0.5"])  # all that `dvc exp run -S` does with it
+    type(project)(copy).run(sys.executable, "-m", "stages.cli", "train", "birds")
+    assert strength(copy) == 0.5
 
 
 def test_select_never_opens_a_test_row(project, repo: Path, tmp_path: Path) -> None:

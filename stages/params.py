@@ -7,7 +7,10 @@ import typer
 
 def command(
     dataset: Annotated[str | None, typer.Argument(help="Show the values resolved for this data set.")] = None,
-    section: Annotated[str | None, typer.Option(help="Only this section: train, classify, ...")] = None,
+    section: Annotated[
+        str | None,
+        typer.Option(help="Only this section: train, classify, ..., or an experiment's: fewshot, mining, ..."),
+    ] = None,
 ) -> None:
     """Explain the parameters of params.yaml: default, meaning, and the value a data set gets."""
     from functools import reduce
@@ -26,7 +29,7 @@ def command(
     params = load_params()
     resolved: dict[str, Any] = params.resolve(dataset).model_dump() if dataset else {}
     table = Table("parameter", "default", *([dataset] if dataset else []), "meaning", title=None)
-    for name in names if section is None else [section]:
+    for name in SECTIONS if section is None else [section]:
         model = SECTIONS[name] if name in SECTIONS else resolve_name(EXTRA_SECTIONS[name])
         if dataset and name in params.raw and name in EXTRA_SECTIONS:
             resolved[name] = params.extra(name, model).model_dump()

@@ -28,11 +28,13 @@ def command(
     seen = load_seen(artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5"))
     found = open_study(file, params, dataset, own)
     search(found, params, seen, own, trials)
-    write_csv(experiment(dataset, "tune.csv"), history(found))
+    table = experiment(dataset, "tune.csv")
+    write_csv(table, history(found))
     diff = params_diff(found, params, params.file.read_text(encoding="utf-8"))
     best = found.best_trial
     say(
         f"{dataset}: best of {len(found.trials)} trials on validation classes: T1 {best.user_attrs['T1']:.1f}, "
         f"H {best.user_attrs['H']:.1f} (trial {best.number})"
     )
+    say(f"its history: dvc plots show {table} --template trials -x trial -y score")
     print(diff or "params.yaml has these values already")

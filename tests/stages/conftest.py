@@ -103,6 +103,7 @@ def make_project() -> Callable[..., Project]:
             project.run("git", "init", "-q")
             project.dvc("init", "-q")
             shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+            shutil.copy(ROOT / ".dvcignore", folder / ".dvcignore")
             shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots", dirs_exist_ok=True)
             project.commit("start")
         return project

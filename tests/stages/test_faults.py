@@ -196,9 +196,10 @@ class Undisturbed:
         self.seconds = {name: seconds for name, (_, seconds) in told.items()}
 
     def now(self) -> dict[str, bytes]:
-        """Path -> content of every output, and of dvc.lock."""
+        """Path -> content of every output, and of dvc.lock; leftovers under temporary names are none."""
         lock = {"dvc.lock": (self.folder / "dvc.lock").read_bytes()}
-        return self.project.bytes("artifacts", "results", "report") | lock
+        found = self.project.bytes("artifacts", "results", "report") | lock
+        return {name: content for name, content in found.items() if not name.endswith(".tmp")}
 
     def start(self, run: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
         """Start a process; it, and where to read what it prints."""

@@ -47,21 +47,19 @@ def command(
     params = load_params()
     own = params.extra("compare", CompareSettings)
     names = listed(methods)
-    tables = [given] if given is not None else [*([PAPER] if params.preset == "paper" else []), GIVEN]
+    usual = [PAPER, GIVEN] if params.preset == "paper" else [GIVEN]
+    tables = [] if choose else usual if given is None else [given]
     for name in names:
         registry.get(name)
     for dataset in params.datasets if datasets is None else listed(datasets):
         params.source(dataset)
         data, seen, features = everything(dataset)
         for name in names:
-            table, row = None, None
-            for table in () if choose else tables:
-                row = load_given(Path(table), name, dataset, required=given is not None)
-                if row is not None:
-                    break
+            rows = ((table, load_given(Path(table), name, dataset, required=given is not None)) for table in tables)
+            table, row = next(((table, row) for table, row in rows if row is not None), (None, None))
             among = None if candidates is None else load_candidates(Path(candidates), name)
             found = compare(name, data, seen, features, row, own, params.seeds, among, checkpoints, STORE)
-            found["about"]["given"] = None if row is None else table
+            found["about"]["given"] = table
             artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
             figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
             figures.append(("H chosen on test (diagnostic only)", found["diagnostic"]["test_selected_H"]))

@@ -29,8 +29,8 @@ def ablation(results: Results) -> Iterator[Block]:
         reused = " (figures of the main run)" if row["about"]["reused"] else ""
         title = f"{name}: {row['about']['title']}{reused}"
         search = f"{row['about']['candidates']} × {row['about']['splits']}"
-        figures_ = (spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"]))
-        rows.append((title, str(row["about"]["members"]), search, *figures_, *cells))
+        accuracies = spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"])
+        rows.append((title, str(row["about"]["members"]), search, *accuracies, *cells))
     yield Heading(3, "Ablation (Fig. 4)")
     yield Table(
         "Training length and calibration of each variant are chosen on validation classes, and its settings, where "

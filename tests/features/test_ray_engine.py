@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from zslcore.features.extract import extract_images
 from zslcore.features.network import resolve
 from zslcore.features.ray_engine import Worker, ray_engine
 from zslcore.features.sources import Folder
+from zslcore.features.store import open_store
 
 ray = pytest.importorskip("ray")
 
@@ -37,16 +39,21 @@ def test_two_nodes_one_killed_in_the_middle(pictures, tiny, tmp_path, monkeypatc
         nodes = []
 
         def killing(*args):
-            for position, done in enumerate(inner(*args)):
-                if position == 3:
+            for done in inner(*args):
+                assert not any(outcome.features is not None for outcome in done[1])
+                parts = list((tmp_path / "b").glob("*.parts/*/*.sqlite"))
+                if len(parts) == 2 and not nodes:
                     nodes.append(alive())
                     cluster.remove_node(second, allow_graceful=False)
                     while alive() > 1:
                         time.sleep(0.2)
+                elif not nodes:
+                    time.sleep(1)  # the second worker may take longer to begin
                 yield done
 
         summary = extract_images(images, tmp_path / "ray.h5", tiny, "cpu", killing, tmp_path / "b")
-        assert [*nodes, alive()] == [2, 1]
+        assert [*nodes, alive()] == [2, 1], "killed as soon as each worker has kept a part of its own"
+        assert not list((tmp_path / "b").glob("*.parts/*")), "parts are joined at the end"
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -76,6 +83,22 @@ def test_a_worker_computes_what_is_not_known_each_in_its_place(pictures, tiny):
     assert not worker.decoded
 
 
+def test_a_worker_keeps_a_part_where_it_sees_the_folder(pictures, tiny, tmp_path):
+    images = list(Folder(str(pictures(3))))
+    kept = {}
+    for parts in (tmp_path, tmp_path / "of another machine"):
+        worker = Worker()
+        worker.begin(run_of(tiny), 1, parts)
+        keys = worker.decode(0, images)
+        outcomes = worker.compute(0, set())
+        assert [outcome.key for outcome in outcomes] == keys
+        kept[parts.name] = [outcome.features is None for outcome in outcomes]
+    assert list(kept.values()) == [[True] * 3, [False] * 3]
+    (part,) = tmp_path.glob("*.sqlite")
+    with open_store(part) as store:
+        assert all(map(store.knows, keys))
+
+
 def test_other_weights_on_a_worker_are_refused(tiny):
     with pytest.raises(ZSLError, match=r"weights of test_resnet\.r160_in1k on .*; copy the same file to every machine"):
         Worker().begin(replace(run_of(tiny), fingerprint="another"), 1)
@@ -91,12 +114,13 @@ def one_node(monkeypatch):
 
 
 @pytest.mark.slow
-def test_images_that_the_store_knows_are_not_computed_again(one_node, pictures, tiny, tmp_path):
+def test_images_that_the_store_knows_are_not_computed_again(one_node, pictures, tiny, tmp_path, monkeypatch):
     folder = pictures(6)
     computed = []
 
-    def watched(*args):
-        for images, outcomes in ray_engine(workers=1)(*args):
+    def watched(run, backbone, batches, store):
+        monkeypatch.setattr(store, "parts", nullcontext)  # no folder is shared: features come back through Ray
+        for images, outcomes in ray_engine(workers=1)(run, backbone, batches, store):
             computed.extend(
                 image.name for image, done in zip(images, outcomes, strict=True) if done.features is not None
             )

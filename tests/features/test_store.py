@@ -1,4 +1,8 @@
-"""The feature store: what it notes costs the same however many images are wanted."""
+"""The feature store: what it notes costs the same however many images are wanted, and no part of it is lost."""
+
+import sqlite3
+
+import numpy as np
 
 from zslcore.features.sources import ImageRef
 from zslcore.features.store import Outcome, open_store
@@ -25,3 +29,41 @@ def steps_of_an_unreadable_image(count: int) -> int:
 
 def test_an_unreadable_image_is_found_without_a_scan():
     assert steps_of_an_unreadable_image(20_000) <= steps_of_an_unreadable_image(20) + 1
+
+
+def image(name: bytes) -> tuple[ImageRef, Outcome]:
+    return ImageRef(name.decode(), "/", b"token " + name), Outcome(name, np.full(2, len(name), np.float32))
+
+
+def test_parts_are_joined_at_the_end_and_those_of_a_killed_run_when_the_store_is_opened(tmp_path):
+    path = tmp_path / "a.sqlite"
+    pairs = [image(b"a"), image(b"bb"), image(b"ccc")]
+    images = [reference for reference, _ in pairs]
+    left = tmp_path / "a.parts" / "killed"
+    with open_store(path) as store:
+        store.want(images)
+        with store.parts() as folder:
+            with open_store(folder / "1.sqlite") as part:
+                part.keep([pairs[0][1], Outcome(b"damaged", reason="cut short")])
+            with open_store(path):  # another run: it leaves a locked folder alone
+                assert folder.exists()
+            assert not store.knows(b"a")
+        assert all(map(store.knows, (b"a", b"damaged")))
+        assert not folder.exists()
+        store.commit(images[1:2], [Outcome(b"bb")])  # its features are in a part that the kill below leaves behind
+        left.mkdir(parents=True)
+        with open_store(left / "2.sqlite") as part:
+            part.keep([pairs[1][1]])
+        (left / "3.sqlite").touch()  # killed before it was begun
+        sqlite3.connect(left / "4.sqlite").close()
+    with open_store(path) as store:
+        assert not left.exists()
+        assert store.want(images) == (3, 2), "a and ccc: which file a is was never said"
+        assert [values for _, values, _ in store.results()][1].tolist() == [2, 2]
+
+
+def test_an_image_whose_features_are_lost_is_computed_again(tmp_path):
+    reference, outcome = image(b"a")
+    with open_store(tmp_path / "a.sqlite") as store:
+        store.commit([reference], [Outcome(outcome.key)])
+        assert store.want([reference]) == (1, 1)

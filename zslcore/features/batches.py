@@ -16,7 +16,7 @@ from zslcore.features.backbones import Backbone
 from zslcore.features.images import BadImage, Transform, transform
 from zslcore.features.network import Network, Run
 from zslcore.features.sources import ImageRef
-from zslcore.features.store import Outcome
+from zslcore.features.store import Outcome, Store
 
 BATCHES_AHEAD = 2
 T = TypeVar("T")
@@ -25,8 +25,8 @@ Knows = Callable[[bytes], bool]
 """Whether the features of an image with this key are there already."""
 Computed = Iterator[tuple[list[ImageRef], list[Outcome]]]
 """Batches with what became of their images."""
-Engine = Callable[[Run, Backbone, Iterable[list[ImageRef]], Knows], Computed]
-"""Computes batches, in any order; the batches themselves never depend on the engine."""
+Engine = Callable[[Run, Backbone, Iterable[list[ImageRef]], Store], Computed]
+"""Computes batches, in any order, that the store does not know; the batches themselves never depend on the engine."""
 
 
 class Decoded(NamedTuple):
@@ -85,9 +85,9 @@ class Batch:
 def local(workers: int | None = None) -> Engine:
     """The engine of one machine: `workers` threads decode ahead while the network computes."""
 
-    def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], knows: Knows) -> Computed:
+    def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
         prepare = transform(backbone.preprocessing, run.scaled)
-        return decode_and_compute(Network(run, backbone), prepare, batches, knows, workers)
+        return decode_and_compute(Network(run, backbone), prepare, batches, store.knows, workers)
 
     return compute
 

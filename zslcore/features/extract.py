@@ -84,7 +84,7 @@ def extract_images(
         count, pending = store.want(images)
         run = plan(store, backbone, settings, device, pending)
         batches = store.pending(run.batch_size)
-        computed = (engine or local(settings.workers))(run, backbone, batches, store.knows) if pending else iter(())
+        computed = (engine or local(settings.workers))(run, backbone, batches, store) if pending else iter(())
         bad = store.missing()
         with progress("extract", pending, "images") as advance:
             for batch, outcomes in computed:
@@ -142,7 +142,7 @@ def forecast(
         run = plan(store, backbone, settings, device, pending)
         sample = islice(store.pending(run.batch_size), batches)
         started, done = time.monotonic(), 0
-        for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, sample, store.knows)):
+        for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, sample, store)):
             if position == 0 and pending > len(batch):  # the first batch pays for waking up
                 started = time.monotonic()
             else:

@@ -1,27 +1,30 @@
-"""The engine of a Ray cluster: actors compute whole batches, this process keeps the results.
+"""The engine of a Ray cluster: actors compute whole batches and keep them, this process joins what they kept.
 
-A batch is the unit of work everywhere, so the bytes are those of one machine of the same kind. A worker's results
-travel as Ray objects, so no file system needs to be shared except where the images are. A worker decodes a batch and
-says the images' keys, is told which of them the store knows, and computes the others, each in its place. A worker that
-dies is replaced, and its batches are given to whoever is free.
+A batch is the unit of work everywhere, so the bytes are those of one machine of the same kind. A worker decodes a batch
+and says the images' keys, is told which of them the store knows, and computes the others, each in its place. It keeps
+the results in a part of the store that is its own where it sees the store's folder, else they travel as Ray objects: no
+file system needs to be shared except where the images are. A worker that dies is replaced, and its batches are given to
+whoever is free.
 """
 
 import logging
 import platform
+import uuid
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from zslcore.cluster import connect
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
-from zslcore.features.batches import Batch, Computed, Decoded, Engine, Knows, decode_image
+from zslcore.features.batches import Batch, Computed, Decoded, Engine, decode_image
 from zslcore.features.images import transform
 from zslcore.features.network import Network, Run
 from zslcore.features.sources import ImageRef
-from zslcore.features.store import Outcome
+from zslcore.features.store import Outcome, Store, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +39,11 @@ DEATHS = 20
 class Worker:
     """A process of the cluster that holds the network, and batches between their two steps."""
 
-    def begin(self, run: Run, processors: int) -> None:
-        """Get ready, to use so many processors. Not done by `__init__`: Ray would take its errors for a death."""
+    def begin(self, run: Run, processors: int, parts: Path | None = None) -> None:
+        """Get ready, to use so many processors. Not done by `__init__`: Ray would take its errors for a death.
+
+        parts: where a part of the store may be kept, if this machine sees that folder.
+        """
         backbone = backbones.load(run.backbone, run.weights, run.image_size)
         if backbone.fingerprint != run.fingerprint:
             raise ZSLError(
@@ -48,6 +54,7 @@ class Worker:
         self.prepare = transform(backbone.preprocessing, run.scaled)
         self.decoders = ThreadPoolExecutor(processors)
         self.decoded: dict[int, list[Decoded]] = {}
+        self.part = parts / f"{uuid.uuid4().hex}.sqlite" if parts and parts.exists() else None
 
     def decode(self, number: int, images: list[ImageRef]) -> list[bytes | None]:
         """The keys of a batch's images, whose pixels are kept for `compute`."""
@@ -55,9 +62,14 @@ class Worker:
         return [image.key for image in self.decoded[number]]
 
     def compute(self, number: int, known: set[bytes]) -> list[Outcome]:
-        """What became of a decoded batch; no features of images whose keys are known."""
+        """What became of a decoded batch; no features of images whose keys are known, or that a part has got."""
         images = [Decoded(image.key) if image.key in known else image for image in self.decoded.pop(number)]
-        return Batch(self.network, images).start().outcomes()
+        outcomes = Batch(self.network, images).start().outcomes()
+        if self.part is None:
+            return outcomes
+        with open_store(self.part) as part:
+            part.keep(outcomes)
+        return [outcome._replace(features=None) for outcome in outcomes]
 
 
 def ray_engine(address: str | None = None, workers: int | None = None, cpus: float | None = None) -> Engine:
@@ -69,7 +81,7 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
     code or has other weights).
     """
 
-    def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], knows: Knows) -> Computed:
+    def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
         ray = connect(address)
         gpus = 1 if run.device.startswith("cuda") else 0
         resources: dict[str, float] = ray.cluster_resources()
@@ -86,9 +98,9 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
         def ask(step: str, actor: Any, batch: Numbered | None, *arguments: Any) -> None:
             work[getattr(actor, step).remote(*arguments)] = step, actor, batch
 
-        def start() -> None:
+        def start(parts: Path | None) -> None:
             actors.append(kind.remote())
-            ask("begin", actors[-1], None, run, max(1, int(each)))
+            ask("begin", actors[-1], None, run, max(1, int(each)), parts)
 
         def fill(actor: Any) -> None:
             for _ in range(BATCHES_A_WORKER - sum(busy is actor for _, busy, _ in work.values())):
@@ -96,47 +108,50 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
                 if batch:
                     ask("decode", actor, batch, *batch)
 
-        try:
-            for _ in range(workers or max(1, room)):
-                start()
-            while True:
-                for actor in ready:
-                    fill(actor)
-                if ready and not any(batch for _, _, batch in work.values()):
-                    return
-                (done, *_), _ = ray.wait(list(work), num_returns=1)
-                step, actor, batch = work.pop(done)
-                try:
-                    answer = ray.get(done)
-                except ray.exceptions.RayActorError as error:
-                    if error.actor_init_failed:  # `Worker` has nothing to fail at but being imported
-                        why = str(error).strip().splitlines()[-1]
-                        raise ZSLError(
-                            f"engine ray: no worker can be begun ({why}); install the same zslcore on every machine"
-                        ) from error
-                    if batch:
-                        again.append(batch)
-                    if actor in actors:  # the first of its batches to fail
-                        deaths += 1
-                        logger.warning("a Ray worker died; another takes its images")
-                        if deaths > DEATHS:
-                            raise
-                        actors.remove(actor)
-                        ready = [other for other in ready if other is not actor]
-                        start()
-                    continue
-                if batch is None:
-                    ready.append(actor)
-                elif step == "decode":
-                    ask("compute", actor, batch, batch[0], {key for key in answer if key and knows(key)})
-                else:
-                    yield batch[1], answer
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None)
-            told = cause if isinstance(cause, ZSLError) else f"{error}; what was computed is kept, run again to go on"
-            raise ZSLError(f"engine ray: {told}") from error
-        finally:
-            for actor in actors:
-                ray.kill(actor)
+        with store.parts() as parts:
+            try:
+                for _ in range(workers or max(1, room)):
+                    start(parts)
+                while True:
+                    for actor in ready:
+                        fill(actor)
+                    if ready and not any(batch for _, _, batch in work.values()):
+                        return
+                    (done, *_), _ = ray.wait(list(work), num_returns=1)
+                    step, actor, batch = work.pop(done)
+                    try:
+                        answer = ray.get(done)
+                    except ray.exceptions.RayActorError as error:
+                        if error.actor_init_failed:  # `Worker` has nothing to fail at but being imported
+                            why = str(error).strip().splitlines()[-1]
+                            raise ZSLError(
+                                f"engine ray: no worker can be begun ({why}); install the same zslcore on every machine"
+                            ) from error
+                        if batch:
+                            again.append(batch)
+                        if actor in actors:  # the first of its batches to fail
+                            deaths += 1
+                            logger.warning("a Ray worker died; another takes its images")
+                            if deaths > DEATHS:
+                                raise
+                            actors.remove(actor)
+                            ready = [other for other in ready if other is not actor]
+                            start(parts)
+                        continue
+                    if batch is None:
+                        ready.append(actor)
+                    elif step == "decode":
+                        ask("compute", actor, batch, batch[0], {key for key in answer if key and store.knows(key)})
+                    else:
+                        yield batch[1], answer
+            except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)
+                told = (
+                    cause if isinstance(cause, ZSLError) else f"{error}; what was computed is kept, run again to go on"
+                )
+                raise ZSLError(f"engine ray: {told}") from error
+            finally:
+                for actor in actors:
+                    ray.kill(actor)
 
     return compute

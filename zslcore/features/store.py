@@ -4,10 +4,13 @@ One SQLite file a network (its weights, preprocessing, precision, ...). A batch 
 at any moment loses at most the batch it was computing. Nothing here grows in memory with the number of images.
 """
 
+import fcntl
 import json
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +46,8 @@ class Outcome(NamedTuple):
 class Store:
     """An open feature store, and the images wanted of it in this run."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+        self._db, self._path = connection, path
 
     def settings(self, resolve: Any) -> dict[str, Any]:
         """What was resolved when the store was begun; `resolve()` decides it for a new one."""
@@ -67,7 +70,8 @@ class Store:
 
         with self._db:
             self._db.executemany("INSERT INTO wanted VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
-            self._db.execute("UPDATE wanted SET pending = 0 WHERE token IN (SELECT token FROM files)")
+            known = "SELECT token FROM files WHERE key IN (SELECT key FROM features) OR key IN (SELECT key FROM bad)"
+            self._db.execute(f"UPDATE wanted SET pending = 0 WHERE token IN ({known})")
             self._db.execute("CREATE INDEX temp.by_token ON wanted (token) WHERE pending")
         count, pending = self._db.execute("SELECT count(*), total(pending) FROM wanted").fetchone()
         return count, int(pending)
@@ -96,17 +100,60 @@ class Store:
     def commit(self, images: Sequence[ImageRef], outcomes: Sequence[Outcome]) -> None:
         """Keep what became of a batch, all of it or nothing."""
         with self._db:
+            self._keep(outcomes)
             for image, outcome in zip(images, outcomes, strict=True):
                 if outcome.key is None:
                     unreadable = outcome.reason, image.token
                     self._db.execute("UPDATE wanted SET reason = ? WHERE token = ? AND pending", unreadable)
-                    continue
-                if outcome.reason is not None:
-                    self._db.execute("INSERT OR IGNORE INTO bad VALUES (?, ?)", [outcome.key, outcome.reason])
-                elif outcome.features is not None:
-                    value = outcome.features.astype("<f4").tobytes()
-                    self._db.execute("INSERT OR IGNORE INTO features VALUES (?, ?)", [outcome.key, value])
-                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", [image.token, outcome.key])
+                else:
+                    self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", [image.token, outcome.key])
+
+    def keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep a batch by its images' keys, all of it or nothing; of which files they are, a part does not know."""
+        with self._db:
+            self._keep(outcomes)
+
+    def _keep(self, outcomes: Sequence[Outcome]) -> None:
+        for key, features, reason in outcomes:
+            if key is not None and reason is not None:
+                self._db.execute("INSERT OR IGNORE INTO bad VALUES (?, ?)", [key, reason])
+            elif key is not None and features is not None:
+                value = features.astype("<f4").tobytes()
+                self._db.execute("INSERT OR IGNORE INTO features VALUES (?, ?)", [key, value])
+
+    @contextmanager
+    def parts(self) -> Iterator[Path | None]:
+        """A folder where each worker of a run keeps a part of this store, joined to it at the end; None if forgotten.
+
+        Where the run is killed, `open_store` joins them. The folder is locked meanwhile, so that no other run does.
+        """
+        if self._path is None:
+            yield None
+            return
+        _parts(self._path).mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=_parts(self._path))).absolute()
+        with _locked(folder):
+            try:
+                yield folder
+            finally:
+                self._join(folder)
+
+    def join_left(self) -> None:
+        """Join the parts of runs that were killed."""
+        for folder in sorted(_parts(self._path).glob("*")) if self._path else ():
+            with suppress(BlockingIOError), _locked(folder):
+                self._join(folder)
+
+    def _join(self, folder: Path) -> None:
+        for part in sorted(folder.glob("*.sqlite")):
+            with open_store(part):
+                pass  # undoes what a killed worker left half done
+            self._db.execute("ATTACH ? AS part", [str(part)])
+            with self._db:
+                for table in ("features", "bad"):
+                    self._db.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM part.{table}")
+            self._db.execute("DETACH part")
+        shutil.rmtree(folder)
 
     def results(self) -> Iterator[tuple[str, NDArray[np.float32] | None, str | None]]:
         """(name, features (d,) or None, why not or None) of every wanted image, in order."""
@@ -130,8 +177,22 @@ def open_store(path: Path | None) -> Iterator[Store]:
     try:
         with closing(sqlite3.connect(path or "", timeout=600, check_same_thread=False)) as connection:
             connection.executescript(SCHEMA)
-            yield Store(connection)
+            store = Store(connection, path)
+            store.join_left()
+            yield store
     except sqlite3.OperationalError as error:
         raise ZSLError(f"{path}: cannot be used ({error}); free disk space or check the permissions") from error
     except sqlite3.DatabaseError as error:
         raise ZSLError(f"{path}: damaged ({error}); delete it: its features are computed again") from error
+
+
+def _parts(path: Path) -> Path:
+    return path.with_suffix(".parts")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises BlockingIOError while another process has it."""
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

@@ -53,9 +53,10 @@ def run(command: Callable[[], Any], debug: bool = False) -> None:
         say("interrupted; outputs that were complete are kept")
         raise SystemExit(130) from error
     except RuntimeError as error:  # torch's own, by name: importing torch takes seconds
-        if debug or type(error).__name__ != "OutOfMemoryError":
+        too_much = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+        if debug or not too_much:
             raise
-        say(f"error: the device has too little memory; use a smaller batch_size, or device: cpu ({error})")
+        say(f"error: the device has too little memory; use a smaller batch_size, or another device ({error})")
         raise SystemExit(1) from error
     except (OSError, MemoryError) as error:
         if debug:

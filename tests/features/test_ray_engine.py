@@ -25,10 +25,9 @@ def alive() -> int:
 
 
 @pytest.mark.slow
-def test_two_nodes_one_killed_in_the_middle(pictures, tiny, tmp_path, monkeypatch, caplog):
+def test_two_nodes_one_killed_in_the_middle(pictures, tiny, tmp_path, caplog):
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     images = Folder(str(pictures(80)))
     extract_images(images, tmp_path / "local.h5", tiny, "cpu", None, tmp_path / "a")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -105,9 +104,8 @@ def test_other_weights_on_a_worker_are_refused(tiny):
 
 
 @pytest.fixture
-def one_node(monkeypatch):
+def one_node():
     """A real cluster of one node."""
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -41,9 +41,8 @@ def results(project: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (project / "experiments/results/toy/sweep").iterdir()}
 
 
-def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path) -> None:
     ray = pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     sweep.command(GRID)
     here = results(project)
     assert set(here) == {"train.noise.strength=0.json", "train.noise.strength=0.5.json"}

@@ -75,8 +75,8 @@ def _imports(path: Path) -> list[str]:
 
 
 def module_of(stage: dict[str, Any]) -> str:
-    """The module a stage's command runs: `zsl train ...` is stages.train."""
-    return "stages." + stage["cmd"].split()[1].replace("-", "_")
+    """The module a stage's command runs: `python -m stages.cli train ...` is stages.train."""
+    return "stages." + stage["cmd"].partition(" stages.cli ")[2].split()[0].replace("-", "_")
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from zslcore.errors import ZSLError, printable
 
 ARTIFACTS, RESULTS = Path("artifacts"), Path("results")
 EXPERIMENTS = Path("experiments/results")
+INTERRUPTED = 130
+"""The exit code that typer makes of Ctrl-C."""
 
 DatasetName = Annotated[str, typer.Argument(help="Name of the data set, as in params.yaml.")]
 
@@ -49,9 +51,10 @@ def run(command: Callable[[], Any], debug: bool = False) -> None:
             raise
         say(f"error: {error}")
         raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        say("interrupted; outputs that were complete are kept")
-        raise SystemExit(130) from error
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            say("interrupted; outputs that were complete are kept")
+        raise
     except RuntimeError as error:  # torch's own, by name: importing torch takes seconds
         too_much = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
         if debug or not too_much:

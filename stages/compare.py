@@ -13,7 +13,7 @@ PAPER = "experiments/paper.yaml"
 
 def command(
     methods: Annotated[str, typer.Option(help="Names of methods, separated by commas.")],
-    datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas [default: all].")] = None,
+    datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas; default: all.")] = None,
     choose: Annotated[
         bool, typer.Option("--choose", help="Choose settings anew on validation classes, whatever is given.")
     ] = False,
@@ -21,7 +21,7 @@ def command(
         str | None,
         typer.Option(
             help=f"Table of settings that must have a row for each method and data set; {PAPER} holds those the papers "
-            f"state [default: {PAPER} with preset: paper, then {GIVEN}, each where it has a row]."
+            f"state; default: {PAPER} with preset: paper, then {GIVEN}, each where it has a row."
         ),
     ] = None,
     candidates: Annotated[
@@ -58,7 +58,9 @@ def command(
             rows = ((table, load_given(Path(table), name, dataset, required=given is not None)) for table in tables)
             table, row = next(((table, row) for table, row in rows if row is not None), (None, None))
             among = None if candidates is None else load_candidates(Path(candidates), name)
-            found = compare(name, data, seen, features, row, own, params.seeds, among, checkpoints, STORE)
+            found = compare(
+                name, data, seen, features, row, own, params.seeds, params.device, among, checkpoints, STORE
+            )
             found["about"]["given"] = table
             artifacts.write_json(experiment(dataset, f"methods/{name}.json"), found)
             figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]

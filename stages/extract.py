@@ -55,7 +55,7 @@ def command(
     if engine not in engines:
         raise unknown("engine", engine, engines)
     params = load_params()
-    base = params.resolve(dataset).extract.model_dump() if dataset else params.raw.get("extract") or {}
+    base = params.resolve(dataset).extract.model_dump() if dataset else params.section("extract")
     where = f"{params.file}: extract"
     settings: ExtractSettings = validate(ExtractSettings, merge(base, {"on_bad_image": on_bad_image}), where)
     prepared, features = (artifact(str(dataset), name) for name in ("dataset.h5", "features.h5"))

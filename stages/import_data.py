@@ -107,6 +107,7 @@ def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bo
 
     from zslcore.artifacts import write_text
     from zslcore.datasets import registry
+    from zslcore.datasets.dataset import twins
     from zslcore.errors import ZSLError
     from zslcore.imports import installed, localised
     from zslcore.params import PARAMS_FILE, load_params
@@ -116,12 +117,12 @@ def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bo
         raise ZSLError(f"--name {name!r}: use letters, digits, - and _ only")
     params = load_params()
     home = DATA / name
-    if not replace and (name in (params.raw.get("sources") or {}) or home.exists()):
+    if not replace and (name in {*params.datasets, *params.section("sources")} or home.exists()):
         raise ZSLError(f"data set '{name}' exists; choose another --name, or --replace it")
     preset = preset_for(params, name, like)
     given = registry.source({key: value for key, value in raw.items() if value is not None}, "zsl import")
     data = given.load(name, Path())
-    for note in data.notes:
+    for note in (*data.notes, *twins(data)):
         say(f"{name}: note: {note}")
     settings, files = localised(given, Path(), home)
     text = with_dataset(PARAMS_FILE.read_text(encoding="utf-8"), name, settings, preset)

@@ -27,7 +27,7 @@ def command(
     """Read a data set from its source (drawn birds, the benchmark's files, a folder of images) and check it."""
     from zslcore.datasets import dataset as datasets
     from zslcore.datasets import registry
-    from zslcore.disk import Size, artifact_sizes
+    from zslcore.disk import Size, artifact_sizes, dimensions_of
     from zslcore.params import load_params
 
     params = load_params()
@@ -35,10 +35,12 @@ def command(
     settings = params.resolve(dataset)  # a misspelt parameter of a later stage is better known now
     source = registry.source(raw, f"{params.file}: sources.{dataset}")
     data = source.load(dataset, Path())
-    for note in data.notes:
+    datasets.check_choosable(data)
+    for note in (*data.notes, *datasets.twins(data)):
         say(f"{dataset}: note: {note}")
     if dry_run:
-        size = Size.of(data, images, dimensions or (2048 if data.features is None else data.features.shape[1]))
+        own = None if data.features is None else data.features.shape[1]
+        size = Size.of(data, images, dimensions or own or dimensions_of(settings.extract.backbone))
         sizes = artifact_sizes(size, settings, len(params.seeds))
         print(f"{dataset}: {size.images} images x {size.dimensions} dimensions, {len(params.seeds)} seeds")
         for name, count in [*sizes.items(), ("total", sum(sizes.values()))]:

@@ -12,12 +12,12 @@ def command(
         list[str] | None,
         typer.Option("--set", help="section.name=value,value,…; several make a grid, e.g. train.noise.strength=0,0.2."),
     ] = None,
-    datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas [default: all].")] = None,
+    datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas; default: all.")] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="One run after another, or on a Ray cluster.")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster [default: RAY_ADDRESS, else one started here].")
+        str | None, typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, else one started here.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processors a run computes with.")] = 1,
 ) -> None:

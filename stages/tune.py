@@ -11,7 +11,7 @@ from stages.common import DatasetName, artifact, experiment, say
 def command(
     dataset: DatasetName,
     trials: Annotated[int, typer.Option(min=0, help="Trials to add; 0 prints what was found so far.")] = 20,
-    study: Annotated[Path | None, typer.Option(help="Study file [default: .zsl/tune/<data set>.db].")] = None,
+    study: Annotated[Path | None, typer.Option(help="Study file; default: .zsl/tune/<data set>.db.")] = None,
 ) -> None:
     """Search on validation classes, resuming the data set's study, and print the best values as a diff of params.yaml.
 
@@ -29,8 +29,8 @@ def command(
     found = open_study(file, params, dataset, own)
     search(found, params, seen, own, trials)
     table = experiment(dataset, "tune.csv")
-    write_csv(table, history(found))
     diff = params_diff(found, params, params.file.read_text(encoding="utf-8"))
+    write_csv(table, history(found))
     best = found.best_trial
     say(
         f"{dataset}: best of {len(found.trials)} trials on validation classes: T1 {best.user_attrs['T1']:.1f}, "

@@ -35,6 +35,9 @@ def test_nested_override_keeps_its_neighbours() -> None:
     ("changes", "message"),
     [
         ({"trian": {}}, "did you mean 'train'"),
+        ({"classify": {"seen": "both"}}, r"seen: both learns .* generate\.per_seen is 0; set it above 0"),
+        ({"select": {"train_epochs": []}}, r"train_epochs is \[\]: .* at least 1 item"),
+        ({"select": {"per_unseen": [0]}}, r"per_unseen\.0 is 0: .* greater than or equal to 1"),
         ({"train": {"learning_rate": 1}}, "unknown parameter 'learning_rate'"),
         ({"train": {"epoch": 1}}, "did you mean 'epochs'"),
         ({"train": {"noise": {"strenght": 1}}}, "did you mean 'strength'"),

@@ -1,11 +1,25 @@
 """How much disk the cached artifacts of a data set need, before any is made."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from zslcore.datasets.dataset import Dataset
+from zslcore.errors import ZSLError
 from zslcore.params import Settings
 
 FLOAT, INTEGER = 4, 8
+
+
+def dimensions_of(backbone: str) -> int:
+    """How many features a timm network gives, without its weights. Raises ZSLError for an unknown one."""
+    import timm
+    import torch
+
+    if not timm.is_model(backbone):
+        raise ZSLError(f"unknown backbone '{backbone}'; timm.list_models() has all, or give --dimensions")
+    with torch.device("meta"):
+        module: Any = timm.create_model(backbone, num_classes=0)
+    return int(getattr(module, "head_hidden_size", module.num_features))
 
 
 @dataclass(frozen=True)

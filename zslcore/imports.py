@@ -20,13 +20,13 @@ Copies = list[tuple[Path, Path]]
 def localised(source: Source, root: Path, home: Path) -> tuple[dict[str, Any], Copies]:
     """The settings of a source as they will stand in params.yaml, once every file has its copy in `home`.
 
-    Each file is called after its setting: `features.mat`, `validation_classes1.txt`, `images/...`.
+    Each file is called after its setting and itself, `features-res101.mat`, a folder after its setting, `images/...`.
     """
     settings: dict[str, Any] = {"kind": source.kind}
     copies: Copies = []
 
     def place(path: Path, stem: str) -> str:
-        target = Path(stem + path.suffix.lower() if (root / path).is_file() else stem)
+        target = Path(f"{stem}-{path.stem}{path.suffix.lower()}" if (root / path).is_file() else stem)
         copies.extend(_files(root / path, target))
         return (home / target).as_posix()
 

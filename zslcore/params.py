@@ -122,7 +122,7 @@ class Params:
 
     def source(self, dataset: str) -> dict[str, Any]:
         """Where a data set comes from. Raises ZSLError for an unknown one."""
-        sources = self._mapping("sources", self.raw.get("sources"))
+        sources = self.section("sources")
         if dataset not in sources:
             raise ZSLError(f"{self.file}: {unknown('data set', dataset, sources)}; add one with `zsl import`")
         return dict(self._mapping(f"sources.{dataset}", sources[dataset]))
@@ -132,7 +132,7 @@ class Params:
 
         over: sections whose values win over all of these, for a variant of the run.
         """
-        presets = self._mapping("presets", self.raw.get("presets"))
+        presets = self.section("presets")
         if dataset not in presets:
             raise ZSLError(f"{self.file}: {unknown('preset', dataset, presets)}; presets.{dataset} is missing")
         own = self._mapping(f"presets.{dataset}", presets[dataset])
@@ -155,11 +155,24 @@ class Params:
                 f"{self.file}: data set '{dataset}': classify.feedback needs the mapping R that train.feedback trains; "
                 "set train.feedback above 0, or classify.feedback to 0"
             )
+        if settings.classify.seen != "real" and not settings.generate.per_seen:
+            raise ZSLError(
+                f"{self.file}: data set '{dataset}': classify.seen: {settings.classify.seen} learns seen classes from "
+                "synthetic features, but generate.per_seen is 0; set it above 0, or classify.seen to real"
+            )
         return settings
 
     def extra(self, name: str, model: type[BaseModel]) -> Any:
-        """A section that stands outside the presets (experiments, gate), validated."""
-        return validate(model, merge({}, self._mapping(name, self.raw.get(name))), f"{self.file}: {name}")
+        """A section that stands outside the presets (experiments, gate), validated; its data sets need a preset."""
+        found = validate(model, merge({}, self.section(name)), f"{self.file}: {name}")
+        for dataset in getattr(found, "datasets", ()):
+            if dataset not in (known := self.section("presets")):
+                raise ZSLError(f"{self.file}: {name}.datasets: {unknown('data set', dataset, known)}")
+        return found
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """The values that hold for every data set in a section; none where it is left out."""
+        return self._mapping(name, self.raw.get(name))
 
     def _mapping(self, name: str, value: Any) -> Mapping[str, Any]:
         if value is not None and not isinstance(value, Mapping):
@@ -244,6 +257,15 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
             node = node.setdefault(section, {})
         node[last] = value
     return tree
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"noise": {"strength": 1}}} -> {"train.noise.strength": 1}."""
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        values |= inner
+    return values
 
 
 def validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:

@@ -3,9 +3,12 @@
 What a paper leaves open says so: `not stated`. `None` where `select` decides on validation classes.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+"""At least one number, each at least 1."""
 
 
 class Section(BaseModel):
@@ -19,7 +22,9 @@ class Noise(Section):
 
     strength: float = Field(0.2, ge=0, description="α of eq. 10; 0.2 for CUB and SUN, 1 for AWA2")
     on: Literal["target", "encoder", "both", "synthetic", "none"] = Field(
-        "target", description="what gets the noise: the reconstruction target (the paper), the encoder's input, ..."
+        "target",
+        description="what gets the noise: the reconstruction's target (the paper), the encoder's input, both of them, "
+        "synthetic features as they are drawn, or none",
     )
 
 
@@ -29,7 +34,10 @@ class Finetune(Section):
     enabled: bool = Field(True, description="off: features pass through scaled only")
     loss: Literal["gaussian", "cce"] = Field("gaussian", description="eq. 8, or the plain cross-entropy of eq. 5")
     scaling: Literal["none", "standard", "root", "minmax", "max", "l2", "sphere"] = Field(
-        "standard", description="of the features, fitted on trainval; not stated"
+        "standard",
+        description="of the features, fitted on trainval: none, standard (mean 0, spread 1 a dimension), root (signed "
+        "square root, then standard), minmax (0 to 1 a dimension), max (by the largest value), l2 (length 1), sphere "
+        "(length √d); not stated",
     )
     gamma: float = Field(50.0, gt=0, description="start of γ in eq. 7, times the dimension; not stated")
     learn_gamma: bool = Field(True, description="learn γ with F; not stated")
@@ -87,7 +95,9 @@ class Generate(Section):
     """Synthetic features from z ~ N(0, I) and the signature."""
 
     per_unseen: int | None = Field(None, ge=1, description="features an unseen class; null: select decides")
-    per_seen: int = Field(0, ge=0, description="features a seen class, added to the real ones; not stated")
+    per_seen: int = Field(
+        0, ge=0, description="features a seen class, for classify.seen: synthetic or both; not stated"
+    )
     noise: float = Field(0.0, ge=0, description="spread of Gaussian noise added to them; not in the paper")
     storage: Literal["float32", "float16"] = Field("float32", description="type on disk")
 
@@ -95,7 +105,10 @@ class Generate(Section):
 class Classify(Section):
     """The final classifiers: unseen classes only (ZSL), all classes jointly (GZSL)."""
 
-    kind: Literal["softmax", "cosine", "prototype"] = Field("softmax", description="not stated beyond softmax")
+    kind: Literal["softmax", "cosine", "prototype"] = Field(
+        "softmax",
+        description="softmax (the paper), softmax of scaled cosines, or the nearest mean of a class's features",
+    )
     epochs: int | None = Field(None, ge=1, description="passes; null: select decides")
     lr: float = Field(1e-3, gt=0, description="Adam's step; not stated")
     batch_size: int = Field(512, ge=1, description="features; not stated")
@@ -116,9 +129,9 @@ class Select(Section):
     splits: int = Field(3, ge=1, le=3, description="class splits to average over")
     holdout: float = Field(0.2, gt=0, lt=1, description="share of the remaining classes' images that play test_seen")
     seed: int = Field(0, ge=0, description="of derived splits, held-out images and the fits")
-    train_epochs: tuple[int, ...] = Field((20, 40, 60, 80), description="training lengths to score")
-    classify_epochs: tuple[int, ...] = Field((25,), description="classifier lengths to score")
-    per_unseen: tuple[int, ...] = Field((200,), description="numbers of synthetic features to score")
+    train_epochs: Counts = Field((20, 40, 60, 80), description="training lengths to score")
+    classify_epochs: Counts = Field((25,), description="classifier lengths to score")
+    per_unseen: Counts = Field((200,), description="numbers of synthetic features to score")
 
 
 class ClusterabilitySettings(Section):
@@ -165,7 +178,7 @@ class FewshotSettings(Section):
     """Few-shot episodes on novel (unseen) classes (Table 5)."""
 
     way: int = Field(5, ge=2, description="classes an episode")
-    shots: tuple[int, ...] = Field((1, 5, 10, 20), description="support images a class, one column each")
+    shots: Counts = Field((1, 5, 10, 20), description="support images a class, one column each")
     query: int = Field(15, ge=1, description="queries a class; not stated")
     episodes: int = Field(600, ge=2, description="episodes a column; not stated")
     seed: int = Field(0, ge=0, description="of the episodes and of the fits")

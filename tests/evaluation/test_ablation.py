@@ -48,7 +48,7 @@ def test_the_full_variant_reuses_the_main_run(toy: Dataset, tmp_path: Path) -> N
 
 def test_all_rows_share_the_settings_of_the_ablation(toy: Dataset, tmp_path: Path) -> None:
     common = {"train": {"members": 4}, "select": {"train_epochs": [3]}}
-    own = {"toy": {"train": {"members": 2}}, "another": {"train": {"members": 5}}}
+    own = {"toy": {"train": {"members": 2}}}
     params = Params({**RAW, "ablation": {"settings": common, "datasets": own}})
     variants = {"main": Variant(title="main"), "wide": Variant(title="wide", settings={"train": {"members": 3}})}
     main = tmp_path / "selected.json", tmp_path / "metrics.json"
@@ -56,6 +56,10 @@ def test_all_rows_share_the_settings_of_the_ablation(toy: Dataset, tmp_path: Pat
         found = run_variant(params, "toy", name, variants, toy, seen_of(toy), toy.features, main)
         assert not found["about"]["reused"]
         assert (found["about"]["members"], found["chosen"]["train"]["epochs"]) == (members, 3)
+        assert found["about"]["common"] == {"train.members": 2, "select.train_epochs": [3]}
+    misspelt = Params({**RAW, "ablation": {"datasets": {"tyo": {}}}})
+    with pytest.raises(ZSLError, match=r"ablation.datasets: unknown data set 'tyo': did you mean 'toy'"):
+        run_variant(misspelt, "toy", "main", variants, toy, seen_of(toy), toy.features, main)
 
 
 def test_a_variant_is_its_overrides(toy: Dataset, tmp_path: Path) -> None:

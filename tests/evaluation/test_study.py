@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def test_a_search_resumes_and_prints_a_diff(params: Params, toy: Dataset, tmp_pa
         study = open_study(tmp_path / "toy.db", params, "toy", SPACE)
         search(study, params, seen_of(toy), SPACE, 2 if total == 2 else 1)
         assert len(study.trials) == total
+        assert len({tuple(trial.params.values()) for trial in study.trials}) == total, "a resumed search goes on"
     table = history(study)
     assert list(table.columns) == ["trial", "state", "score", "T1", "H", "train.lr", "train.hidden"]
     assert table["score"].max() == study.best_value
@@ -70,10 +72,11 @@ def test_a_search_resumes_and_prints_a_diff(params: Params, toy: Dataset, tmp_pa
 
 def test_another_space_or_other_settings_are_refused(params: Params, tmp_path: Path) -> None:
     file = tmp_path / "toy.db"
-    open_study(file, params, "toy", SPACE)
-    before = file.read_bytes()
     other = TuneSettings(space={"train.lr": Dimension(low=1e-4, high=1e-2, log=True)})
-    with pytest.raises(ZSLError, match=r"toy.db: a study with another search space \(0 trials\)"):
+    open_study(file, params, "toy", other)  # without a trial it binds nobody
+    open_study(file, params, "toy", SPACE).add_trial(optuna.trial.create_trial(value=1.0))
+    before = file.read_bytes()
+    with pytest.raises(ZSLError, match=r"toy.db: a study with another search space \(1 trials\)"):
         open_study(file, params, "toy", other)
     changed = Params({**params.raw, "finetune": {"epochs": 2}}, params.file)
     with pytest.raises(ZSLError, match="a study with another base of settings"):
@@ -110,7 +113,9 @@ def test_bad_dimensions(bad: dict[str, Any]) -> None:
         Dimension(**bad)
 
 
-def test_bad_trials_are_pruned_or_passed_over(params: Params, toy: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
+def test_bad_trials_are_pruned_or_passed_over(
+    params: Params, toy: Dataset, tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
     calls = iter(range(10))
 
     def unlucky(seen: Any, settings: Any, device: str, observe: Any) -> Any:
@@ -123,8 +128,19 @@ def test_bad_trials_are_pruned_or_passed_over(params: Params, toy: Dataset, tmp_
     study = open_study(tmp_path / "toy.db", params, "toy", SPACE)
     search(study, params, seen_of(toy), SPACE, 2)
     assert list(history(study)["state"]) == ["fail", "pruned"]
-    with pytest.raises(ZSLError, match="no trial was completed"):
+    with pytest.raises(ZSLError, match=r"no trial was completed .*the loss is nan.*; run more"):
         params_diff(study, params, TEXT)
+    assert "trial 0 failed: train: the loss is nan" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_trials_on_other_data_are_refused(params: Params, toy: Dataset, tmp_path: Path) -> None:
+    study = open_study(tmp_path / "toy.db", params, "toy", SPACE)
+    seen = seen_of(toy)
+    search(study, params, seen, SPACE, 1)
+    other = dataclasses.replace(seen, signatures=2 * seen.signatures)
+    with pytest.raises(ZSLError, match="its 1 trials were made on other data; move its file away"):
+        search(study, params, other, SPACE, 1)
 
 
 def test_nested() -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from stages import import_data, prepare
 from zslcore import imports
 from zslcore.datasets import dataset as datasets
+from zslcore.datasets import registry
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.params import load_params
@@ -88,16 +89,20 @@ def everything(folder: Path) -> dict[str, bytes]:
 def test_a_pair_is_copied_entered_and_can_be_prepared(project: Path, pair: Path, toy: Dataset) -> None:
     add_pair(pair)
     home = project / "data/toy"
-    assert sorted(path.name for path in home.iterdir()) == ["features.mat", "splits.mat", "validation_classes1.txt"]
-    assert os.access(home / "features.mat", os.W_OK)
+    assert sorted(path.name for path in home.iterdir()) == [
+        "features-res101.mat",
+        "splits-att_splits.mat",
+        "validation_classes1-valclasses1.txt",
+    ]
+    assert os.access(home / "features-res101.mat", os.W_OK)
     assert not list((project / "data").glob(".*"))
     params = load_params()
     assert params.datasets[-1] == "toy"
     assert params.source("toy") == {
         "kind": "xlsa17",
-        "features": "data/toy/features.mat",
-        "splits": "data/toy/splits.mat",
-        "validation_classes": ["data/toy/validation_classes1.txt"],
+        "features": "data/toy/features-res101.mat",
+        "splits": "data/toy/splits-att_splits.mat",
+        "validation_classes": ["data/toy/validation_classes1-valclasses1.txt"],
         "signatures": "att",
     }
     shutil.rmtree(pair)  # nothing of it is needed any more
@@ -116,9 +121,9 @@ def test_a_folder_is_copied_without_hidden_files(project: Path, photos: Path) ->
     )
     files = set(everything(project / "data/mine"))
     images = {f"images/{name}/{number}.JPG" for name in ("kiwi", "moa", "weka") for number in range(3)}
-    assert files == images | {"signatures.csv", "unseen.txt"}
-    prepare.command("mine")
-    data = datasets.load(Path("artifacts/mine/dataset.h5"))
+    assert files == images | {"signatures-words.csv", "unseen-new.txt"}
+    source = load_params().source("mine")
+    data = registry.source(source, "sources").load("mine", Path())
     assert data.image_files[0] == "data/mine/images/kiwi/0.JPG"
     assert Path(data.image_files[0]).read_bytes() == b"kiwi0"
     assert len(data.test_seen) == 2
@@ -182,7 +187,10 @@ def test_an_existing_name_is_refused_unless_replaced(project: Path, pair: Path) 
     (pair / "valclasses1.txt").unlink()
     add_pair(pair, replace=True, signatures="att")
     assert "validation_classes" not in load_params().source("toy")
-    assert sorted(path.name for path in (project / "data/toy").iterdir()) == ["features.mat", "splits.mat"]
+    assert sorted(path.name for path in (project / "data/toy").iterdir()) == [
+        "features-res101.mat",
+        "splits-att_splits.mat",
+    ]
     assert load_params().datasets.count("toy") == 1
     assert not list((project / "data").glob(".*"))
 
@@ -209,7 +217,7 @@ class Faults:
         copy = shutil.copyfile
 
         def fail(source: Path, target: Path) -> None:
-            if target.name == "splits.mat":
+            if target.name == "splits-att_splits.mat":
                 target.write_bytes(b"half")
                 raise OSError(28, "No space left on device")
             copy(source, target)

@@ -116,6 +116,15 @@ def test_a_parameter_there_and_back_runs_nothing(project) -> None:
     assert after == before
 
 
+def test_a_copy_of_the_project_runs_its_own_code(project, repo: Path, tmp_path: Path) -> None:
+    """As `dvc exp run --queue` makes one: the installed package may be another by the time it runs."""
+    copy = type(project)(tmp_path / "copy")
+    shutil.copytree(repo, copy.folder)
+    edited = copy.folder / "stages/generate.py"
+    edited.write_text(edited.read_text().replace(") -> None:\n", ') -> None:\n    print("edited")\n', 1))
+    assert "edited" in copy.dvc("repro", "-s", "generate@birds").splitlines()
+
+
 def test_a_parameter_touches_its_stages_only(project) -> None:
     repo, original = project.folder, (project.folder / "params.yaml").read_text()
     project.set_params(lambda raw: raw["train"]["noise"].update(strength=0.5))

@@ -100,6 +100,29 @@ def test_a_dry_run_writes_nothing_and_counts_bytes(project: Path, capsys: pytest
     assert not (project / "artifacts").exists()
 
 
+def test_a_dry_run_of_images_asks_the_backbone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = PARAMS.replace("hidden: 12}", "hidden: 12}, extract: {backbone: vgg19}")
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    prepare.command("mine", dry_run=True)
+    assert "50 images x 4096 dimensions" in capsys.readouterr().out
+    (project / "params.yaml").write_text(text.replace("vgg19", "vgg91"), encoding="utf-8")
+    with pytest.raises(ZSLError, match="unknown backbone 'vgg91'"):
+        prepare.command("mine", dry_run=True)
+
+
+def test_too_few_seen_classes_are_refused_before_anything_is_extracted(project: Path) -> None:
+    (project / "data/mine/unseen.txt").write_text("d\ne\n", encoding="utf-8")
+    with pytest.raises(ZSLError, match="'mine': 3 seen classes; choosing on validation classes needs at least 4"):
+        prepare.command("mine")
+
+
+def test_classes_of_one_signature_are_noted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signatures = project / "data/mine/signatures.csv"
+    signatures.write_text(signatures.read_text().replace("e,4,16", "e,1,1"), encoding="utf-8")
+    prepare.command("mine")
+    assert "mine: note: 'b', 'e': the same signature, so nothing can tell them apart" in capsys.readouterr().err
+
+
 RUN = """\
 datasets: [toy]
 seeds: [0, 7]

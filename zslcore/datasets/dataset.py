@@ -64,6 +64,22 @@ class Dataset:
         return np.unique(self.labels[self.test_unseen])
 
 
+def check_choosable(data: "Dataset | Seen") -> None:
+    """Raise ZSLError where too few classes are seen for some to be held out and some left to learn from."""
+    if len(data.seen) < 4 and not data.validation_splits:
+        raise ZSLError(
+            f"data set '{data.name}': {len(data.seen)} seen classes; choosing on validation classes needs at least 4"
+        )
+
+
+def twins(data: Dataset) -> list[str]:
+    """A note for each group of classes with one signature, which no zero-shot method can tell apart."""
+    _, group, sizes = np.unique(data.signatures, axis=0, return_inverse=True, return_counts=True)
+    groups = [np.flatnonzero(group.ravel() == same) for same in np.flatnonzero(sizes > 1)]
+    named = (", ".join(repr(data.classes[k]) for k in members[:5]) for members in groups)
+    return [f"{names}: the same signature, so nothing can tell them apart" for names in named]
+
+
 def check(data: Dataset) -> None:
     """Raise ZSLError when an invariant of the data contract does not hold."""
 

@@ -13,7 +13,7 @@ from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.protocol import benchmark_task, evaluate, score, summarise
 from zslcore.evaluation.select import select
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.params import Params, Settings, merge, read_yaml, validate
+from zslcore.params import Params, Settings, flat, merge, read_yaml, validate
 from zslcore.progress import track
 from zslcore.settings import Section
 
@@ -96,6 +96,7 @@ def run_variant(
         "split": data.split_name,
         "preset": params.preset,
         "candidates": len(candidates),
+        "common": flat(common),
         "splits": candidates["0"].select.splits,
         "members": candidates["0"].train.members,
     }

@@ -52,13 +52,15 @@ def choose(
     lengths: int = LENGTHS,
     among: Sequence[Mapping[str, Any]] | None = None,
     store: Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> tuple[Trial, list[Trial]]:
     """Search `method.search_space` on validation classes only: (the best trial, all trials).
 
     `budget` candidates (the default settings first, then random ones, none twice) are scored on the first validation
     task; the best quarter (at least one) goes on to all `splits` tasks, and the best mean there wins.
     among: candidates to try in place of the search space. lengths: of one run that are scored, evenly spaced.
-    store: folder where each trial is kept, so that an interrupted search goes on; None: nowhere.
+    store: folder where each trial is kept, so that an interrupted search goes on; None: nowhere. fixed: settings that
+    every candidate shares.
     Raises ZSLError when no candidate can be fitted.
     """
     tasks = validation_tasks(seen, splits, holdout, seed)
@@ -73,7 +75,10 @@ def choose(
         return Trial(**kept)
 
     first: list[Trial] = []
-    wanted = list(islice(candidates(method.search_space, seed) if among is None else among, budget))
+    wanted = [
+        {**(fixed or {}), **settings}
+        for settings in islice(candidates(method.search_space, seed) if among is None else among, budget)
+    ]
     with progress(f"{seen.name}: choosing settings of {method.name}", len(wanted)) as advance:
         failures: list[str] = []
         for settings in wanted:

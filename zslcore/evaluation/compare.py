@@ -83,6 +83,7 @@ def compare(
     given: Given | None,
     own: CompareSettings,
     seeds: Sequence[int],
+    device: str = "auto",
     among: Sequence[Mapping[str, Any]] | None = None,
     checkpoints: Path | None = None,
     store: Path | None = None,
@@ -90,11 +91,13 @@ def compare(
     """The figures of one method: mean and standard deviation over seeds (one seed for closed forms), in percent.
 
     features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone: out of
-    `among`, or of the method's search space. checkpoints: as in `fit_seeds`. store: as in `choose`.
+    `among`, or of the method's search space. device: where a method that is trained is. checkpoints: as in `fit_seeds`.
+    store: as in `choose`.
     """
     method = registry.get(name)
     check_data(data)
-    chosen = _choose(method, seen, given, own, among, store)
+    fixed = {"device": device} if "device" in method.Settings.model_fields else {}
+    chosen = _choose(method, seen, given, own, among, store, fixed)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     used = seeds if method.random else seeds[:1]
@@ -126,16 +129,18 @@ def _choose(
     own: CompareSettings,
     among: Sequence[Mapping[str, Any]] | None,
     store: Path | None,
+    fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
+    given_settings = {**fixed, **given.settings} if given is not None else {}
     if given is not None and given.calibration is not None:
-        return {"settings": given.settings, "calibration": given.calibration, "validation": None}
+        return {"settings": given_settings, "calibration": given.calibration, "validation": None}
     tried: list[Trial] = []
     if given is not None:
         tasks = validation_tasks(seen, own.splits, own.holdout, own.seed)
-        trial = assess(method, given.settings, tasks, own.seed, lengths=1)
+        trial = assess(method, given_settings, tasks, own.seed, lengths=1)
     else:
         how = own.model_dump(exclude={"seeds_together"})
-        trial, tried = choose(method, seen, **how, among=among, store=store)
+        trial, tried = choose(method, seen, **how, among=among, store=store, fixed=fixed)
     validation: dict[str, Any] = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
     if tried:
         validation["tried"] = [one.summary() for one in tried]

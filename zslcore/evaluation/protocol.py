@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.datasets.dataset import Dataset, Seen, hold_out_seen
-from zslcore.errors import ZSLError
+from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_seen
 from zslcore.evaluation import metrics
 from zslcore.methods.base import Method, MethodSettings, Observe, Together, TrainData, Transductive
 
@@ -80,10 +79,7 @@ def validation_splits(data: Seen, count: int = 3, seed: int = 0) -> list[NDArray
     """Up to `count` sets of classes to hold out: the published ones where the set has them, else a third by seed."""
     if data.validation_splits:
         return list(data.validation_splits[:count])
-    if len(data.seen) < 4:
-        raise ZSLError(
-            f"data set '{data.name}': {len(data.seen)} seen classes; choosing on validation classes needs at least 4"
-        )
+    check_choosable(data)
     third = max(2, round(len(data.seen) / 3))
     random = np.random.default_rng(seed)
     return [np.sort(random.permutation(data.seen)[:third]) for _ in range(count)]

@@ -1,5 +1,6 @@
 """Published figures, each with what it rests on, so that none is read as a measured one."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +72,7 @@ def table_note(table: str, file: Path = FILE) -> str:
 
 def published_name(dataset: str) -> str:
     """The name under which a data set's figures are published: `cub-fc1000` is CUB."""
-    return dataset.split("-")[0].upper()
+    return re.split("[-_]", dataset)[0].upper()
 
 
 def published_for(dataset: str, table: str) -> list[Published]:

@@ -1,7 +1,9 @@
 """Hyper-parameter search on validation classes (Optuna): resumable, pruned, and never near a test image."""
 
 import difflib
+import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from zslcore.params import Params, merge, nested
 from zslcore.params_edit import with_dataset
 from zslcore.progress import progress
 from zslcore.settings import Section
+
+logger = logging.getLogger(__name__)
 
 
 class Dimension(Section):
@@ -83,12 +87,11 @@ def open_study(path: Path, params: Params, dataset: str, own: TuneSettings) -> o
         "base of settings": fixed,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # `search` says what failed
     try:
         study = optuna.create_study(
             study_name=dataset,
             storage=f"sqlite:///{path}",
-            sampler=optuna.samplers.TPESampler(seed=own.seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
             direction="maximize",
             load_if_exists=True,
@@ -96,7 +99,7 @@ def open_study(path: Path, params: Params, dataset: str, own: TuneSettings) -> o
         known = study.user_attrs
         for kind, value in wanted.items():
             text = json.dumps(value, sort_keys=True)
-            if kind not in known:
+            if kind not in known or not study.trials:
                 study.set_user_attr(kind, text)
             elif known[kind] != text:
                 raise ZSLError(
@@ -106,6 +109,7 @@ def open_study(path: Path, params: Params, dataset: str, own: TuneSettings) -> o
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         reason = str(error).splitlines()[0]
         raise ZSLError(f"{path}: not a study of this program, or damaged ({reason}); move the file away") from error
+    study.sampler = optuna.samplers.TPESampler(seed=own.seed + len(study.trials))  # else trials would repeat
     return study
 
 
@@ -117,8 +121,17 @@ def _given(raw: Mapping[str, Any], name: str) -> Any:
 
 
 def search(study: optuna.Study, params: Params, seen: Seen, own: TuneSettings, trials: int) -> None:
-    """Run `trials` more trials: each is `select` with the suggested values, pruned between class splits."""
+    """Run `trials` more trials: each is `select` with the suggested values, pruned between class splits.
+
+    Raises ZSLError when the study's trials were made on other data.
+    """
     dataset = str(study.study_name)
+    data = hashlib.sha256(b"".join(values.tobytes() for values in (seen.features, seen.labels, seen.signatures)))
+    if study.trials and study.user_attrs.get("data") != data.hexdigest():
+        raise ZSLError(
+            f"study of '{dataset}': its {len(study.trials)} trials were made on other data; move its file away"
+        )
+    study.set_user_attr("data", data.hexdigest())
 
     def objective(trial: Trial) -> float:
         values = {name: dimension.suggest(trial, name) for name, dimension in own.space.items()}
@@ -128,7 +141,12 @@ def search(study: optuna.Study, params: Params, seen: Seen, own: TuneSettings, t
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        chosen, _ = select(seen, params.resolve(dataset, nested(values)), params.device, observe)
+        try:
+            chosen, _ = select(seen, params.resolve(dataset, nested(values)), params.device, observe)
+        except ZSLError as error:
+            logger.warning("trial %d failed: %s", trial.number, error)
+            trial.set_user_attr("failed", str(error))
+            raise
         for name in ("T1", "H"):
             trial.set_user_attr(name, chosen["validation"][name])
         return float(chosen["validation"]["T1"] + chosen["validation"]["H"]) / 2
@@ -160,7 +178,9 @@ def params_diff(study: optuna.Study, params: Params, text: str) -> str:
     Raises ZSLError when no trial has been completed.
     """
     if not study.get_trials(states=(TrialState.COMPLETE,)):
-        raise ZSLError(f"study of '{study.study_name}': no trial was completed; run more, or narrow tune.space")
+        failed = next((trial.user_attrs["failed"] for trial in study.trials if "failed" in trial.user_attrs), None)
+        first = f" (the first that failed: {failed})" if failed else ""
+        raise ZSLError(f"study of '{study.study_name}': no trial was completed{first}; run more, or narrow tune.space")
     dataset = str(study.study_name)
     presets = dict(params.raw["presets"][dataset])
     presets[params.preset] = merge(presets[params.preset] or {}, nested(study.best_params))

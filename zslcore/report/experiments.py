@@ -32,6 +32,12 @@ def ablation(results: Results) -> Iterator[Block]:
         accuracies = spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"])
         rows.append((title, str(row["about"]["members"]), search, *accuracies, *cells))
     yield Heading(3, "Ablation (Fig. 4)")
+    common = {f"{name} {value}" for row in found.values() for name, value in row["about"].get("common", {}).items()}
+    if common:
+        yield Paragraph(
+            f"All rows take {', '.join(sorted(common))} in place of the data set's own (ablation in params.yaml): "
+            "`main` is not the run above."
+        )
     yield Table(
         "Training length and calibration of each variant are chosen on validation classes, and its settings, where "
         "it has more than one candidate (searched: candidates × class splits); members: sets of M, C, E and G; "

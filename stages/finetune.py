@@ -14,7 +14,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
     from zslcore.params import load_params
-    from zslcore.progress import track
+    from zslcore.progress import progress
     from zslcore.steps.finetune import finetune
     from zslcore.training import Curve, resolve_device, write_curves
 
@@ -29,11 +29,12 @@ def command(dataset: DatasetName) -> None:
     weights: dict[str, NDArray[Any]] = {}
     curves: dict[int, Curve] = {}
     with artifacts.create(artifact(dataset, "finetuned.h5"), artifacts.FINETUNED, about, inputs) as file:
-        for seed in track(params.seeds, f"{dataset}: finetune", len(params.seeds)):
-            tuned = finetune(features[data.trainval], labels, settings, seed, device)
-            file[f"seed={seed}/features"] = tuned(features)
-            weights |= {f"seed={seed}/{name}": value for name, value in tuned.state().items()}
-            curves[seed] = tuned.curve
+        with progress(f"{dataset}: finetune", len(params.seeds) * settings.epochs) as advance:
+            for seed in params.seeds:
+                tuned = finetune(features[data.trainval], labels, settings, seed, device, lambda _: advance())
+                file[f"seed={seed}/features"] = tuned(features)
+                weights |= {f"seed={seed}/{name}": value for name, value in tuned.state().items()}
+                curves[seed] = tuned.curve
         file.flush()  # a full disk is noticed here, before either output is replaced
         artifacts.save_tensors(artifact(dataset, "F.safetensors"), artifacts.FINETUNED, weights, about, inputs)
     write_curves(result(dataset, "finetune.csv"), curves)

@@ -6,6 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.code_deps import closure, code, module_of
+from zslcore.settings import Classify, Generate
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
@@ -20,6 +21,19 @@ def test_dependencies_are_the_import_closure(name: str) -> None:
     stage = STAGES[name]
     listed = sorted(str(dep).removeprefix("../") for dep in stage["deps"] if str(dep).endswith(".py"))
     assert listed == code(module_of(stage)), "run: python -m stages.code_deps"
+
+
+@pytest.mark.parametrize(
+    ("stage", "section", "model", "of_no_use"),
+    [
+        ("select", "generate", Generate, {"storage"}),  # in memory
+        ("classify", "classify", Classify, {"calibration"}),  # evaluate's
+    ],
+)
+def test_a_section_is_listed_whole_but_for_what_a_stage_does_not_use(stage, section, model, of_no_use) -> None:
+    params = [str(name) for name in STAGES[f"{ROOT.name}/{stage}"]["params"]]
+    listed = {name.removeprefix(f"{section}.") for name in params if name.startswith(f"{section}.")}
+    assert listed == set(model.model_fields) - of_no_use
 
 
 def test_closure_follows_imports_inside_functions(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """F: fine-tune features with the Gaussian similarity loss, eq. 7-9, on trainval only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zslcore.losses import class_means, similarity_loss
 from zslcore.models.mappings import FineTuning, SimilarityClassifier
@@ -67,37 +68,35 @@ def finetune(
     settings: Finetune,
     seed: int,
     device: torch.device,
+    observe: Callable[[int], None] | None = None,
 ) -> Finetuned:
     """Fit the scaler and F on trainval features (n, d) with labels 0..K-1: min over F, W′ of L_GAU, eq. 9.
 
     W′ starts at the class means, where the loss is already low, so that F moves the features and not the reverse.
+    observe(epochs done) is called after each epoch.
     """
     scaler = Scaler.fit(features, settings.scaling)
     tuned = Finetuned(scaler, None, device)
     if settings.enabled and settings.epochs:
-        tuned = _learn(scaler, features, labels, settings, seed, device)
+        x, y = tensor(scaler(features), device), tensor(labels, device)
+        _learn(tuned, x, y, settings, seed, observe)
+        if settings.rescale:
+            tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
     if settings.whiten:
         tuned.whitener = Whitener.fit(tuned(features), labels, settings.whiten)
     return tuned
 
 
 def _learn(
-    scaler: Scaler,
-    features: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    settings: Finetune,
-    seed: int,
-    device: torch.device,
-) -> Finetuned:
-    x, y = tensor(scaler(features), device), tensor(labels, device)
+    tuned: Finetuned, x: Tensor, y: Tensor, settings: Finetune, seed: int, observe: Callable[[int], None] | None
+) -> None:
     means = class_means(x, y, int(y.max()) + 1)
     with seeded(seed, "finetune"):
-        mapping = FineTuning(x.shape[1]).to(device)
-        classifier = SimilarityClassifier(means, settings.loss == "gaussian", settings.gamma, settings.learn_gamma).to(
-            device
-        )
+        mapping = FineTuning(x.shape[1]).to(x.device)
+        gaussian = settings.loss == "gaussian"
+        classifier = SimilarityClassifier(means, gaussian, settings.gamma, settings.learn_gamma).to(x.device)
 
-        def terms(rows: torch.Tensor, epoch: int) -> Terms:
+        def terms(rows: Tensor, epoch: int) -> Terms:
             return {"total": similarity_loss(classifier(mapping(x[rows])), y[rows])}
 
         curve = minimise(
@@ -109,9 +108,6 @@ def _learn(
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             label="finetune",
+            observe=observe,
         )
-    gamma = float(classifier.gamma.detach())
-    tuned = Finetuned(scaler, mapping.eval(), device, gamma=gamma, curve=curve)
-    if settings.rescale:
-        tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
-    return tuned
+    tuned.mapping, tuned.curve, tuned.gamma = mapping.eval(), curve, float(classifier.gamma.detach())

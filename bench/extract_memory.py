@@ -41,9 +41,8 @@ def measure(folder: Path, count: int) -> None:
     """Extract, and print the peak of this process."""
     started = time.monotonic()
     extract_images(Tar(str(folder / "images.tar")), folder / "out.h5", SETTINGS, "cpu", None, folder / "store")
-    status = (
-        Path("/proc/self/status").read_text().splitlines()
-    )  # getrusage's peak counts the process it was forked from
+    # getrusage's peak counts the process that this one was forked from
+    status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
     print(f"{count:9,} images: peak {peak:6.0f} MiB, {time.monotonic() - started:.0f} s", flush=True)
 

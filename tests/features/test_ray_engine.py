@@ -85,14 +85,15 @@ def test_a_worker_computes_what_is_not_known_each_in_its_place(pictures, tiny):
 def test_a_worker_keeps_a_part_where_it_sees_the_folder(pictures, tiny, tmp_path):
     images = list(Folder(str(pictures(3))))
     kept = {}
-    for parts in (tmp_path, tmp_path / "of another machine"):
+    (tmp_path / "not to be written").touch()
+    for parts in (tmp_path, tmp_path / "of another machine", tmp_path / "not to be written"):
         worker = Worker()
         worker.begin(run_of(tiny), 1, parts)
         keys = worker.decode(0, images)
         outcomes = worker.compute(0, set())
         assert [outcome.key for outcome in outcomes] == keys
         kept[parts.name] = [outcome.features is None for outcome in outcomes]
-    assert list(kept.values()) == [[True] * 3, [False] * 3]
+    assert list(kept.values()) == [[True] * 3, [False] * 3, [False] * 3]
     (part,) = tmp_path.glob("*.sqlite")
     with open_store(part) as store:
         assert all(map(store.knows, keys))

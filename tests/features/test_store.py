@@ -1,6 +1,7 @@
 """The feature store: what it notes costs the same however many images are wanted, and no part of it is lost."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def image(name: bytes) -> tuple[ImageRef, Outcome]:
     return ImageRef(name.decode(), "/", b"token " + name), Outcome(name, np.full(2, len(name), np.float32))
 
 
-def test_parts_are_joined_at_the_end_and_those_of_a_killed_run_when_the_store_is_opened(tmp_path):
+def test_parts_are_joined_at_the_end_and_those_of_a_killed_run_by_the_next(tmp_path):
     path = tmp_path / "a.sqlite"
     pairs = [image(b"a"), image(b"bb"), image(b"ccc")]
     images = [reference for reference, _ in pairs]
@@ -45,7 +46,8 @@ def test_parts_are_joined_at_the_end_and_those_of_a_killed_run_when_the_store_is
         with store.parts() as folder:
             with open_store(folder / "1.sqlite") as part:
                 part.keep([pairs[0][1], Outcome(b"damaged", reason="cut short")])
-            with open_store(path):  # another run: it leaves a locked folder alone
+            with open_store(path) as another:  # it leaves a locked folder alone
+                another.join_left()
                 assert folder.exists()
             assert not store.knows(b"a")
         assert all(map(store.knows, (b"a", b"damaged")))
@@ -56,10 +58,38 @@ def test_parts_are_joined_at_the_end_and_those_of_a_killed_run_when_the_store_is
             part.keep([pairs[1][1]])
         (left / "3.sqlite").touch()  # killed before it was begun
         sqlite3.connect(left / "4.sqlite").close()
+    (tmp_path / "a.parts" / ".DS_Store").touch()
     with open_store(path) as store:
-        assert not left.exists()
+        assert left.exists(), "opened to look at only"
+        store.join_left()
+        assert [place.name for place in left.parent.iterdir()] == [".DS_Store"]
         assert store.want(images) == (3, 2), "a and ccc: which file a is was never said"
         assert [values for _, values, _ in store.results()][1].tolist() == [2, 2]
+
+
+def test_images_whose_features_lie_in_a_part_are_known(tmp_path):
+    reference, outcome = image(b"a")
+    with open_store(tmp_path / "a.sqlite") as store:
+        store.commit([reference], [outcome._replace(features=None)])
+        assert store.knows(b"a")
+        assert not store.knows(b"bb")
+
+
+def use_parts(path):
+    for number in range(60):
+        with open_store(path) as store:
+            store.join_left()
+            with store.parts() as folder, open_store(folder / "1.sqlite") as part:
+                part.keep([image(b"%d" % number)[1]])
+
+
+def test_runs_at_once_on_one_store_lose_nothing(tmp_path):
+    path = tmp_path / "a.sqlite"
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(use_parts, [path] * 3))
+    with open_store(path) as store:
+        assert all(store.knows(b"%d" % number) for number in range(60))
+    assert not list((tmp_path / "a.parts").iterdir())
 
 
 def test_an_image_whose_features_are_lost_is_computed_again(tmp_path):

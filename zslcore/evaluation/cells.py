@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from zslcore import artifacts
 from zslcore.evaluation.protocol import Task
 
@@ -31,9 +33,8 @@ def place(key: Mapping[str, Any], store: Path = STORE) -> Path:
 
 def fingerprint(task: Task) -> str:
     """SHA-256 of the numbers of a task."""
-    found = hashlib.sha256()
     train = task.train
-    for values in (
+    return digest(
         train.features,
         train.labels,
         train.signatures,
@@ -43,7 +44,13 @@ def fingerprint(task: Task) -> str:
         task.seen_labels,
         task.unseen_features,
         task.unseen_labels,
-    ):
+    )
+
+
+def digest(*arrays: NDArray[Any] | None) -> str:
+    """SHA-256 of the types, shapes and numbers of arrays."""
+    found = hashlib.sha256()
+    for values in arrays:
         if values is not None:
             found.update(f"{values.dtype}{values.shape}".encode())
             found.update(values.tobytes())

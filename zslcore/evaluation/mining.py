@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.mining import check_correlation, check_size
 from zslcore.params import merge, validate
-from zslcore.settings import Section
+from zslcore.settings import Counts, Section
 
 STRATEGIES = ("random", "uncertainty", "uncertainty-correlation")
 PARENT = {"mining": {"strategy": "random", "n": 1}}
@@ -37,9 +37,7 @@ class MiningStudy(Section):
     """Metric learning with hard negative mining: Tables 1 and 2 and Fig. 1."""
 
     runs: int = Field(5, ge=1, description="seeds 0..runs-1 of every row")
-    negatives: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (1, 10, 50, 100), min_length=1, description="n of Table 2; the last one: Table 1"
-    )
+    negatives: Counts = Field((1, 10, 50, 100), description="n of Table 2; the last one: Table 1")
     holdout_classes: float = Field(
         0.2, gt=0, lt=1, description="share of the training classes the grid search holds out"
     )

@@ -1,7 +1,6 @@
 """Hyper-parameter search on validation classes (Optuna): resumable, pruned, and never near a test image."""
 
 import difflib
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
+from zslcore.evaluation.cells import digest
 from zslcore.evaluation.select import select
 from zslcore.params import Params, merge, nested
 from zslcore.params_edit import with_dataset
@@ -126,12 +126,12 @@ def search(study: optuna.Study, params: Params, seen: Seen, own: TuneSettings, t
     Raises ZSLError when the study's trials were made on other data.
     """
     dataset = str(study.study_name)
-    data = hashlib.sha256(b"".join(values.tobytes() for values in (seen.features, seen.labels, seen.signatures)))
-    if study.trials and study.user_attrs.get("data") != data.hexdigest():
+    data = digest(seen.features, seen.labels, seen.signatures)
+    if study.trials and study.user_attrs.get("data") != data:
         raise ZSLError(
             f"study of '{dataset}': its {len(study.trials)} trials were made on other data; move its file away"
         )
-    study.set_user_attr("data", data.hexdigest())
+    study.set_user_attr("data", data)
 
     def objective(trial: Trial) -> float:
         values = {name: dimension.suggest(trial, name) for name, dimension in own.space.items()}

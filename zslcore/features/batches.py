@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple, Self, TypeVar
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 Knows = Callable[[bytes], bool]
 """Whether the features of an image with this key are there already."""
-Computed = Iterator[tuple[list[ImageRef], list[Outcome]]]
+Computed = Generator[tuple[list[ImageRef], list[Outcome]], None, None]
 """Batches with what became of their images."""
 Engine = Callable[[Run, Backbone, Iterable[list[ImageRef]], Store], Computed]
 """Computes batches, in any order, that the store does not know; the batches themselves never depend on the engine."""

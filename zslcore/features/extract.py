@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -81,16 +82,17 @@ def extract_images(
     """Write the features of images from anywhere, with their `names` where `inputs` is None; see `extract`."""
     backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
+        store.join_left()
         count, pending = store.want(images)
         run = plan(store, backbone, settings, device, pending)
-        batches = store.pending(run.batch_size)
-        computed = (engine or local(settings.workers))(run, backbone, batches, store) if pending else iter(())
-        bad = store.missing()
-        with progress("extract", pending, "images") as advance:
-            for batch, outcomes in computed:
-                store.commit(batch, outcomes)
-                bad += sum(outcome.reason is not None for outcome in outcomes)
-                advance(len(batch), f"{bad} bad" if bad else "")
+        if pending:
+            bad, engine = store.missing(), engine or local(settings.workers)
+            computed = engine(run, backbone, store.pending(run.batch_size), store)
+            with closing(computed), progress("extract", pending, "images") as advance:
+                for batch, outcomes in computed:
+                    store.commit(batch, outcomes)
+                    bad += sum(outcome.reason is not None for outcome in outcomes)
+                    advance(len(batch), f"{bad} bad" if bad else "")
         about = {"extract": run.as_dict(), "preprocessing": backbone.preprocessing}
         skipped = write(store, out, count, backbone.dimensions, settings.on_bad_image == "fail", about, inputs)
     return Summary(count, pending, skipped)

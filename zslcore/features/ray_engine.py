@@ -13,6 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Worker:
     def begin(self, run: Run, processors: int, parts: Path | None = None) -> None:
         """Get ready, to use so many processors. Not done by `__init__`: Ray would take its errors for a death.
 
-        parts: where a part of the store may be kept, if this machine sees that folder.
+        parts: where a part of the store may be kept, if this machine sees that folder and may write there.
         """
         backbone = backbones.load(run.backbone, run.weights, run.image_size)
         if backbone.fingerprint != run.fingerprint:
@@ -54,7 +55,11 @@ class Worker:
         self.prepare = transform(backbone.preprocessing, run.scaled)
         self.decoders = ThreadPoolExecutor(processors)
         self.decoded: dict[int, list[Decoded]] = {}
-        self.part = parts / f"{uuid.uuid4().hex}.sqlite" if parts and parts.exists() else None
+        self.part: Path | None = None
+        if parts is not None and parts.exists():
+            part = parts / f"{uuid.uuid4().hex}.sqlite"
+            with suppress(ZSLError), open_store(part):  # where it may not be written, features travel
+                self.part = part
 
     def decode(self, number: int, images: list[ImageRef]) -> list[bytes | None]:
         """The keys of a batch's images, whose pixels are kept for `compute`."""

@@ -4,11 +4,10 @@ One SQLite file a network (its weights, preprocessing, precision, ...). A batch 
 at any moment loses at most the batch it was computing. Nothing here grows in memory with the number of images.
 """
 
-import fcntl
 import json
 import shutil
 import sqlite3
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +27,7 @@ CREATE TABLE IF NOT EXISTS files (token BLOB PRIMARY KEY, key BLOB NOT NULL) WIT
 CREATE TEMP TABLE wanted (
     row INTEGER PRIMARY KEY, name TEXT, path TEXT, token BLOB, start INTEGER, size INTEGER, reason TEXT, pending INTEGER
 );
+CREATE TEMP TABLE elsewhere (key BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
 
@@ -94,8 +94,9 @@ class Store:
 
     def knows(self, key: bytes) -> bool:
         """Whether an image of these bytes was seen before, good or bad; any thread may ask."""
-        query = "SELECT EXISTS (SELECT 1 FROM features WHERE key = ?1) OR EXISTS (SELECT 1 FROM bad WHERE key = ?1)"
-        return bool(self._db.execute(query, [key]).fetchone()[0])
+        tables = "features", "bad", "elsewhere"
+        query = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE key = ?1)" for table in tables)
+        return bool(self._db.execute(f"SELECT {query}", [key]).fetchone()[0])
 
     def commit(self, images: Sequence[ImageRef], outcomes: Sequence[Outcome]) -> None:
         """Keep what became of a batch, all of it or nothing."""
@@ -105,8 +106,10 @@ class Store:
                 if outcome.key is None:
                     unreadable = outcome.reason, image.token
                     self._db.execute("UPDATE wanted SET reason = ? WHERE token = ? AND pending", unreadable)
-                else:
-                    self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", [image.token, outcome.key])
+                    continue
+                self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", [image.token, outcome.key])
+                if outcome.features is None:  # a part has them
+                    self._db.execute("INSERT OR IGNORE INTO elsewhere VALUES (?)", [outcome.key])
 
     def keep(self, outcomes: Sequence[Outcome]) -> None:
         """Keep a batch by its images' keys, all of it or nothing; of which files they are, a part does not know."""
@@ -125,24 +128,26 @@ class Store:
     def parts(self) -> Iterator[Path | None]:
         """A folder where each worker of a run keeps a part of this store, joined to it at the end; None if forgotten.
 
-        Where the run is killed, `open_store` joins them. The folder is locked meanwhile, so that no other run does.
+        Where the run is killed, `join_left` of the next one does that; meanwhile the folder is locked against it.
         """
         if self._path is None:
             yield None
             return
-        _parts(self._path).mkdir(exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=_parts(self._path))).absolute()
+        folder = (_parts(self._path) / uuid.uuid4().hex).absolute()
+        _make(folder.parent)
         with _locked(folder):
+            _make(folder)
             try:
                 yield folder
             finally:
                 self._join(folder)
 
     def join_left(self) -> None:
-        """Join the parts of runs that were killed."""
+        """Join the parts of runs that were killed; not those that another run works on, or that may not be touched."""
         for folder in sorted(_parts(self._path).glob("*")) if self._path else ():
-            with suppress(BlockingIOError), _locked(folder):
-                self._join(folder)
+            if folder.is_dir():
+                with suppress(OSError), _locked(folder):
+                    self._join(folder)
 
     def _join(self, folder: Path) -> None:
         for part in sorted(folder.glob("*.sqlite")):
@@ -153,7 +158,8 @@ class Store:
                 for table in ("features", "bad"):
                     self._db.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM part.{table}")
             self._db.execute("DETACH part")
-        shutil.rmtree(folder)
+            part.unlink()
+        shutil.rmtree(folder, ignore_errors=True)  # gone already where another run has joined it
 
     def results(self) -> Iterator[tuple[str, NDArray[np.float32] | None, str | None]]:
         """(name, features (d,) or None, why not or None) of every wanted image, in order."""
@@ -170,16 +176,11 @@ class Store:
 def open_store(path: Path | None) -> Iterator[Store]:
     """Open or begin a store; None: one that is forgotten. Raises ZSLError when it is damaged or cannot be written."""
     if path is not None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ZSLError(f"{path}: cannot be made ({error.strerror}); check the permissions") from error
+        _make(path.parent)
     try:
         with closing(sqlite3.connect(path or "", timeout=600, check_same_thread=False)) as connection:
             connection.executescript(SCHEMA)
-            store = Store(connection, path)
-            store.join_left()
-            yield store
+            yield Store(connection, path)
     except sqlite3.OperationalError as error:
         raise ZSLError(f"{path}: cannot be used ({error}); free disk space or check the permissions") from error
     except sqlite3.DatabaseError as error:
@@ -190,9 +191,26 @@ def _parts(path: Path) -> Path:
     return path.with_suffix(".parts")
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise ZSLError(f"{folder}: cannot be made ({reason}); free disk space or check the permissions") from error
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises BlockingIOError while another process has it."""
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+    """Raises BlockingIOError while another process has it.
+
+    The lock lies beside the folder: NFS keeps a folder in which a file that is still open is removed.
+    """
+    import fcntl  # not on every system; without clusters nothing is locked
+
+    lock = folder.with_suffix(".lock")
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

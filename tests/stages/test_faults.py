@@ -130,7 +130,7 @@ def run_stage(folder: Path, output: Connection, command: str, blow: Blow | None 
     told = await_blow(folder, blow)
     from stages import cli
 
-    sys.argv = shlex.split(command)
+    sys.argv = shlex.split(command)[2:]  # without python -m
     try:
         cli.main()
     finally:
@@ -364,7 +364,7 @@ def test_two_hundred_faults(first: int, undisturbed: Undisturbed) -> None:
 def test_a_stage_started_twice_at_once(undisturbed: Undisturbed) -> None:
     for stage in undisturbed.stages:
         undisturbed.forget(stage)
-        command = f"zsl {stage}" if stage == "report" else f"zsl {stage} {DATASET}"
+        command = " ".join(["python -m stages.cli", stage, *([] if stage == "report" else [DATASET])])
         both = [undisturbed.start(run_stage, command) for _ in range(2)]
         for code, said in (undisturbed.finish(*one) for one in both):
             assert code == 0, stage + said

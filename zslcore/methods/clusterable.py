@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.params import Settings
 from zslcore.settings import Classify, Finetune, Generate, Train
-from zslcore.steps.classify import Classifier, fit_classifier
+from zslcore.steps.classify import Classifier, Labelled, fit_classifier
 from zslcore.steps.finetune import Finetuned, finetune
 from zslcore.steps.label_space import label_space
 from zslcore.steps.train import Trained
@@ -49,6 +49,8 @@ class Clusterable(Method):
     citation: ClassVar[str] = "Xu, Shu and Samaras, 2020"
     Settings: ClassVar[type[MethodSettings]] = ClusterableSettings
     _last: tuple[Any, Classifier] | None
+    _tuned: Labelled
+    _real: Labelled | None
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Fine-tune F, then train M, C, E and G."""
@@ -57,10 +59,10 @@ class Clusterable(Method):
         self.signatures = train.signatures
         self.seen_classes, self.attributes = train.signatures.shape
         self.finetuned = finetune(train.features, train.labels, settings.finetune, seed, device)
-        tuned = self.finetuned(train.features)
+        self._tuned = self.finetuned(train.features), train.labels
 
         def adopt(model: Trained) -> None:
-            self.model, self.real, self._last = model, (model.project(tuned), train.labels), None
+            self.model, self._real, self._last = model, None, None
 
         def watch(done: int, model: Trained) -> None:
             assert observe is not None
@@ -69,8 +71,7 @@ class Clusterable(Method):
 
         adopt(
             train_modules(
-                tuned,
-                train.labels,
+                *self._tuned,
                 train.signatures,
                 settings.train,
                 seed,
@@ -79,6 +80,14 @@ class Clusterable(Method):
             )
         )
         return self
+
+    @property
+    def real(self) -> Labelled:
+        """M(F(x)) of the training images (n, m) and their labels: projected once it is asked for."""
+        if self._real is None:
+            features, labels = self._tuned
+            self._real = self.model.project(features), labels
+        return self._real
 
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Generate features of the unseen classes, and train the classifier of this label space."""
@@ -116,7 +125,7 @@ class Clusterable(Method):
         device = resolve_device(settings.device)
         self.finetuned = Finetuned.from_state(settings.finetune, state, device)
         self.model = Trained.from_state(settings.train, state, device)
-        self.real = state["projected"], state["labels"]
+        self._real = state["projected"], state["labels"]
         self.signatures, self._last = state["seen_signatures"], None
         self.seen_classes, self.attributes = self.signatures.shape
 

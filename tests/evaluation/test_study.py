@@ -1,4 +1,6 @@
 import dataclasses
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,19 @@ def test_another_space_or_other_settings_are_refused(params: Params, tmp_path: P
     file.write_bytes(b"not a database" * 100)
     with pytest.raises(ZSLError, match="not a study of this program, or damaged"):
         open_study(file, params, "toy", SPACE)
+
+
+def test_a_file_that_cannot_be_opened_is_no_damaged_study(params: Params, tmp_path: Path) -> None:
+    with pytest.raises(ZSLError, match=r"cannot be used \(unable to open database file\); check the permissions"):
+        open_study(tmp_path, params, "toy", SPACE)
+
+
+def test_a_study_damaged_under_way_is_explained(params: Params, toy: Dataset, tmp_path: Path) -> None:
+    study = open_study(tmp_path / "toy.db", params, "toy", SPACE)
+    with closing(sqlite3.connect(tmp_path / "toy.db")) as other:
+        other.execute("DROP TABLE trial_params")
+    with pytest.raises(ZSLError, match=r"^study of 'toy': not a study of this program, or damaged .*no such table"):
+        search(study, params, seen_of(toy), SPACE, 1)
 
 
 @pytest.mark.parametrize(

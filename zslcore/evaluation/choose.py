@@ -77,7 +77,7 @@ def choose(
     def fitted(among: Sequence[Mapping[str, Any]], count: int) -> list[Trial]:
         found, failures = [], []
         for settings in among:
-            advance(0, f"{len(among)} on {count} of {len(tasks)} tasks")
+            advance(0, f"{len(among)} candidates on {count} of {len(tasks)} tasks")
             try:
                 found.append(tried(settings, count))
             except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen

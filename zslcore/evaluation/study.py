@@ -3,7 +3,8 @@
 import difflib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from zslcore.params import Params, merge, nested
 from zslcore.params_edit import with_dataset
 from zslcore.progress import progress
 from zslcore.settings import Section
+from zslcore.sqlite import remedy
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ def open_study(path: Path, params: Params, dataset: str, own: TuneSettings) -> o
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # `search` says what failed
-    try:
+    with _explained(str(path)):
         study = optuna.create_study(
             study_name=dataset,
             storage=f"sqlite:///{path}",
@@ -106,11 +108,20 @@ def open_study(path: Path, params: Params, dataset: str, own: TuneSettings) -> o
                     f"{path}: a study with another {kind} ({len(study.trials)} trials); "
                     f"put the parameters back as they were, or move the file away"
                 )
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = str(error).splitlines()[0]
-        raise ZSLError(f"{path}: not a study of this program, or damaged ({reason}); move the file away") from error
     study.sampler = optuna.samplers.TPESampler(seed=own.seed + len(study.trials))  # else trials would repeat
     return study
+
+
+@contextmanager
+def _explained(file: str) -> Iterator[None]:
+    """What goes wrong with a study's file, as a ZSLError."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        if todo := remedy(error):
+            raise ZSLError(f"{file}: cannot be used ({reason}); {todo}") from error
+        raise ZSLError(f"{file}: not a study of this program, or damaged ({reason}); move the file away") from error
 
 
 def _given(raw: Mapping[str, Any], name: str) -> Any:
@@ -131,7 +142,6 @@ def search(study: optuna.Study, params: Params, seen: Seen, own: TuneSettings, t
         raise ZSLError(
             f"study of '{dataset}': its {len(study.trials)} trials were made on other data; move its file away"
         )
-    study.set_user_attr("data", data)
 
     def objective(trial: Trial) -> float:
         values = {name: dimension.suggest(trial, name) for name, dimension in own.space.items()}
@@ -151,7 +161,8 @@ def search(study: optuna.Study, params: Params, seen: Seen, own: TuneSettings, t
             trial.set_user_attr(name, chosen["validation"][name])
         return float(chosen["validation"]["T1"] + chosen["validation"]["H"]) / 2
 
-    with progress(f"{dataset}: tune", trials) as advance:
+    with _explained(f"study of '{dataset}'"), progress(f"{dataset}: tune", trials) as advance:
+        study.set_user_attr("data", data)
         # A diverging fit is a bad trial, not the end of the search.
         study.optimize(objective, n_trials=trials, catch=(ZSLError,), callbacks=[lambda *_: advance(1)])
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
 from zslcore.features.sources import ImageRef, Missing
+from zslcore.sqlite import remedy
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (settings TEXT);
@@ -32,15 +33,6 @@ CREATE TEMP TABLE elsewhere (key BLOB PRIMARY KEY) WITHOUT ROWID;
 
 LOCKED_SECONDS = 600.0
 """How long to wait for another process that has the store to itself."""
-PERMISSIONS = "check the permissions of the file and its folder"
-REMEDIES = {
-    sqlite3.SQLITE_BUSY: "another run has it: wait for that one to end, or stop it",
-    sqlite3.SQLITE_FULL: "free disk space there and for temporary files (TMPDIR), then run again to go on",
-    sqlite3.SQLITE_READONLY: PERMISSIONS,
-    sqlite3.SQLITE_CANTOPEN: PERMISSIONS,
-    sqlite3.SQLITE_PERM: PERMISSIONS,
-}
-"""What to do, by SQLite's primary result code."""
 
 
 class Outcome(NamedTuple):
@@ -194,8 +186,8 @@ def open_store(path: Path | None) -> Iterator[Store]:
             connection.executescript(SCHEMA)
             yield Store(connection, path)
     except sqlite3.OperationalError as error:
-        remedy = REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "free disk space or check the permissions")
-        raise ZSLError(f"{path or 'the temporary store'}: cannot be used ({error}); {remedy}") from error
+        todo = remedy(error) or "free disk space or check the permissions"
+        raise ZSLError(f"{path or 'the temporary store'}: cannot be used ({error}); {todo}") from error
     except sqlite3.DatabaseError as error:
         raise ZSLError(f"{path}: damaged ({error}); delete it: its features are computed again") from error
 

@@ -295,7 +295,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         return f"unknown parameter '{path}'; {hint}"
     if problem["type"] == "missing":
         return f"'{path}' is missing"
-    return f"{path} is {problem['input']!r}: {problem['msg']}"
+    return f"{path} is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -128,6 +128,12 @@ def test_bad_dimensions(bad: dict[str, Any]) -> None:
         Dimension(**bad)
 
 
+def test_a_bad_dimension_is_explained() -> None:
+    space = {"train.lr": {"low": 2, "high": 1}}
+    with pytest.raises(ZSLError, match=r"tune: space\.train\.lr is \{'low': 2, 'high': 1\}: low must be below high$"):
+        Params({"tune": {"space": space}}).extra("tune", TuneSettings)
+
+
 def test_bad_trials_are_pruned_or_passed_over(
     params: Params, toy: Dataset, tmp_path: Path, monkeypatch: Any, caplog: Any
 ) -> None:

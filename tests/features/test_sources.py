@@ -263,6 +263,33 @@ def test_a_whole_image_at_an_address_is_one_request(monkeypatch):
     assert Counted.requests == [1000, 2001]
 
 
+def test_images_in_s3(tmp_path, monkeypatch, picture):
+    """A server of the S3 protocol: a range ends before its end, and an empty object has none."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    driver = pytest.importorskip("s3fs").S3FileSystem
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(f"AWS_{name}", "anything")
+        driver.clear_instance_cache()
+        system = fsspec.filesystem("s3")
+        system.mkdir("bucket")
+        pack(tmp_path / "a.tar", {f"{number}.png": picture(number) for number in range(3)})
+        system.pipe("bucket/a.tar", (tmp_path / "a.tar").read_bytes())
+        system.pipe({"bucket/photos/a.png": picture(7), "bucket/photos/b.png": b""})
+        assert contents("s3://bucket/*.tar") == [picture(0), picture(1), picture(2)]
+        first, empty = of_place("s3://bucket/photos")
+        assert read(first) == picture(7)
+        assert empty == Missing("b.png", "the file is empty (0 bytes)")
+        with pytest.raises(BadImage):
+            read(first._replace(path="s3://bucket/photos/gone.png"))
+    finally:
+        server.stop()
+        driver.clear_instance_cache()
+
+
 class Rangeless(BaseHTTPRequestHandler):
     """A web server that sends whole files, whatever range is asked for."""
 

@@ -4,11 +4,12 @@ import io
 import os
 import re
 import tarfile
+import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Barrier, Thread
 from typing import ClassVar
 
 import fsspec
@@ -248,6 +249,40 @@ def test_an_archive_at_an_address_is_read_once(size, tmp_path):
     assert [read(image) for image in images] == [bytes([n]) * size for n in range(40)]
     assert Counted.requests == [size] * 40
     assert read(images[0]._replace(start=len(whole) - 10)) == whole[-10:]
+
+
+def test_archives_at_addresses_are_listed_side_by_side_and_in_order(tmp_path, monkeypatch):
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    for shard in range(6):
+        pack(tmp_path / "a.tar", {f"{n}.png": bytes([shard, n]) for n in range(3)})
+        fsspec.filesystem("memory").pipe(f"/many/{shard}.tar", (tmp_path / "a.tar").read_bytes())
+    together = Barrier(3)  # opened for good by three at once
+    opened = Counted._open
+
+    def waiting(self, *arguments, **options):
+        together.wait(timeout=20)
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Counted, "_open", waiting)
+    assert contents("counted://many/*.tar") == [bytes([shard, n]) for shard in range(6) for n in range(3)]
+
+
+def test_an_archive_that_cannot_be_listed_ends_the_others(tmp_path, monkeypatch):
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    pack(tmp_path / "a.tar", {f"{n}.png": b"x" * 2 * LISTING_BLOCK for n in range(100)})
+    fsspec.filesystem("memory").pipe({f"/some/{n}.tar": (tmp_path / "a.tar").read_bytes() for n in (1, 2)})
+    fsspec.filesystem("memory").pipe("/some/0.tar", b"x" * 2000)
+    read_by = Counted.cat_file
+
+    def slow(self, path, start=None, end=None, **_):
+        time.sleep(0.02 if start else 0)
+        return read_by(self, path, start, end)
+
+    monkeypatch.setattr(Counted, "cat_file", slow)
+    Counted.requests.clear()
+    with pytest.raises(ZSLError, match=r"0\.tar: not a plain tar archive"):
+        list(of_place("counted://some/*.tar"))
+    assert len(Counted.requests) < 100, "the others, of 200 requests, are not listed to their ends"
 
 
 def test_a_whole_image_at_an_address_is_one_request(monkeypatch):

@@ -2,16 +2,15 @@
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.features import sources
+from zslcore.features.ahead import ahead
 from zslcore.features.backbones import Backbone
 from zslcore.features.images import BadImage, Transform, transform
 from zslcore.features.network import Network, Run
@@ -19,7 +18,6 @@ from zslcore.features.sources import ImageRef
 from zslcore.features.store import Outcome, Store
 
 BATCHES_AHEAD = 2
-T = TypeVar("T")
 
 Knows = Callable[[bytes], bool]
 """Whether the features of an image with this key are there already."""
@@ -105,18 +103,10 @@ def decode_and_compute(
         decoding = (
             (images, [pool.submit(decode_image, image, prepare, knows) for image in images]) for images in batches
         )
-        for images, futures in _ahead(decoding, BATCHES_AHEAD):
+        for images, futures in ahead(decoding, BATCHES_AHEAD):
             batch = Batch(network, [future.result() for future in futures])
             if before:  # kept before the next is started: a kill loses one batch, not two
                 yield before[0], before[1].outcomes()
             before = images, batch.start()
     if before:
         yield before[0], before[1].outcomes()
-
-
-def _ahead(items: Iterator[T], count: int) -> Iterator[T]:
-    """The same items, each given when `count` more were taken: what taking them begins goes on meanwhile."""
-    taken = deque(islice(items, count))
-    while taken:
-        taken.extend(islice(items, 1))
-        yield taken.popleft()

@@ -5,9 +5,12 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import TextIOWrapper
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Any, NamedTuple
 
 import fsspec
@@ -17,12 +20,15 @@ from PIL import Image
 from zslcore import artifacts
 from zslcore.datasets.tables import lines_of
 from zslcore.errors import ZSLError
+from zslcore.features.ahead import ahead
 from zslcore.features.images import BadImage
 
 MAX_BYTES = 2**28
 """Largest image file that is read; a sparse file or an archive's header may claim any size."""
 LISTING_BLOCK = 2**14
 """What is read ahead at an address while an archive is listed: its small members at once, never a large one."""
+ARCHIVES_AT_ONCE = 16
+"""How many archives at addresses are listed side by side: each takes one request after another."""
 
 
 class ImageRef(NamedTuple):
@@ -218,9 +224,29 @@ class Tar(Images):
     """
 
     def _list(self) -> Iterator[ImageRef | Missing]:
-        for archive in _expand(self.path):
+        archives = list(_expand(self.path))
+        if "://" in self.path and len(archives) > 1:
+            yield from self._side_by_side(archives)
+            return
+        for archive in archives:
             with _opening(archive):
                 yield from self._members(archive)
+
+    def _side_by_side(self, archives: list[str]) -> Iterator[ImageRef | Missing]:
+        """The images of archives at addresses, in order; those of `ARCHIVES_AT_ONCE` are in memory at a time."""
+        over = Event()
+
+        def members(archive: str) -> list[ImageRef | Missing]:
+            with _opening(archive):
+                return list(takewhile(lambda _: not over.is_set(), self._members(archive)))
+
+        with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
+            try:
+                for listed in ahead((pool.submit(members, one) for one in archives), ARCHIVES_AT_ONCE - 1):
+                    yield from listed.result()
+            finally:  # an error of one, or nobody wants more, ends all
+                over.set()
+                pool.shutdown(cancel_futures=True)
 
     def _members(self, archive: str) -> Iterator[ImageRef | Missing]:
         token = _token(archive)

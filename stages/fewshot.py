@@ -23,7 +23,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore.training import resolve_device, tensor
 
     params = load_params()
-    own = params.extra("fewshot", FewshotSettings)
+    own = params.extra("fewshot", FewshotSettings, dataset)
     device = resolve_device(params.device)
     data = used(dataset)
     base_features, novel_features = (

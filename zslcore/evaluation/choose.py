@@ -105,11 +105,11 @@ def candidates(space: Mapping[str, tuple[Any, ...]], seed: int = 0) -> Iterator[
     """Settings to try: none (the defaults), then every point of the search space once, in random order."""
     yield {}
     random = np.random.default_rng(seed)
-    tried: set[tuple[Any, ...]] = set()
+    tried: set[str] = set()
     points = prod(len(values) for values in space.values()) if space else 0
     while len(tried) < points:
         settings = {name: values[int(random.integers(len(values)))] for name, values in space.items()}
-        key = tuple(settings.values())
+        key = repr(settings)  # values may be settings themselves, which have no hash
         if key not in tried:
             tried.add(key)
             yield settings

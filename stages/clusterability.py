@@ -10,10 +10,10 @@ def command(dataset: DatasetName) -> None:
     from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
-    from zslcore.evaluation.clusterability import measure
+    from zslcore.evaluation.clusterability import measure, steps
     from zslcore.evaluation.protocol import summarise
     from zslcore.params import load_params
-    from zslcore.progress import track
+    from zslcore.progress import progress
     from zslcore.settings import ClusterabilitySettings
 
     params = load_params()
@@ -21,10 +21,8 @@ def command(dataset: DatasetName) -> None:
     settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json"))
     data = used(dataset)
     features = datasets.load_features(artifact(dataset, "features.h5"), np.arange(len(data.labels)))
-    runs = {
-        seed: measure(data, features, settings, own, seed, params.device)
-        for seed in track(params.seeds, f"{dataset}: clusterability", len(params.seeds))
-    }
+    with progress(f"{dataset}: clusterability", len(params.seeds) * steps(settings)) as advance:
+        runs = {seed: measure(data, features, settings, own, seed, params.device, advance) for seed in params.seeds}
     about = {"dataset": dataset, "split": data.split_name, "preset": params.preset, "seeds": len(params.seeds)}
     found = summarise(runs)
     about |= {"order": list(found), "measures": list(next(iter(found.values())))}

@@ -18,7 +18,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore.evaluation.intervals import mean_interval
     from zslcore.fewshot.learners import BASELINE, ROWS, Base
     from zslcore.params import load_params
-    from zslcore.progress import track
+    from zslcore.progress import progress
     from zslcore.settings import FewshotSettings
     from zslcore.training import resolve_device, tensor
 
@@ -34,10 +34,16 @@ def command(dataset: DatasetName) -> None:
     labels = np.searchsorted(data.seen, data.labels[data.trainval])
     base = Base(base_features, labels, own, params.resolve(dataset).finetune, own.seed, device)
     found: dict[str, dict[int, Any]] = {}
-    for name, fit in track(ROWS.items(), f"{dataset}: fewshot", len(ROWS)):
-        mapping, learner = fit(base)
-        features = tensor(mapping(novel_features), device)
-        found[name] = {shot: 100 * accuracies(learner, features, drawn) for shot, drawn in episodes.items()}
+    with progress(f"{dataset}: fewshot", len(ROWS) * (1 + len(episodes))) as advance:
+        for name, fit in ROWS.items():
+            advance(0, name)
+            mapping, learner = fit(base)
+            advance(1, name)
+            features = tensor(mapping(novel_features), device)
+            found[name] = {}
+            for shot, drawn in episodes.items():
+                found[name][shot] = 100 * accuracies(learner, features, drawn)
+                advance(1, name)
     rows = {
         name: {
             f"{shot}-shot": {

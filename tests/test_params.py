@@ -2,14 +2,12 @@ import re
 from pathlib import Path
 from pkgutil import resolve_name
 
-import numpy as np
 import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from stages import params as params_command
 from zslcore.errors import ZSLError
-from zslcore.evaluation.fewshot import draw_episodes
 from zslcore.gate import GateSettings
 from zslcore.params import EXTRA_SECTIONS, SECTIONS, Params, explain, load_params, merge
 from zslcore.settings import FewshotSettings
@@ -81,14 +79,6 @@ def test_bad_values_of_a_data_set_are_named(datasets: dict, message: str) -> Non
 def test_values_of_data_sets_that_nothing_would_read_are_refused() -> None:
     with pytest.raises(ZSLError, match="gate: unknown parameter 'datasets'"):
         Params(raw(gate={"datasets": {"cub": {}}})).extra("gate", GateSettings)
-
-
-def test_the_drawn_birds_are_enough_for_every_few_shot_episode() -> None:
-    params = load_params(ROOT / "params.yaml")
-    birds, own = params.source("birds"), params.extra("fewshot", FewshotSettings, "birds")
-    labels = np.repeat(np.arange(birds["unseen"]), birds["images_per_class"])
-    for shot in own.shots:
-        draw_episodes(labels, own.way, shot, own.query, 1, own.seed)
 
 
 @pytest.mark.parametrize("seeds", [[], [0, 0], [-1], ["0"], None, [True]])

@@ -9,9 +9,11 @@ from zslcore.progress import progress
 def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
     with progress("extract", 10, "images") as advance:
+        advance(0, "begun")
         advance(4)
         advance(4, "2 bad")
-    first, second = capsys.readouterr().err.splitlines()
+    begun, first, second = capsys.readouterr().err.splitlines()
+    assert begun == "extract: 0/10, 0.0 images/s, begun"
     assert re.fullmatch(r"extract: 4/10, \d+ s left, [\d.]+ images/s", first)
     assert re.fullmatch(r"extract: 8/10, \d+ s left, [\d.]+ images/s, 2 bad", second)
 

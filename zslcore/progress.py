@@ -14,9 +14,13 @@ T = TypeVar("T")
 
 
 class Advance(Protocol):
-    """Called with the number of items just done, and what to say beside it."""
+    """Called with the number of items just done, and what to say beside it; with 0, of what is begun."""
 
     def __call__(self, count: int = 1, note: str = "") -> None: ...
+
+
+def unsaid(count: int = 1, note: str = "") -> None:
+    """Progress that nobody follows."""
 
 
 @contextmanager
@@ -49,7 +53,7 @@ def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            left = f"{(now - started) / done * max(total - done, 0):.0f} s left"
+            left = f"{(now - started) / done * max(total - done, 0):.0f} s left" if done else ""
             line = ", ".join(filter(None, (f"{description}: {done}/{total}", left, said(note))))
             print(line, file=sys.stderr, flush=True)
 

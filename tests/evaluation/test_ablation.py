@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from zslcore import progress
 from zslcore.artifacts import write_json
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
@@ -70,6 +71,20 @@ def test_a_variant_is_its_overrides(toy: Dataset, tmp_path: Path) -> None:
     assert found["chosen"]["train"]["epochs"] in (2, 4)
     again = run("NA", variants, toy, tmp_path)
     assert again == found
+
+
+def test_progress_says_what_is_under_way(toy: Dataset, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    grid = (({"train": {"projection": 4}}, {"train": {"projection": 8}}),)
+    found = run("CLS", {"CLS": Variant(title="CLS", grid=grid)}, toy, tmp_path)
+    said = capsys.readouterr().err
+    epochs = found["chosen"]["train"]["epochs"]
+    assert "toy: CLS: candidates: 2/2" in said
+    for seed in (0, 1):
+        assert f"toy: CLS: {seed * epochs}/{2 * epochs}" in said
+        for step in ("F", "M, C, E and G", "classifiers"):
+            assert f", seed {seed}: {step}\n" in said
+    assert f"toy: CLS: {2 * epochs}/{2 * epochs}" in said
 
 
 def test_grid_is_the_product_of_its_axes_and_one_of_it_is_chosen(toy: Dataset, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from zslcore import progress
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation import choose as choosing
@@ -35,6 +36,20 @@ def test_candidates_are_the_defaults_then_every_point_once() -> None:
     assert list(candidates({})) == [{}]
 
 
+def test_a_finalist_that_fails_on_another_task_is_passed_over(seen: Seen, monkeypatch: Any) -> None:
+    def assessed(method: Any, settings: Any, tasks: Any, *_: Any) -> Trial:
+        if len(tasks) > 1 and settings["alpha"] != 2:
+            raise ZSLError("singular on the second task")
+        return Trial(settings, 0.0, 10.0 - settings["alpha"], 10.0, len(tasks))
+
+    monkeypatch.setattr(choosing, "assess", assessed)
+    among = [{"alpha": float(alpha)} for alpha in range(8)]
+    with pytest.raises(ZSLError, match="no candidate could be fitted on validation classes: singular"):
+        choose(ESZSL, seen, budget=4, among=among)
+    best, _ = choose(ESZSL, seen, budget=12, among=among)
+    assert (best.settings, best.tasks) == ({"alpha": 2.0}, 3)
+
+
 def test_assess_scores_the_same_as_fitting_and_scoring(seen: Seen) -> None:
     tasks = validation_tasks(seen)
     trial = assess(ESZSL, {"alpha": 1.0}, tasks)
@@ -44,7 +59,7 @@ def test_assess_scores_the_same_as_fitting_and_scoring(seen: Seen) -> None:
     assert trial.tasks == 3
 
 
-def test_the_best_candidate_wins_and_a_failing_one_is_passed_over(seen: Seen) -> None:
+def test_the_best_candidate_wins_and_a_failing_one_is_passed_over(seen: Seen, monkeypatch: Any, capsys: Any) -> None:
     class Picky(ESZSL):
         search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {"alpha": (-1.0, 9.0), "scaling": ("standard", "none")}
 
@@ -53,7 +68,9 @@ def test_the_best_candidate_wins_and_a_failing_one_is_passed_over(seen: Seen) ->
                 raise ZSLError("not this one")
             super().learn(train, seed, observe)
 
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     best, trials = choose(Picky, seen, budget=5)
+    assert "6/6" in capsys.readouterr().err, "the candidate that is tried on all tasks counts too"
     assert best.score == max(trial.score for trial in trials if trial.tasks == best.tasks)
     assert all(trial.settings.get("scaling") != "none" for trial in trials)
 

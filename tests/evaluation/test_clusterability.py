@@ -5,7 +5,7 @@ import pytest
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
-from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity
+from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity, steps
 from zslcore.params import Params
 from zslcore.settings import ClusterabilitySettings
 
@@ -51,17 +51,34 @@ def test_fewer_points_than_clusters() -> None:
         clusterability(np.eye(3, dtype=np.float32), np.arange(3), ClusterabilitySettings(clusters=4), 0)
 
 
-def test_every_space_and_side(toy: Dataset) -> None:
+def test_fewer_points_than_clusters_are_noticed_before_training(toy: Dataset) -> None:
+    few = min(len(toy.test_unseen), len(toy.test_seen))
+    own = ClusterabilitySettings(clusters=few + 1)
+    with pytest.raises(ZSLError, match=f"{few} points for {few + 1} clusters"):
+        measure(
+            toy, np.empty((0, 0), np.float32), Params({"presets": {"toy": {"best": {}}}}).resolve("toy"), own, 0, "cpu"
+        )
+
+
+@pytest.mark.parametrize("projection", [8, 0])
+def test_every_space_and_side(projection: int, toy: Dataset) -> None:
     raw = {
         "preset": "best",
         "presets": {
-            "toy": {"best": {"train": {"hidden": 16, "projection": 8, "epochs": 2}, "finetune": {"epochs": 1}}}
+            "toy": {"best": {"train": {"hidden": 16, "projection": projection, "epochs": 2}, "finetune": {"epochs": 1}}}
         },
     }
     assert toy.features is not None
     settings = Params(raw).resolve("toy")
     found = measure(toy, toy.features, settings, SETTINGS, 0, "cpu")
-    names = ("x", "M(x)", "F(x)", "M(F(x))", "F′(x)", "M(F′(x))")
-    assert list(found) == [f"{side} {name}" for name in names for side in ("unseen", "seen-test")]
-    assert found == measure(toy, toy.features, settings, SETTINGS, 0, "cpu")
+    names = ("x", "M(x)", "F(x)", "M(F(x))", "F′(x)", "M(F′(x))") if projection else ("x", "F(x)", "F′(x)")
+    rows = [f"{side} {name}" for name in names for side in ("unseen", "seen-test")]
+    assert list(found) == rows
+    told: list[tuple[int, str]] = []
+    again = measure(
+        toy, toy.features, settings, SETTINGS, 0, "cpu", lambda count=1, note="": told.append((count, note))
+    )
+    assert found == again
+    assert sum(count for count, _ in told) == steps(settings)
+    assert [note for _, note in told if "k-means" in note] == [f"seed 0: k-means of {row}" for row in rows]
     assert found["unseen x"]["NMI arithmetic"] > 0.8

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,8 @@ import torch
 from zslcore.errors import ZSLError
 from zslcore.evaluation.fewshot import accuracies, draw_episodes
 from zslcore.fewshot.classifiers import nearest_mean
+from zslcore.params import load_params
+from zslcore.settings import FewshotSettings
 
 LABELS = np.repeat(np.arange(8), 12)
 
@@ -44,11 +48,22 @@ def test_accuracy_against_one_episode_at_a_time() -> None:
     np.testing.assert_allclose(accuracies(nearest_mean, torch.from_numpy(features), drawn, block=3), expected)
 
 
+def test_the_shipped_episodes_can_be_drawn_from_birds() -> None:
+    shipped = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
+    birds, own = shipped.source("birds"), shipped.extra("fewshot", FewshotSettings, "birds")
+    labels = np.repeat(np.arange(birds["unseen"]), birds["images_per_class"])
+    assert 20 in own.shots
+    for shot in own.shots:
+        draw_episodes(labels, own.way, shot, own.query, 1, own.seed)
+
+
 def test_too_little_to_draw_from() -> None:
     with pytest.raises(ZSLError, match=r"9-way episodes need 9 novel classes, there are 8; lower fewshot\.way"):
         draw_episodes(LABELS, 9, 1, 1, 1, 0)
     with pytest.raises(ZSLError, match=r"5 novel classes of 13 images, there are 0 .*largest class has 12"):
         draw_episodes(LABELS, 5, 10, 3, 1, 0)
+    with pytest.raises(ZSLError, match=r"need 9 base classes, there are 8; lower fewshot\.protonet\.way$"):
+        draw_episodes(LABELS, 9, 1, 1, 1, 0, "base", "fewshot.protonet")
 
 
 def test_small_classes_are_passed_over() -> None:

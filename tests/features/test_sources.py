@@ -5,14 +5,21 @@ import os
 import re
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from zslcore.errors import ZSLError
+from zslcore.features import sources
 from zslcore.features.images import BadImage
-from zslcore.features.sources import ImageRef, Missing, of_place, read, whole_file
+from zslcore.features.sources import LISTING_BLOCK, ImageRef, Missing, of_place, read, whole_file
 
 
 def contents(place: str) -> list[bytes]:
@@ -104,9 +111,22 @@ def test_sizes_that_are_only_claimed_take_no_memory(tmp_path, picture, within_li
 def test_zip_archives_are_not_opened(tmp_path, picture):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../up.png", picture(0))
-    with pytest.raises(ZSLError, match=r"evil\.zip: no such folder; give a folder, a \.txt list, \.tar archives"):
+    with pytest.raises(ZSLError, match=r"evil\.zip: a compressed archive; unpack it and give the folder"):
         of_place(str(tmp_path / "evil.zip"))
     assert [path.name for path in tmp_path.iterdir()] == ["evil.zip"]
+
+
+@pytest.mark.parametrize("place", ["a.tar.gz", "part-{0..1}.TGZ", "memory://shards/*.tar.bz2", "a.tar.xz"])
+def test_compressed_archives_are_to_be_unpacked(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ZSLError, match=rf"^{re.escape(place)}: a compressed archive; .* or make a plain \.tar of it$"):
+        of_place(place)
+
+
+def test_a_folder_may_be_named_like_a_compressed_archive(tmp_path, picture):
+    (tmp_path / "birds.zip").mkdir()
+    (tmp_path / "birds.zip" / "x.png").write_bytes(picture(0))
+    assert contents(str(tmp_path / "birds.zip")) == [picture(0)]
 
 
 @pytest.mark.parametrize(
@@ -188,6 +208,104 @@ def test_tar_shards_behind_an_fsspec_address(tmp_path, picture):
         found = list(of_place(place))
         assert [read(image) for image in found if isinstance(image, ImageRef)] == [picture(0), picture(1)]
         assert sum(isinstance(image, Missing) for image in found) == 2
+
+
+class Counted(MemoryFileSystem):
+    """Counts what is read, and reads ahead as the drivers of addresses do."""
+
+    protocol = "counted"
+    requests: ClassVar[list[int]] = []
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("counted:/"))
+
+    def cat_file(self, path, start=None, end=None, **_):
+        content = self.store[path].getvalue()[start:end]
+        self.requests.append(len(content))
+        return content
+
+    def _open(self, path, mode="rb", block_size=None, **_):
+        return CountedFile(self, path, mode, block_size)
+
+
+class CountedFile(AbstractBufferedFile):
+    def _fetch_range(self, start, end):
+        return self.fs.cat_file(self.path, start, end)
+
+
+@pytest.mark.parametrize("size", [1_000, 300_000])
+def test_an_archive_at_an_address_is_read_once(size, tmp_path):
+    """Listing skips large members; an image is one request for its bytes alone."""
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    pack(tmp_path / "a.tar", {f"{n}.{kind}": bytes([n]) * size for n in range(40) for kind in ("cls", "png")})
+    whole = (tmp_path / "a.tar").read_bytes()
+    fsspec.filesystem("memory").pipe("/counted/a.tar", whole)
+    Counted.requests.clear()
+    images = list(of_place("counted://counted/a.tar"))
+    assert sum(Counted.requests) <= min(1.01 * len(whole), 80 * 1.1 * LISTING_BLOCK)
+    Counted.requests.clear()
+    assert [read(image) for image in images] == [bytes([n]) * size for n in range(40)]
+    assert Counted.requests == [size] * 40
+    assert read(images[0]._replace(start=len(whole) - 10)) == whole[-10:]
+
+
+def test_a_whole_image_at_an_address_is_one_request(monkeypatch):
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    fsspec.filesystem("memory").pipe({"/photos/a.png": b"x" * 1000, "/photos/b.png": b"", "/photos/c.png": b"c" * 2001})
+    monkeypatch.setattr(sources, "MAX_BYTES", 2000)
+    first, empty, large = of_place("counted://photos")
+    Counted.requests.clear()
+    assert read(first) == b"x" * 1000
+    assert empty == Missing("b.png", "the file is empty (0 bytes)")
+    with pytest.raises(BadImage, match="more than 2,000 bytes"):
+        read(large)
+    assert Counted.requests == [1000, 2001]
+
+
+class Rangeless(BaseHTTPRequestHandler):
+    """A web server that sends whole files, whatever range is asked for."""
+
+    content: ClassVar[bytes] = b""
+    date = "Mon, 01 Jan 2024 00:00:00 GMT"
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.send_header("Last-Modified", self.date)
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def rangeless() -> Iterator[str]:
+    pytest.importorskip("aiohttp")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Rangeless) as server:
+        Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_web_server_without_ranges(rangeless, tmp_path, monkeypatch, picture):
+    """A whole image comes from it; a member of an archive is refused, and not taken for the archive's first bytes."""
+    monkeypatch.setattr(Rangeless, "content", picture(0))
+    image = whole_file("x", f"{rangeless}/x.png")
+    assert read(image) == picture(0)
+    assert whole_file("x", f"{rangeless}/x.png") == image
+    with pytest.raises(BadImage, match="sends whole files, not ranges of them"):
+        read(image._replace(start=512, size=20))
+    pack(tmp_path / "a.tar", {"a.png": b"x" * 100_000, "b.png": b""})
+    monkeypatch.setattr(Rangeless, "content", (tmp_path / "a.tar").read_bytes())
+    with pytest.raises(ZSLError, match=r"/a\.tar: cannot be opened \(.*range requests"):
+        list(of_place(f"{rangeless}/a.tar"))
+    monkeypatch.setattr(Rangeless, "date", "Tue, 02 Jan 2024 00:00:00 GMT")
+    assert whole_file("x", f"{rangeless}/x.png").token != image.token
 
 
 def test_fsspec_local_address_gives_what_the_folder_gives(pictures):

@@ -2,9 +2,13 @@
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
+import pytest
 
+from zslcore.errors import ZSLError
+from zslcore.features import store as module
 from zslcore.features.sources import ImageRef
 from zslcore.features.store import Outcome, open_store
 
@@ -97,3 +101,42 @@ def test_an_image_whose_features_are_lost_is_computed_again(tmp_path):
     with open_store(tmp_path / "a.sqlite") as store:
         store.commit([reference], [Outcome(outcome.key)])
         assert store.want([reference]) == (1, 1)
+
+
+def test_a_store_that_another_process_keeps_to_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOCKED_SECONDS", 0.01)
+    path = tmp_path / "a.sqlite"
+    with open_store(path):
+        pass
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            ZSLError, match=r"a\.sqlite: cannot be used \(database is locked\); another run has it: wait"
+        ):
+            open_store(path).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("pragma", "message"),
+    [
+        ("max_page_count = 1", r"database or disk is full\); free disk space there"),
+        ("query_only = 1", r"readonly database\); check the permissions of the file and its folder$"),
+    ],
+)
+def test_a_store_that_cannot_be_written(pragma, message, tmp_path):
+    path = tmp_path / "a.sqlite"
+
+    def write():
+        with open_store(path) as store:
+            store._db.execute(f"PRAGMA {pragma}")
+            store.keep([Outcome(b"a", np.zeros(10**4, np.float32))])
+
+    with pytest.raises(ZSLError, match=message):
+        write()
+    with open_store(path) as store:
+        assert not store.knows(b"a")
+
+
+def test_a_store_that_cannot_be_opened(tmp_path):
+    with pytest.raises(ZSLError, match=r"unable to open database file\); check the permissions"):
+        open_store(tmp_path).__enter__()

@@ -103,12 +103,19 @@ def test_tune_prints_a_diff_and_changes_nothing(project: Path, capsys: pytest.Ca
     assert "+++ params.yaml" in capsys.readouterr().out
     assert (project / "params.yaml").read_text(encoding="utf-8") == before
     assert (project / ".zsl/tune/toy.db").exists()
+    made = [project / ".zsl/tune/toy.db", project / "experiments/results/toy/tune.csv"]
+    before = [path.read_bytes() for path in made]
     change(project, "high: 0.01", "high: 0.1")
     with pytest.raises(ZSLError, match="another search space"):
         tune.command("toy", trials=1)
+    assert [path.read_bytes() for path in made] == before
 
 
 def test_bad_input_writes_nothing(project: Path) -> None:
+    results = project / "experiments/results/toy"
+    for name in ("ablation/CLSS", "ablation/CLS", "fewshot", "clusterability"):
+        write_json(results / f"{name}.json", {"from": "before"})
+    before = {path: path.read_bytes() for path in results.rglob("*.json")}
     with pytest.raises(ZSLError, match="unknown ablation variant 'CLSS': did you mean 'CLS'"):
         ablation.command("toy", "CLSS")
     change(project, "way: 3\n  shots", "way: 5\n  shots")
@@ -123,7 +130,7 @@ def test_bad_input_writes_nothing(project: Path) -> None:
     change(project, "n_init: 1,", "n_int: 1,")
     with pytest.raises(ZSLError, match="did you mean 'n_init'"):
         clusterability.command("toy")
-    assert not (project / "experiments/results").exists()
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow

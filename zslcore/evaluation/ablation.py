@@ -10,12 +10,13 @@ from pydantic import Field
 from zslcore.artifacts import read_json
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError, unknown
-from zslcore.evaluation.protocol import benchmark_task, evaluate, score, summarise
+from zslcore.evaluation.protocol import Task, benchmark_task, evaluate, score, summarise
 from zslcore.evaluation.select import select
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
 from zslcore.params import Params, Settings, flat, merge, read_yaml, validate
-from zslcore.progress import track
+from zslcore.progress import Advance, progress, track
 from zslcore.settings import Section
+from zslcore.steps.train import DEFAULT_EPOCHS
 
 Overrides = dict[str, Any]
 """Sections of params.yaml and the values that replace theirs."""
@@ -98,14 +99,15 @@ def run_variant(
     if list(candidates.values()) == [params.resolve(dataset)]:
         selected, metrics = (read_json(path) for path in main)
         return {**metrics, "about": {**about, "reused": True}, "chosen": selected, "settings": {}, "warnings": []}
-    chosen, position = _choose(seen, candidates, params.device)
+    title = f"{dataset}: {name}"
+    chosen, position = _choose(seen, candidates, params.device, title)
     settings = candidates[position].filled(chosen)
     task = benchmark_task(data, features)
     runs, warnings = {}, []
-    for seed in track(params.seeds, f"{dataset}: {name}", len(params.seeds)):
-        method = Clusterable(ClusterableSettings.of(settings, params.device)).fit(task.train, seed)
-        runs[seed] = evaluate(score(method, task, seed), settings.classify.calibration or 0.0)
-        warnings += [f"seed {seed}: {warning}" for warning in method.model.warnings]
+    with progress(title, len(params.seeds) * (settings.train.epochs or DEFAULT_EPOCHS)) as advance:
+        for seed in params.seeds:
+            runs[seed], found = _run(settings, task, seed, params.device, advance)
+            warnings += [f"seed {seed}: {warning}" for warning in found]
     return {
         **summarise(runs),
         "about": {**about, "reused": False},
@@ -115,10 +117,20 @@ def run_variant(
     }
 
 
-def _choose(seen: Seen, candidates: Mapping[str, Settings], device: str) -> tuple[dict[str, Any], str]:
+def _run(settings: Settings, task: Task, seed: int, device: str, advance: Advance) -> tuple[dict[str, Any], list[str]]:
+    """The figures of one seed, and what training warned of; `advance` is called for each epoch."""
+    advance(0, f"seed {seed}: F")
+    method = Clusterable(ClusterableSettings.of(settings, device))
+    method.fit(task.train, seed, lambda done: advance(1, f"seed {seed}: M, C, E and G"))
+    advance(0, f"seed {seed}: classifiers")
+    figures = evaluate(score(method, task, seed), settings.classify.calibration or 0.0)
+    return figures, method.model.warnings
+
+
+def _choose(seen: Seen, candidates: Mapping[str, Settings], device: str, title: str) -> tuple[dict[str, Any], str]:
     """What `select` chose for the candidate with the best validation score, and which candidate that is."""
     found = {}
-    for name, settings in candidates.items():
+    for name, settings in track(candidates.items(), f"{title}: candidates", len(candidates)):
         chosen, _ = select(seen, settings, device)
         found[name] = chosen
     best = max(found, key=lambda name: found[name]["validation"]["T1"] + found[name]["validation"]["H"])

@@ -74,26 +74,32 @@ def choose(
         kept = cell(key, lambda: assess(method, settings, tasks[:count], seed, lengths).summary(), store)
         return Trial(**kept)
 
-    first: list[Trial] = []
+    def fitted(among: Sequence[Mapping[str, Any]], count: int) -> list[Trial]:
+        found, failures = [], []
+        for settings in among:
+            advance(0, f"{len(among)} on {count} of {len(tasks)} tasks")
+            try:
+                found.append(tried(settings, count))
+            except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
+                failures.append(str(error))
+            advance(1)
+        if not found:
+            raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
+        return found
+
     wanted = [
         {**(fixed or {}), **settings}
         for settings in islice(candidates(method.search_space, seed) if among is None else among, budget)
     ]
-    with progress(f"{seen.name}: choosing settings of {method.name}", len(wanted)) as advance:
-        failures: list[str] = []
-        for settings in wanted:
-            try:
-                first.append(tried(settings, 1))
-            except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
-                failures.append(str(error))
-            advance(1)
-    if not first:
-        raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
-    best = sorted(first, key=lambda trial: -trial.score)[: max(1, budget // 4)]
-    if len(tasks) == 1:
-        return best[0], first
-    finalists = [tried(trial.settings, len(tasks)) for trial in best]
-    return max(finalists, key=lambda trial: trial.score), [*first, *finalists]
+    finalists = min(max(1, budget // 4), len(wanted))
+    steps = len(wanted) + (finalists if len(tasks) > 1 else 0)
+    with progress(f"{seen.name}: choosing settings of {method.name}", steps) as advance:
+        first = fitted(wanted, 1)
+        best = sorted(first, key=lambda trial: -trial.score)[:finalists]
+        if len(tasks) == 1:
+            return best[0], first
+        last = fitted([trial.settings for trial in best], len(tasks))
+    return max(last, key=lambda trial: trial.score), [*first, *last]
 
 
 def validation_tasks(seen: Seen, splits: int = 3, holdout: float = 0.2, seed: int = 0) -> list[Task]:
@@ -105,14 +111,13 @@ def candidates(space: Mapping[str, tuple[Any, ...]], seed: int = 0) -> Iterator[
     """Settings to try: none (the defaults), then every point of the search space once, in random order."""
     yield {}
     random = np.random.default_rng(seed)
-    tried: set[str] = set()
+    tried: set[tuple[int, ...]] = set()
     points = prod(len(values) for values in space.values()) if space else 0
     while len(tried) < points:
-        settings = {name: values[int(random.integers(len(values)))] for name, values in space.items()}
-        key = repr(settings)  # values may be settings themselves, which have no hash
-        if key not in tried:
-            tried.add(key)
-            yield settings
+        places = tuple(int(random.integers(len(values))) for values in space.values())
+        if places not in tried:
+            tried.add(places)
+            yield {name: values[place] for (name, values), place in zip(space.items(), places, strict=True)}
 
 
 def assess(

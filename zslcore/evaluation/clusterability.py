@@ -14,7 +14,9 @@ from zslcore.errors import ZSLError
 from zslcore.methods.base import TrainData
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
 from zslcore.params import Settings
+from zslcore.progress import Advance, unsaid
 from zslcore.settings import ClusterabilitySettings
+from zslcore.steps.train import DEFAULT_EPOCHS
 from zslcore.training import stream
 
 Labels = NDArray[np.int64]
@@ -44,23 +46,29 @@ def clusterability(
     Raises ZSLError for fewer points than clusters.
     """
     clusters = settings.clusters or len(np.unique(labels))
-    if len(features) < clusters:
-        raise ZSLError(
-            f"k-means: {len(features)} points for {clusters} clusters; set clusterability.clusters to at most "
-            f"{len(features)}, or use a data set with more images"
-        )
+    check_points(len(features), clusters)
     found = KMeans(clusters, n_init=settings.n_init, random_state=stream(seed, "k-means") % 2**32).fit(features)
     assigned = found.labels_.astype(np.int64)
     return {name: float(measure(labels, assigned)) for name, measure in MEASURES.items()}
 
 
+def check_points(points: int, clusters: int) -> None:
+    """Raise ZSLError for fewer points than clusters."""
+    if points < clusters:
+        raise ZSLError(
+            f"k-means: {points} points for {clusters} clusters; set clusterability.clusters to at most {points}, or "
+            "use a data set with more images"
+        )
+
+
 def spaces(
-    data: Dataset, features: NDArray[np.float32], settings: Settings, seed: int, device: str
+    data: Dataset, features: NDArray[np.float32], settings: Settings, seed: int, device: str, advance: Advance = unsaid
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Every feature space in the order of the table, as (name, features (n, ·) of all images).
 
     x: features scaled as F's input is; F(x), M(x), M(F(x)): of models fitted on trainval with the run's settings, M(x)
     without F; F′: F trained by plain cross-entropy (eq. 5) instead of Gaussian similarity (eq. 8).
+    `advance` is called for each epoch.
     """
     train = TrainData(
         features[data.trainval],
@@ -77,7 +85,8 @@ def spaces(
         (cross_entropy, ("F′(x)", "M(F′(x))")),
     ):
         own = ClusterableSettings.of(settings.model_copy(update={"finetune": finetune}), device)
-        method = Clusterable(own).fit(train, seed)
+        advance(0, f"seed {seed}: {names[0]}")
+        method = Clusterable(own).fit(train, seed, partial(_epoch, advance, f"seed {seed}: {names[1]}"))
         tuned = method.finetuned(features)
         yield names[0], method.finetuned.scaler(features) if names[0] == "x" else tuned
         if settings.train.projection:
@@ -91,11 +100,29 @@ def measure(
     own: ClusterabilitySettings,
     seed: int,
     device: str,
+    advance: Advance = unsaid,
 ) -> dict[str, dict[str, float]]:
-    """Every measure of every space and side, one seed: {"unseen M(x)": {"AMI": …}, "seen-test x": …}."""
+    """Every measure of every space and side, one seed: {"unseen M(x)": {"AMI": …}, "seen-test x": …}.
+
+    `advance` is called for each epoch and each k-means, `steps(settings)` times in all. Raises ZSLError for fewer
+    points than clusters, before anything is trained.
+    """
     sides = {"unseen": data.test_unseen, "seen-test": data.test_seen}
-    return {
-        f"{side} {name}": clusterability(space[rows], data.labels[rows], own, seed)
-        for name, space in spaces(data, features, settings, seed, device)
-        for side, rows in sides.items()
-    }
+    for rows in sides.values():
+        check_points(len(rows), own.clusters or 0)
+    found = {}
+    for name, space in spaces(data, features, settings, seed, device, advance):
+        for side, rows in sides.items():
+            advance(0, f"seed {seed}: k-means of {side} {name}")
+            found[f"{side} {name}"] = clusterability(space[rows], data.labels[rows], own, seed)
+            advance(1)
+    return found
+
+
+def steps(settings: Settings) -> int:
+    """Epochs and k-means that `measure` takes."""
+    return 3 * (settings.train.epochs or DEFAULT_EPOCHS) + (12 if settings.train.projection else 6)
+
+
+def _epoch(advance: Advance, note: str, done: int) -> None:
+    advance(1, note)

@@ -14,7 +14,7 @@ from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, sco
 from zslcore.methods import registry
 from zslcore.methods.base import Method, Transductive, check_distinct
 from zslcore.params import read_yaml, validate
-from zslcore.progress import track
+from zslcore.progress import progress
 from zslcore.settings import Section
 
 
@@ -101,11 +101,14 @@ def compare(
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     used = seeds if method.random else seeds[:1]
-    fitted = fit_seeds(method, settings, task, used, own.seeds_together, checkpoints)
-    runs = {
-        seed: evaluate(score(one, task, seed), chosen["calibration"])
-        for seed, one in track(fitted, f"{data.name}: {name}", len(used))
-    }
+    runs = {}
+    with progress(f"{data.name}: {name}", len(used)) as advance:
+        fitted = fit_seeds(
+            method, settings, task, used, own.seeds_together, checkpoints, lambda done: advance(0, f"epoch {done}")
+        )
+        for seed, one in fitted:
+            runs[seed] = evaluate(score(one, task, seed), chosen["calibration"])
+            advance(1)
     transductive = issubclass(method, Transductive)
     about = {
         "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if transductive else name,

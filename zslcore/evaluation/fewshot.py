@@ -23,23 +23,30 @@ class Episodes:
 
 
 def draw_episodes(
-    labels: NDArray[np.int64], way: int, shot: int, query: int, count: int, seed: int, where: str = "novel"
+    labels: NDArray[np.int64],
+    way: int,
+    shot: int,
+    query: int,
+    count: int,
+    seed: int,
+    where: str = "novel",
+    section: str = "fewshot",
 ) -> Episodes:
     """`count` episodes of `way` classes, each with `shot` support and `query` other images.
 
-    labels: (n,) of the images to draw from. where: what error messages call them.
+    labels: (n,) of the images to draw from. where: what error messages call them; section: of the parameters to change.
     Raises ZSLError for fewer classes than `way`, or fewer images than `shot + query` in too many of them.
     """
     random = np.random.default_rng((seed, way, shot))
     members = [np.flatnonzero(labels == k) for k in np.unique(labels)]
     enough = [rows for rows in members if len(rows) >= shot + query]
     if len(members) < way:
-        raise ZSLError(f"{way}-way episodes need {way} {where} classes, there are {len(members)}; lower fewshot.way")
+        raise ZSLError(f"{way}-way episodes need {way} {where} classes, there are {len(members)}; lower {section}.way")
     if len(enough) < way:
         raise ZSLError(
             f"{way}-way {shot}-shot episodes with {query} queries need {way} {where} classes of {shot + query} images, "
             f"there are {len(enough)} such (the largest class has {max(map(len, members))}); "
-            "lower fewshot.query or fewshot.shots"
+            f"lower {section}.query, or take fewer shots"
         )
     support = np.empty((count, way, shot), dtype=np.int64)
     queries = np.empty((count, way, query), dtype=np.int64)

@@ -153,10 +153,12 @@ def fit_seeds(
     seeds: Sequence[int],
     together: bool = False,
     checkpoints: Path | None = None,
+    observe: Observe | None = None,
 ) -> Iterator[tuple[int, Method]]:
     """Each seed with its fitted method: trained together where asked and the method can, else one after another.
 
     checkpoints: folder where methods that write them do, one after another, and go on from what a killed run left.
+    observe: as in `Method.fit`; seeds trained together do not call it.
     """
     if together and issubclass(method, Together):
         yield from zip(seeds, method.fit_together(settings, task.train, seeds), strict=True)
@@ -165,7 +167,7 @@ def fit_seeds(
             made = method(settings)
             if hasattr(made, "checkpoints"):
                 made.checkpoints = checkpoints
-            yield seed, fit(made, task, seed)
+            yield seed, fit(made, task, seed, observe)
 
 
 def score(method: Method, task: Task, seed: int = 0) -> Scores:

@@ -21,6 +21,8 @@ from zslcore.features.images import BadImage
 
 MAX_BYTES = 2**28
 """Largest image file that is read; a sparse file or an archive's header may claim any size."""
+LISTING_BLOCK = 2**14
+"""What is read ahead at an address while an archive is listed: its small members at once, never a large one."""
 
 
 class ImageRef(NamedTuple):
@@ -70,13 +72,24 @@ def read(image: ImageRef) -> bytes:
     """The encoded bytes of an image. Raises BadImage when they cannot be read, or are more than MAX_BYTES."""
     too_many = MAX_BYTES + 1
     try:
-        with _open(image.path) as stream:
-            stream.seek(image.start)
-            content: bytes = stream.read(too_many if image.size is None else min(image.size, too_many))
+        content = _range(image.path, image.start, too_many if image.size is None else min(image.size, too_many))
     except Exception as error:  # the drivers of addresses raise what they like; ValueError: a place that no file has
         raise BadImage(_why(error)) from error
-    if len(content) == too_many:
+    if len(content) >= too_many:
         raise BadImage(f"more than {MAX_BYTES:,} bytes: scale it down")
+    return content
+
+
+def _range(path: str, start: int, count: int) -> bytes:
+    """`count` bytes from `start`, fewer where the file ends: at an address in one request for no byte more."""
+    if "://" not in path:
+        with open(path, "rb") as stream:
+            stream.seek(start)
+            return stream.read(count)
+    system, inner = fsspec.core.url_to_fs(path)
+    content: bytes = system.cat_file(inner, start=start, end=start + count) if count else b""
+    if start and len(content) > count:
+        raise ValueError("the server sends whole files, not ranges of them: copy the archive to a disk")
     return content
 
 
@@ -108,17 +121,25 @@ def _why(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _open(path: str) -> Any:
-    return fsspec.open(path, "rb").open() if "://" in path else open(path, "rb")
+def _open(path: str, block_size: int | None = None) -> Any:
+    """block_size: what is read ahead at an address; None: as its driver likes."""
+    if "://" not in path:
+        return open(path, "rb")
+    system, inner = fsspec.core.url_to_fs(path)
+    return system.open(inner, "rb", block_size=block_size)
 
 
 def _token(path: str) -> bytes:
     """Changes with the file. Raises OSError where there is none."""
     if "://" in path:
         system, inner = fsspec.core.url_to_fs(path)
-        if system.info(inner)["type"] != "file":
+        about = system.info(inner)
+        if about["type"] != "file":
             raise ValueError("not a file")
-        return _digest(path, system.ukey(inner))
+        if about["size"] == 0:
+            raise ValueError("the file is empty (0 bytes)")  # it has no range of bytes to ask for
+        said = sorted((name, value) for name, value in about.items() if name != "url")  # HTTP may sign that anew
+        return _digest(path, said)
     found = os.stat(path)
     if not os.path.isfile(path):
         raise ValueError("not a file")
@@ -203,7 +224,8 @@ class Tar(Images):
 
     def _members(self, archive: str) -> Iterator[ImageRef | Missing]:
         token = _token(archive)
-        with _open(archive) as stream:
+        damage = (tarfile.TarError,) if "://" in archive else (tarfile.TarError, OSError, ValueError)
+        with _open(archive, LISTING_BLOCK) as stream:
             try:
                 with tarfile.open(fileobj=stream, mode="r:") as tar:
                     while (member := tar.next()) is not None:
@@ -216,7 +238,7 @@ class Tar(Images):
                         else:
                             place = member.offset_data, member.size
                             yield ImageRef(name, archive, _digest(token, *place), *place)
-            except (tarfile.TarError, OSError, ValueError) as error:
+            except damage as error:
                 raise ZSLError(f"{archive}: not a plain tar archive ({error}); unpack compressed ones first") from error
 
 
@@ -267,11 +289,16 @@ def of_place(place: str) -> Images:
     with _opening(place):
         system, inner = fsspec.core.url_to_fs(place)
         if kind is Folder and not system.isdir(inner):
+            if extension in COMPRESSED:
+                raise ZSLError(
+                    f"{place}: a compressed archive; unpack it and give the folder, or make a plain .tar of it"
+                )
             raise ZSLError(f"{place}: no such folder; give a folder, a .txt list, .tar archives, or an address of one")
         if kind is ListFile and not system.isfile(inner):
             raise ZSLError(f"{place}: no such file; give a text file with one image path a line")
     return kind(place)
 
 
+COMPRESSED = {".zip", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar"}
 KINDS: dict[str, Callable[[str], Images]] = {".txt": ListFile, ".tar": Tar}
 """By extension; anything else is a folder."""

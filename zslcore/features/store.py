@@ -30,6 +30,18 @@ CREATE TEMP TABLE wanted (
 CREATE TEMP TABLE elsewhere (key BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
+LOCKED_SECONDS = 600.0
+"""How long to wait for another process that has the store to itself."""
+PERMISSIONS = "check the permissions of the file and its folder"
+REMEDIES = {
+    sqlite3.SQLITE_BUSY: "another run has it: wait for that one to end, or stop it",
+    sqlite3.SQLITE_FULL: "free disk space there and for temporary files (TMPDIR), then run again to go on",
+    sqlite3.SQLITE_READONLY: PERMISSIONS,
+    sqlite3.SQLITE_CANTOPEN: PERMISSIONS,
+    sqlite3.SQLITE_PERM: PERMISSIONS,
+}
+"""What to do, by SQLite's primary result code."""
+
 
 class Outcome(NamedTuple):
     """What became of an image.
@@ -178,11 +190,12 @@ def open_store(path: Path | None) -> Iterator[Store]:
     if path is not None:
         _make(path.parent)
     try:
-        with closing(sqlite3.connect(path or "", timeout=600, check_same_thread=False)) as connection:
+        with closing(sqlite3.connect(path or "", LOCKED_SECONDS, check_same_thread=False)) as connection:
             connection.executescript(SCHEMA)
             yield Store(connection, path)
     except sqlite3.OperationalError as error:
-        raise ZSLError(f"{path}: cannot be used ({error}); free disk space or check the permissions") from error
+        remedy = REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "free disk space or check the permissions")
+        raise ZSLError(f"{path or 'the temporary store'}: cannot be used ({error}); {remedy}") from error
     except sqlite3.DatabaseError as error:
         raise ZSLError(f"{path}: damaged ({error}); delete it: its features are computed again") from error
 

@@ -60,7 +60,8 @@ def _prototype(base: Base) -> tuple[Map, Learner]:
 
 def _protonet(base: Base) -> tuple[Map, Learner]:
     scaler, own = _scaled(base), base.settings.protonet
-    episodes = draw_episodes(base.labels, own.way, own.shot, own.query, own.episodes, base.seed, "base")
+    drawn = own.way, own.shot, own.query, own.episodes, base.seed
+    episodes = draw_episodes(base.labels, *drawn, "base", "fewshot.protonet")
     with seeded(base.seed, "fewshot/protonet"):
         return scaler, train_protonet(tensor(scaler(base.features), base.device), episodes, own.lr, own.scale)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.params import Settings
 from zslcore.settings import Classify, Finetune, Generate, Train
-from zslcore.steps.classify import Classifier, fit_classifier
+from zslcore.steps.classify import Classifier, Labelled, fit_classifier
 from zslcore.steps.finetune import Finetuned, finetune
 from zslcore.steps.label_space import label_space
 from zslcore.steps.train import Trained
@@ -48,6 +48,8 @@ class Clusterable(Method):
     name: ClassVar[str] = "clusterable"
     citation: ClassVar[str] = "Xu, Shu and Samaras, 2020"
     Settings: ClassVar[type[MethodSettings]] = ClusterableSettings
+    _tuned: Labelled
+    _real: Labelled | None
     _last: tuple[Any, Classifier] | None
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
@@ -60,7 +62,7 @@ class Clusterable(Method):
         tuned = self.finetuned(train.features)
 
         def adopt(model: Trained) -> None:
-            self.model, self.real, self._last = model, (model.project(tuned), train.labels), None
+            self.model, self._tuned, self._real, self._last = model, (tuned, train.labels), None, None
 
         def watch(done: int, model: Trained) -> None:
             assert observe is not None
@@ -80,6 +82,14 @@ class Clusterable(Method):
         )
         return self
 
+    @property
+    def real(self) -> Labelled:
+        """The training images as the classifiers see them, (n, members · m), with their labels."""
+        if self._real is None:
+            features, labels = self._tuned
+            self._real = self.model.project(features), labels
+        return self._real
+
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
@@ -94,7 +104,7 @@ class Clusterable(Method):
     def _classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> Classifier:
         """The classifier of one label space; the last one is kept, since ZSL and GZSL may ask for the same."""
         settings: ClusterableSettings = self.settings
-        key = (signatures.tobytes(), seen_mask.tobytes(), seed, settings, id(self.real))
+        key = (signatures.tobytes(), seen_mask.tobytes(), seed, settings)
         if self._last is None or self._last[0] != key:
             real = self.real if seen_mask.any() else None
             taught = label_space(self.model, real, signatures, seen_mask, settings.generate, settings.classify, seed)
@@ -116,7 +126,7 @@ class Clusterable(Method):
         device = resolve_device(settings.device)
         self.finetuned = Finetuned.from_state(settings.finetune, state, device)
         self.model = Trained.from_state(settings.train, state, device)
-        self.real = state["projected"], state["labels"]
+        self._real = state["projected"], state["labels"]
         self.signatures, self._last = state["seen_signatures"], None
         self.seen_classes, self.attributes = self.signatures.shape
 

@@ -69,10 +69,10 @@ def room(ray: ModuleType, cpus: float, gpus: int, option: str) -> int:
         raise ZSLError("device cuda: no node of the cluster has a GPU; set device: cpu, or add a node that has one")
     largest = max(node.get("CPU", 0) for node in found)
     if largest < cpus:
-        kind = "node with a GPU" if gpus else "node"
+        kind = "node of the cluster with a GPU" if gpus else "node of the cluster"
         raise ZSLError(
-            f"{option} {cpus:g}: the largest {kind} of the cluster has {largest:g} processors; "
-            "ask for no more, or add a larger one"
+            f"{option} {cpus:g}: no {kind} has so many processors, the largest has {largest:g}; "
+            "ask for fewer, or add a larger one"
         )
     return sum(int(min(node.get("CPU", 0) // cpus, node["GPU"] if gpus else math.inf)) for node in found)
 

@@ -202,6 +202,20 @@ def changed(**changes):
     return lambda run, *others: ray_engine(workers=1)(replace(run, **changes), *others)
 
 
+def test_a_gpu_has_the_processors_of_its_own_node(tiny, monkeypatch):
+    def room(ray, cpus, gpus, option):
+        raise ZSLError(f"{cpus:g} and {gpus} asked")
+
+    monkeypatch.setattr(engines, "connect", lambda address: None)
+    monkeypatch.setattr(
+        engines, "nodes", lambda ray: [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 9.0, "GPU": 1.0}]
+    )
+    monkeypatch.setattr(engines, "room", room)
+    for device, asked in [("cuda:1", "4 and 1"), ("cpu", "1 and 0")]:
+        with pytest.raises(ZSLError, match=f"^{asked} asked$"):
+            next(changed(device=device)(run_of(tiny), None, [], None))
+
+
 @pytest.mark.slow
 def test_what_ends_a_run_at_once_and_how_it_is_told(cluster, pictures, tiny, tmp_path, monkeypatch, caplog):
     class Unimportable:
@@ -230,7 +244,7 @@ def test_what_ends_a_run_at_once_and_how_it_is_told(cluster, pictures, tiny, tmp
     with pytest.raises(ZSLError, match=r"^engine ray: RuntimeError: no kernel; what was computed is kept") as raised:
         extract_images(images, tmp_path / "out.h5", tiny, "cpu", ray_engine(workers=1), tmp_path)
     assert isinstance(raised.value.__cause__, ray.exceptions.RayTaskError), "--debug shows where"
-    with pytest.raises(ZSLError, match=r"^--cpus 64: the largest node of the cluster has 1 processors"):
+    with pytest.raises(ZSLError, match=r"^--cpus 64: no node of the cluster has .*, the largest has 1"):
         extract_images(images, tmp_path / "out.h5", tiny, "cpu", ray_engine(workers=1, cpus=64), tmp_path)
     with pytest.raises(ZSLError, match=r"^device cuda: no node of the cluster has a GPU"):
         extract_images(images, tmp_path / "out.h5", tiny, "cpu", changed(device="cuda:1"), tmp_path)

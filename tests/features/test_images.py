@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from zslcore.features.images import MAX_PIXELS, MAX_PIXELS_OF, BadImage, decode, transform
+from zslcore.features.images import MAX_PIXELS, MAX_PIXELS_OF, BadImage, NoMemory, decode, transform
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -119,6 +119,15 @@ def test_kinds_that_are_held_several_times_may_be_less_large(monkeypatch):
     assert decode(encode(picture, "PNG")).size == (10, 10)
     with pytest.raises(BadImage, match="10x10 pixels, more than 50"):
         decode(encode(picture, "WEBP"))
+
+
+def test_want_of_memory_is_not_the_images_fault(scene, monkeypatch):
+    def full(image, *arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(NoMemory, match="run again"):
+        decode(encode(scene, "PNG"))
 
 
 def test_no_program_is_run(scene, monkeypatch):

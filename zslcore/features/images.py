@@ -29,6 +29,13 @@ class BadImage(Exception):
     """An image that cannot be used; the message says why."""
 
 
+class NoMemory(BadImage):
+    """There was no memory to decode an image; it may be a good one, and another run may have more."""
+
+    def __init__(self) -> None:
+        super().__init__("there was no memory to decode it: run again with more")
+
+
 class Transform(Protocol):
     """Encoded bytes -> (height, width, 3) uint8. Raises BadImage."""
 
@@ -77,7 +84,7 @@ def decode(content: bytes, at_least: int | None = None) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadImage(f"claims more than {MAX_PIXELS:,} pixels") from error
     except MemoryError as error:
-        raise BadImage("too large for the memory") from error
+        raise NoMemory from error
     except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error) as error:
         raise BadImage(f"truncated or damaged ({error})") from error  # what Pillow's readers raise on broken files
 

@@ -1,5 +1,6 @@
 """The `zsl` command: every stage as a subcommand. Stage modules import torch and their like only when they run."""
 
+import logging
 import sys
 from importlib import import_module
 
@@ -58,6 +59,8 @@ for name, module_name in COMMANDS.items():
 def main() -> None:
     """Entry point of the `zsl` command."""
     debug = "--debug" in sys.argv
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("zslcore").setLevel(logging.INFO)
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     run(app, debug)
 

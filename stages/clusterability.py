@@ -17,7 +17,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore.settings import ClusterabilitySettings
 
     params = load_params()
-    own = params.extra("clusterability", ClusterabilitySettings)
+    own = params.extra("clusterability", ClusterabilitySettings, dataset)
     settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json"))
     data = used(dataset)
     features = datasets.load_features(artifact(dataset, "features.h5"), np.arange(len(data.labels)))

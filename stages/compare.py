@@ -45,7 +45,6 @@ def command(
     from zslcore.report.cells import spread
 
     params = load_params()
-    own = params.extra("compare", CompareSettings)
     names = listed(methods)
     usual = [PAPER, GIVEN] if params.preset == "paper" else [GIVEN]
     tables = [] if choose else usual if given is None else [given]
@@ -53,6 +52,7 @@ def command(
         registry.get(name)
     for dataset in params.datasets if datasets is None else listed(datasets):
         params.source(dataset)
+        own = params.extra("compare", CompareSettings, dataset)
         data, seen, features = everything(dataset)
         for name in names:
             rows = ((table, load_given(Path(table), name, dataset, required=given is not None)) for table in tables)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stages.common import artifact, say
+from zslcore.cluster import ADDRESS
 
 PLACE = "Images to take instead: a folder, a .txt list, .tar archives (a-{00..12}.tar), local or s3:// and the like."
 
@@ -15,9 +16,7 @@ def command(
     images: Annotated[str | None, typer.Option(help=PLACE)] = None,
     out: Annotated[Path | None, typer.Option(help="With --images: the HDF5 file to write.")] = None,
     engine: Annotated[str, typer.Option(help="Where to compute: local or ray.")] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="With --engine ray: the cluster, as `ray start` names it.")
-    ] = None,
+    address: Annotated[str | None, typer.Option(help=f"With --engine ray: {ADDRESS}")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="With --engine ray: actors; default: all there is room for.")
     ] = None,

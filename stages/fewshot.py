@@ -14,15 +14,16 @@ def command(dataset: DatasetName) -> None:
     from stages.inputs import used
     from zslcore import artifacts
     from zslcore.datasets import dataset as datasets
-    from zslcore.evaluation.fewshot import accuracies, draw_episodes, settings_of
+    from zslcore.evaluation.fewshot import accuracies, draw_episodes
     from zslcore.evaluation.intervals import mean_interval
     from zslcore.fewshot.learners import BASELINE, ROWS, Base
     from zslcore.params import load_params
     from zslcore.progress import progress
+    from zslcore.settings import FewshotSettings
     from zslcore.training import resolve_device, tensor
 
     params = load_params()
-    own = settings_of(params, dataset)
+    own = params.extra("fewshot", FewshotSettings, dataset)
     device = resolve_device(params.device)
     data = used(dataset)
     base_features, novel_features = (

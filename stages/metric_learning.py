@@ -17,8 +17,8 @@ def open_study(dataset: str) -> tuple["Study", dict[str, Any]]:
 
     params = load_params()
     data, seen, features = everything(dataset)
-    settings: MiningStudy = params.extra("mining", MiningStudy)
-    study = Study(settings.of(dataset), benchmark_task(data, features), seen, params.device)
+    settings: MiningStudy = params.extra("mining", MiningStudy, dataset)
+    study = Study(settings, benchmark_task(data, features), seen, params.device)
     about = {
         "dataset": dataset,
         "split": data.split_name,

@@ -32,7 +32,7 @@ def command(
     for name in SECTIONS if section is None else [section]:
         model = SECTIONS[name] if name in SECTIONS else resolve_name(EXTRA_SECTIONS[name])
         if dataset and name in params.raw and name in EXTRA_SECTIONS:
-            resolved[name] = params.extra(name, model).model_dump()
+            resolved[name] = params.extra(name, model, dataset).model_dump()
         for path, default, meaning in explain(model):
             value = reduce(getitem, path.split("."), resolved[name]) if name in resolved else default
             cells = [str(default), *([str(value)] if dataset else []), meaning]

@@ -24,7 +24,7 @@ def command(
     """Write report.md and report.html from results/, and print the results table."""
     from zslcore.errors import ZSLError
     from zslcore.params import load_params
-    from zslcore.report import write_report
+    from zslcore.report.build import write_report
 
     if with_timings and not any(TIMINGS.glob("methods-*.json")):
         raise ZSLError(f"{TIMINGS}: no timings; run python bench/methods.py DATASET first")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from stages.common import experiment, listed, say
+from zslcore.cluster import ADDRESS
 
 
 def command(
@@ -16,9 +17,7 @@ def command(
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="One run after another, or on a Ray cluster.")
     ] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, else one started here.")
-    ] = None,
+    address: Annotated[str | None, typer.Option(help=f"With --engine ray: {ADDRESS}")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Processors a run computes with.")] = 1,
 ) -> None:
     """Run the main method for every combination of settings, data set and seed.
@@ -28,11 +27,14 @@ def command(
     """
     from stages.inputs import everything
     from zslcore import artifacts
+    from zslcore.errors import ZSLError
     from zslcore.evaluation.protocol import benchmark_task
     from zslcore.evaluation.sweep import Material, parse_grid, sweep
     from zslcore.params import load_params
     from zslcore.report.cells import spread
 
+    if engine == "local" and address is not None:
+        raise ZSLError("zsl sweep --address: only for --engine ray; add it")
     params = load_params()
     points = parse_grid(assignments or [])
     materials = {}

@@ -15,7 +15,7 @@ def command(dataset: DatasetName) -> None:
     from zslcore.settings import TSNESettings
 
     params = load_params()
-    own = params.extra("tsne", TSNESettings)
+    own = params.extra("tsne", TSNESettings, dataset)
     chosen = result(dataset, "selected.json")
     panels = {name: params.resolve(dataset, over).with_chosen(chosen) for name, over in PANELS.items()}
     data = used(dataset)

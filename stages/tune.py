@@ -23,7 +23,7 @@ def command(
     from zslcore.params import load_params
 
     params = load_params()
-    own = params.extra("tune", TuneSettings)
+    own = params.extra("tune", TuneSettings, dataset)
     file = study or Path(".zsl/tune") / f"{dataset}.db"
     seen = load_seen(artifact(dataset, "dataset.h5"), artifact(dataset, "features.h5"))
     found = open_study(file, params, dataset, own)

@@ -8,7 +8,9 @@ from ruamel.yaml import YAML
 
 from stages import params as params_command
 from zslcore.errors import ZSLError
+from zslcore.gate import GateSettings
 from zslcore.params import EXTRA_SECTIONS, SECTIONS, Params, explain, load_params, merge
+from zslcore.settings import FewshotSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +52,33 @@ def test_nested_override_keeps_its_neighbours() -> None:
 def test_bad_parameters_are_named(changes: dict, message: str) -> None:
     with pytest.raises(ZSLError, match=message):
         Params(raw(**changes)).resolve("cub")
+
+
+def test_a_data_set_has_values_of_its_own_in_an_experiment() -> None:
+    own = {"query": 5, "delta": {"epochs": 3}}
+    section = {"query": 10, "delta": {"hidden": 64}, "datasets": {"cub": own}}
+    params = Params(raw(fewshot=section))
+    found = params.extra("fewshot", FewshotSettings, "cub")
+    assert (found.query, found.delta.epochs, found.delta.hidden) == (5, 3, 64)
+    assert params.extra("fewshot", FewshotSettings, "sun") == FewshotSettings(query=10, delta={"hidden": 64})
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [
+        ({"cbu": {}}, r"fewshot\.datasets: unknown data set 'cbu': did you mean 'cub'"),
+        ({"cub": {"queries": 5}}, r"fewshot\.datasets\.cub: unknown parameter 'queries'; did you mean 'query'"),
+        ({"cub": 5}, r"fewshot\.datasets\.cub is 5; give names and values"),
+    ],
+)
+def test_bad_values_of_a_data_set_are_named(datasets: dict, message: str) -> None:
+    with pytest.raises(ZSLError, match=message):
+        Params(raw(fewshot={"datasets": datasets})).extra("fewshot", FewshotSettings, "sun")
+
+
+def test_values_of_data_sets_that_nothing_would_read_are_refused() -> None:
+    with pytest.raises(ZSLError, match="gate: unknown parameter 'datasets'"):
+        Params(raw(gate={"datasets": {"cub": {}}})).extra("gate", GateSettings)
 
 
 @pytest.mark.parametrize("seeds", [[], [0, 0], [-1], ["0"], None, [True]])

@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from zslcore.cluster import connect
-from zslcore.errors import ZSLError
+from zslcore.cluster import connect, explained, room
 
 EngineName = Literal["local", "ray"]
 Job = tuple[str, tuple[Any, ...]]
@@ -22,14 +21,17 @@ def run_jobs(
     engine: EngineName = "local",
     address: str | None = None,
     threads: int = 1,
+    gpus: int = 0,
 ) -> Iterator[tuple[int, Any]]:
     """Yield (position of the job, function(shared object, *arguments)) as jobs are done, in any order.
 
-    Every job computes with `threads` threads, so that its numbers are the same wherever it runs.
-    Raises ZSLError when the cluster cannot be reached, or a job's workers keep dying; what a job raises is raised.
+    Every job computes with `threads` threads, so that its numbers are the same wherever it runs; on a cluster it has
+    `gpus` GPUs (0 or 1) to itself. What a job raises is raised, from a cluster as a ZSLError. Also raises ZSLError when
+    the cluster cannot be reached or has no machine that large, or a job's workers keep dying.
     """
     if engine == "ray":
-        yield from _on_ray(function, shared, jobs, address, threads)
+        if jobs:
+            yield from _on_ray(function, shared, jobs, address, threads, gpus)
         return
     before = torch.get_num_threads()
     try:
@@ -45,10 +47,16 @@ def _call(function: Callable[..., Any], threads: int, *arguments: Any) -> Any:
 
 
 def _on_ray(
-    function: Callable[..., Any], shared: Mapping[str, Any], jobs: Sequence[Job], address: str | None, threads: int
+    function: Callable[..., Any],
+    shared: Mapping[str, Any],
+    jobs: Sequence[Job],
+    address: str | None,
+    threads: int,
+    gpus: int,
 ) -> Iterator[tuple[int, Any]]:
     ray = connect(address)
-    remote = ray.remote(_call).options(num_cpus=threads, max_retries=RETRIES)
+    room(ray, threads, gpus, "--threads")
+    remote = ray.remote(_call).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
     there = {name: ray.put(value) for name, value in shared.items()}
     waiting = {
         remote.remote(function, threads, there[name], *arguments): position
@@ -58,10 +66,8 @@ def _on_ray(
         while waiting:
             (done, *_), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(done), ray.get(done)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, ZSLError) else error from None
     except ray.exceptions.RayError as error:
-        raise ZSLError(f"engine ray: {error}; what was computed is kept, run again to go on") from error
+        raise explained(error) from error
     finally:
         for job in waiting:
             ray.cancel(job, force=True)

@@ -162,13 +162,21 @@ class Params:
             )
         return settings
 
-    def extra(self, name: str, model: type[BaseModel]) -> Any:
-        """A section that stands outside the presets (experiments, gate), validated; its data sets need a preset."""
-        found = validate(model, merge({}, self.section(name)), f"{self.file}: {name}")
-        for dataset in getattr(found, "datasets", ()):
-            if dataset not in (known := self.section("presets")):
-                raise ZSLError(f"{self.file}: {name}.datasets: {unknown('data set', dataset, known)}")
-        return found
+    def extra(self, name: str, model: type[BaseModel], dataset: str | None = None) -> Any:
+        """A section that stands outside the presets (experiments, gate), validated.
+
+        dataset: what the section's `datasets` gives for it wins over the section's other values.
+        """
+        values, where = dict(self.section(name)), f"{self.file}: {name}"
+        own = self._mapping(f"{name}.datasets", values.pop("datasets", None)) if dataset is not None else {}
+        for given in own:
+            if given not in (known := self.section("presets")):
+                raise ZSLError(f"{where}.datasets: {unknown('data set', given, known)}")
+        found: dict[str | None, Any] = {None: validate(model, merge({}, values), where)}
+        for given, over in own.items():
+            over = self._mapping(f"{name}.datasets.{given}", over)
+            found[given] = validate(model, merge(values, over), f"{where}.datasets.{given}")
+        return found.get(dataset, found[None])
 
     def section(self, name: str) -> Mapping[str, Any]:
         """The values that hold for every data set in a section; none where it is left out."""

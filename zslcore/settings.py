@@ -3,7 +3,7 @@
 What a paper leaves open says so: `not stated`. `None` where `select` decides on validation classes.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -186,7 +186,6 @@ class FewshotSettings(Section):
     finetune: FewshotFinetune = FewshotFinetune()
     protonet: ProtoNet = ProtoNet()
     delta: DeltaEncoderSettings = DeltaEncoderSettings()
-    datasets: dict[str, dict[str, Any]] = Field({}, description="data set -> values of its own, over those")
 
 
 class TSNESettings(Section):

@@ -49,7 +49,7 @@ def test_the_full_variant_reuses_the_main_run(toy: Dataset, tmp_path: Path) -> N
 
 def test_all_rows_share_the_settings_of_the_ablation(toy: Dataset, tmp_path: Path) -> None:
     common = {"train": {"members": 4}, "select": {"train_epochs": [3]}}
-    own = {"toy": {"train": {"members": 2}}}
+    own = {"toy": {"settings": {"train": {"members": 2}}}}
     params = Params({**RAW, "ablation": {"settings": common, "datasets": own}})
     variants = {"main": Variant(title="main"), "wide": Variant(title="wide", settings={"train": {"members": 3}})}
     main = tmp_path / "selected.json", tmp_path / "metrics.json"

@@ -13,7 +13,6 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation import choose as choosing
 from zslcore.evaluation.choose import Trial, assess, candidates, choose, validation_tasks
 from zslcore.evaluation.protocol import score
-from zslcore.methods import registry
 from zslcore.methods.base import MethodSettings
 from zslcore.methods.eszsl import ESZSL
 from zslcore.methods.gfzsl import GFZSL, TransductiveGFZSL
@@ -49,13 +48,6 @@ def test_a_finalist_that_fails_on_another_task_is_passed_over(seen: Seen, monkey
         choose(ESZSL, seen, budget=4, among=among)
     best, _ = choose(ESZSL, seen, budget=12, among=among)
     assert (best.settings, best.tasks) == ({"alpha": 2.0}, 3)
-
-
-@pytest.mark.parametrize("name", registry.METHODS)
-def test_every_methods_search_space_has_candidates_it_accepts(name: str) -> None:
-    method = registry.get(name)
-    for settings in islice(candidates(method.search_space), 20):
-        method.Settings(**settings)
 
 
 def test_assess_scores_the_same_as_fitting_and_scoring(seen: Seen) -> None:

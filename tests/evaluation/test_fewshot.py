@@ -1,14 +1,14 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from zslcore.errors import ZSLError
-from zslcore.evaluation.fewshot import accuracies, draw_episodes, settings_of
+from zslcore.evaluation.fewshot import accuracies, draw_episodes
 from zslcore.fewshot.classifiers import nearest_mean
-from zslcore.params import Params, load_params
+from zslcore.params import load_params
+from zslcore.settings import FewshotSettings
 
 LABELS = np.repeat(np.arange(8), 12)
 
@@ -50,24 +50,11 @@ def test_accuracy_against_one_episode_at_a_time() -> None:
 
 def test_the_shipped_episodes_can_be_drawn_from_birds() -> None:
     shipped = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
-    birds, own = shipped.raw["sources"]["birds"], settings_of(shipped, "birds")
-    assert settings_of(shipped, "cub").query == 15
+    birds, own = shipped.source("birds"), shipped.extra("fewshot", FewshotSettings, "birds")
     labels = np.repeat(np.arange(birds["unseen"]), birds["images_per_class"])
     assert 20 in own.shots
     for shot in own.shots:
         draw_episodes(labels, own.way, shot, own.query, 1, own.seed)
-
-
-@pytest.mark.parametrize(
-    ("datasets", "problem"),
-    [
-        ({"cub": {"qery": 5}}, r"fewshot\.datasets\.cub.*did you mean 'query'"),
-        ({"cbu": {"query": 5}}, r"fewshot\.datasets: unknown data set 'cbu': did you mean 'cub'"),
-    ],
-)
-def test_settings_of_a_data_set_that_make_no_sense(datasets: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ZSLError, match=problem):
-        settings_of(Params({"fewshot": {"datasets": datasets}, "presets": {"cub": {}}}), "cub")
 
 
 def test_too_little_to_draw_from() -> None:

@@ -116,12 +116,6 @@ def test_refuses_bad_data_before_any_fit(study: Study, monkeypatch: pytest.Monke
         replace(study)
 
 
-def test_a_data_set_has_settings_of_its_own() -> None:
-    both = SETTINGS.model_copy(update={"datasets": {"toy": {"epochs": 7, "mining": {"growth": "resample"}}}})
-    assert both.of("toy").settings == {**SETTINGS.settings, "epochs": 7, "mining": {"growth": "resample"}}
-    assert both.of("other").settings == SETTINGS.settings
-
-
 def test_the_best_candidate_is_taken(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mining, "accuracy_by_epoch", lambda m, task, seed: [100 * m.settings.lambda_attributes])
     assert study.choose("metric-learning", {"epochs": 1}, SETTINGS.grid)["lambda_attributes"] == 0.1

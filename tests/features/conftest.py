@@ -1,7 +1,9 @@
 """Pictures and settings that the tests of the extraction share: the smallest network there is, on tiny pictures."""
 
 import io
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +46,12 @@ def pictures(tmp_path: Path, picture: Callable[[int], bytes]) -> Callable[[int],
         return folder
 
     return write
+
+
+def stored(folder: Path) -> int:
+    """Number of features in the stores of a folder, and in their parts; 0 while there are none."""
+    count = 0
+    for path in folder.rglob("*.sqlite"):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
+            count += int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
+    return count

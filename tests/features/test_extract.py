@@ -1,6 +1,7 @@
 """Extraction: the right features, in order, whatever happened on the way."""
 
 import io
+import json
 from pathlib import Path
 
 import h5py
@@ -12,11 +13,12 @@ from PIL import Image
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
-from zslcore.features import backbones, batches
-from zslcore.features.extract import extract, extract_images
+from zslcore.features import backbones, batches, images, network
+from zslcore.features.extract import SAMPLE, extract, extract_images, sample
 from zslcore.features.images import transform
 from zslcore.features.settings import ExtractSettings
 from zslcore.features.sources import ListFile
+from zslcore.features.store import open_store
 
 SETTINGS = ExtractSettings(
     backbone="test_resnet.r160_in1k", weights="random", image_size=32, batch_size=4, precision="fp32", workers=2
@@ -24,9 +26,9 @@ SETTINGS = ExtractSettings(
 COUNT = 18
 
 
-def picture(seed: int) -> bytes:
+def picture(seed: int, height: int = 40) -> bytes:
     stream = io.BytesIO()
-    values = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    values = np.random.default_rng(seed).integers(0, 255, (height, 50, 3), dtype=np.uint8)
     Image.fromarray(values).save(stream, "PNG")
     return stream.getvalue()
 
@@ -60,11 +62,12 @@ def expected() -> np.ndarray:
     """One picture at a time through the network, in plain torch."""
     backbone = backbones.load(SETTINGS.backbone, "random", 32)
     prepare = transform(backbone.preprocessing)
-    rows = []
-    for row in range(COUNT):
-        pixels = torch.from_numpy(prepare(picture(row)).copy()).permute(2, 0, 1)[None] / 255
-        rows.append(backbone.module((pixels - 0.5) / 0.5)[0].numpy())
-    return np.stack(rows)
+    return np.stack([plain_features(backbone, prepare(picture(row))) for row in range(COUNT)])
+
+
+def plain_features(backbone: backbones.Backbone, pixels: np.ndarray) -> np.ndarray:
+    values = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255
+    return backbone.module((values - 0.5) / 0.5)[0].numpy()
 
 
 def run(out: str = "features.h5", settings: ExtractSettings = SETTINGS, store: str = "store") -> np.ndarray:
@@ -94,6 +97,108 @@ def test_the_order_of_files_does_not_matter(folder):
     datasets.save(Path("dataset.h5"), image_dataset(image_files=names), {})
     other = run("other.h5", store="another store")[::-1]
     assert np.abs(plain - other).max() <= 1e-5 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("large_first", [True, False])
+def test_the_order_of_large_jpegs_does_not_matter_in_fp32(folder, large_first):
+    """However few of them stand among the first images, on which what is `auto` is decided."""
+    y, x = np.mgrid[0:500, 0:700] / 300
+    large = [f"{row}.jpg" for row in range(SAMPLE)]
+    for row, name in enumerate(large):
+        waves = np.stack([np.sin(9 * x * y + row), np.cos(7 * x), np.sin(20 * y + x)], axis=-1)
+        Image.fromarray((127 + 120 * waves).astype(np.uint8)).save(name, quality=95)
+    small = [f"{row}.png" for row in range(COUNT)]
+    Path("list.txt").write_text("\n".join(large + small if large_first else small + large))
+    extract_images(ListFile("list.txt"), Path("out.h5"), SETTINGS, "cpu", None, Path("store"))
+    found = datasets.load_features(Path("out.h5"), np.arange(COUNT + SAMPLE))
+    backbone = backbones.load(SETTINGS.backbone, "random", 32)
+    content = Path("0.jpg").read_bytes()
+    whole, scaled = (
+        plain_features(backbone, transform(backbone.preprocessing, scaled)(content)) for scaled in (False, True)
+    )
+    assert np.abs(scaled - whole).max() > 1e-4 * np.abs(whole).max(), "else there is nothing to be seen"
+    row = 0 if large_first else COUNT
+    assert np.abs(found[row] - whole).max() <= 1e-5 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize(
+    ("readable", "found"), [(range(COUNT), [0, 1, 2]), ([1, 3, 5, 6], [1, 3]), ([17], [17]), ([], [])]
+)
+def test_the_first_readable_images_are_the_sample(folder, monkeypatch, readable, found):
+    """Three of the first four, or later ones where none of these can be read."""
+    monkeypatch.setattr("zslcore.features.extract.SAMPLE", 3)
+    monkeypatch.setattr("zslcore.features.extract.LOOKED_AT", 4)
+    for row in set(range(COUNT)) - set(readable):
+        Path(f"{row}.png").write_bytes(b"damaged")
+    Path("list.txt").write_text("\n".join(f"{row}.png" for row in range(COUNT)))
+    backbone = backbones.load(SETTINGS.backbone, "random", 32)
+    with open_store(None) as store:
+        store.want(ListFile("list.txt"))
+        plain, scaled = sample(store, backbone)
+    expected = [transform(backbone.preprocessing)(picture(row)) for row in found]
+    assert len(plain) == len(scaled) == len(expected)
+    assert all((one == other).all() for one, other in zip(plain, expected, strict=True))
+
+
+def test_nothing_is_decided_for_good_on_no_image(folder, monkeypatch):
+    monkeypatch.setattr(network, "fast_precisions", lambda device: ["bf16"])
+    monkeypatch.setattr(network, "AGREEMENT", 0.9)
+    auto = SETTINGS.model_copy(update={"precision": "auto"})
+    for row in range(COUNT):
+        Path(f"{row}.png").write_bytes(b"damaged")
+    with pytest.raises(ZSLError, match="18 of 18 images"):
+        run(settings=auto)
+    for row in range(COUNT):
+        Path(f"{row}.png").write_bytes(picture(row))
+    run(settings=auto)
+    with h5py.File("features.h5") as file:
+        assert json.loads(file.attrs["params"])["extract"]["precision"] == "bf16"
+
+
+def test_what_was_decided_is_told_at_every_start(folder, caplog):
+    caplog.set_level("INFO", "zslcore")
+    run()
+    how = "test_resnet.r160_in1k on cpu in fp32, not compiled, batches of 4 in "
+    assert how in caplog.text
+    assert "JPEGs decoded whole: decided now, on 16 images" in caplog.text
+    caplog.clear()
+    run()
+    assert how in caplog.text
+    assert "decided when the store was begun" in caplog.text
+
+
+def test_want_of_memory_is_forgotten_by_the_next_run(folder, monkeypatch):
+    whole = run("whole.h5", store="another store")
+    rgb = images._rgb
+    Path("3.png").write_bytes(picture(3, height=41))
+
+    def full(image):
+        if image.height == 41:
+            raise MemoryError
+        return rgb(image)
+
+    monkeypatch.setattr(images, "_rgb", full)
+    with pytest.raises(ZSLError, match=r"(?s)1 of 18 images.* 3\.png: there was no memory"):
+        run()
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    summary = extract(Path("dataset.h5"), Path("features.h5"), SETTINGS, "cpu", None, Path("store"))
+    assert (summary.computed, summary.skipped) == (1, [])
+    found = datasets.load_features(Path("features.h5"), np.arange(COUNT))
+    others = np.arange(COUNT) != 3
+    assert (found[others] == whole[others]).all()
+    assert np.abs(found[3]).sum() > 0
+
+
+def test_want_of_memory_beside_the_decoder_ends_no_run(folder):
+    def full(content: bytes):
+        raise MemoryError
+
+    Path("list.txt").write_text("0.png")
+    (image,) = ListFile("list.txt")
+    key, pixels, reason = batches.decode_image(image, full)
+    assert (key, pixels) == (None, None)
+    assert "no memory" in reason
 
 
 def test_given_features_pass_through_unchanged(tmp_path):

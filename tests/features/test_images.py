@@ -1,6 +1,7 @@
 """Images as they come: every readable kind becomes RGB, every unreadable one says why."""
 
 import io
+import math
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from zslcore.features.images import MAX_PIXELS, MAX_PIXELS_OF, BadImage, decode, transform
+from zslcore.features.images import MAX_PIXELS, MAX_PIXELS_OF, MAX_RESIZED, BadImage, NoMemory, decode, transform
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -91,6 +92,19 @@ def test_unreadable_images_say_why(scene, within_limits):
             decode(content)
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "BLP", "DDS"])
+def test_whatever_a_reader_raises_is_the_images_fault(scene, kind):
+    content = encode(scene.convert("P") if kind == "BLP" else scene, kind)
+    reasons = set()
+    for place in range(4, 200):
+        damaged = content[:place] + b"\0" + content[place + 1 :]
+        try:
+            decode(damaged)
+        except BadImage as error:
+            reasons.add(type(error.__cause__))
+    assert any(issubclass(reason, RuntimeError) for reason in reasons), "nothing is shown"
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_an_honest_picture_over_the_limit_is_refused():
     with pytest.raises(BadImage, match="scale it down"):
@@ -121,11 +135,31 @@ def test_kinds_that_are_held_several_times_may_be_less_large(monkeypatch):
         decode(encode(picture, "WEBP"))
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")])
+def test_want_of_memory_is_not_the_images_fault(scene, monkeypatch, error):
+    def full(image, *arguments):
+        raise error
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(NoMemory, match="run again"):
+        decode(encode(scene, "PNG"))
+
+
 def test_no_program_is_run(scene, monkeypatch):
     """Encapsulated PostScript is one; Ghostscript would run it."""
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments, **options: pytest.fail("was run"))
     with pytest.raises(BadImage, match="not an image"):
         decode(encode(scene, "EPS"))
+
+
+def test_one_line_of_pixels_does_not_fill_the_memory(within_limits):
+    config = resolve_data_config({}, model=timm.create_model("test_resnet.r160_in1k"))
+    with within_limits(slack=300 * 2**20), pytest.raises(BadImage, match="60000x1 pixels: too narrow"):
+        transform(config)(encode(Image.new("RGB", (60_000, 1)), "PNG"))
+    side = math.ceil(160 / config["crop_pct"])
+    longest = MAX_RESIZED // side**2
+    with within_limits(slack=300 * 2**20):
+        assert transform(config)(encode(Image.new("RGB", (1, longest)), "PNG")).shape == (160, 160, 3)
 
 
 def test_transform_is_timms_own():

@@ -4,25 +4,17 @@ import multiprocessing
 import os
 import random
 import signal
-import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.features.conftest import stored
 from zslcore.features import extract as extraction
 from zslcore.features.sources import Folder
 
 BATCH = 2
-
-
-def stored(store: Path) -> int:
-    """Number of features in the only store of a folder; 0 while there is none."""
-    for path in store.glob("*.sqlite"):
-        with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            return int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
-    return 0
 
 
 def kill_and_finish(folder: Path, count: int, kills: int, seed: int, settings) -> None:

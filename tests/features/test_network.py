@@ -1,7 +1,7 @@
 """The ready network: folding keeps the output, and what is resolved is resolved by agreement."""
 
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,41 +64,92 @@ def test_precision_auto_takes_sixteen_bits_only_where_they_agree(tiny, monkeypat
 
 def test_large_jpegs_are_decoded_small_only_where_features_agree(tiny, monkeypatch):
     backbone = backbones.load(tiny.backbone, "random", 32)
+    bf16 = tiny.model_copy(update={"precision": "bf16"})
     sample = np.random.default_rng(0).integers(0, 250, (4, 32, 32, 3), dtype=np.uint8)
-    assert resolve(backbone, tiny, "cpu", sample, sample + 1).scaled
-    assert not resolve(backbone, tiny, "cpu", sample, sample.copy()).scaled, "nothing there to be decoded small"
-    assert not resolve(backbone, tiny, "cpu", sample, sample[:, ::-1].copy()).scaled
+    assert resolve(backbone, bf16, "cpu", sample, sample + 1).scaled
+    assert not resolve(backbone, bf16, "cpu", sample, sample.copy()).scaled, "nothing there to be decoded small"
+    assert not resolve(backbone, bf16, "cpu", sample, sample[:, ::-1].copy()).scaled
+    assert not resolve(backbone, tiny, "cpu", sample, sample + 1).scaled, "fp32 has one way of decoding"
     monkeypatch.setattr(network, "AGREEMENT", 1.1)
-    assert not resolve(backbone, tiny, "cpu", sample, sample + 1).scaled
+    assert not resolve(backbone, bf16, "cpu", sample, sample + 1).scaled
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ({"precision": "bf16"}, "extract.precision: bf16: features"),
+        ({"compile": "always"}, "extract.compile: always: features"),
+        ({"precision": "bf16", "compile": "always"}, "extract.precision: bf16, compile: always: features"),
+    ],
+)
+def test_what_is_asked_for_is_done_with_a_warning_where_it_does_not_agree(tiny, monkeypatch, caplog, change, asked):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    sample = np.random.default_rng(0).integers(0, 250, (6, 32, 32, 3), dtype=np.uint8)
+    settings = tiny.model_copy(update={"compile": "never", **change})
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    run = resolve(backbone, settings, "cpu", sample)
+    assert (run.precision, run.compiled) == (settings.precision, settings.compile == "always")
+    assert not caplog.records
+    plain = Network._features
+
+    def turned(self, pixels):
+        exact = self.run.precision == "fp32" and not self.run.compiled
+        return plain(self, pixels) * (1 if exact else torch.tensor([1.0, -1.0]).repeat(48))
+
+    monkeypatch.setattr(Network, "_features", turned)
+    assert resolve(backbone, settings, "cpu", sample) == run
+    assert asked in caplog.text
+    assert "set it to auto" in caplog.text
+
+
+def test_agreement_is_that_of_the_worst_image():
+    exact = np.array([[3, 4], [1, 0], [0, 0]], np.float32)
+    assert network._smallest_cosine(exact * 2, exact) == pytest.approx(1)
+    assert network._smallest_cosine(np.array([[3, 4], [1, 1], [0, 0]], np.float32), exact) == pytest.approx(0.5**0.5)
+    assert np.isnan(network._smallest_cosine(np.array([[3, 4], [np.inf, 1], [0, 0]], np.float32), exact))
+
+
+class Compiler:
+    """Leaves a network as it is; by a clock of its own a batch then takes `seconds`, and one without it a second."""
+
+    def __init__(self) -> None:
+        self.now, self.seconds, self.compiled = 0.0, 0.5, 0
+
+    def __call__(self, module: nn.Module, **_: object) -> nn.Module:
+        self.compiled += 1
+        return module
 
 
 @pytest.fixture
-def slow_network(monkeypatch):
-    """A compiler that makes a network of one slow enough for compiling to be tried; returns what was compiled."""
-    compiled = []
-    monkeypatch.setattr(network, "WORTH_TRYING", 1e-4)
+def compiler(monkeypatch):
+    found = Compiler()
     plain_start = Network.start
 
     def start(self, staged, count):
-        if not self.run.compiled:
-            time.sleep(0.02)
+        found.now += found.seconds if self.run.compiled else 1.0
         return plain_start(self, staged, count)
 
     monkeypatch.setattr(Network, "start", start)
-    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled.append(module) or module)
-    return compiled
+    monkeypatch.setattr(network, "time", SimpleNamespace(perf_counter=lambda: found.now))
+    monkeypatch.setattr(torch, "compile", found)
+    return found
 
 
-def test_compile_auto_compiles_where_a_long_run_gets_shorter(tiny, slow_network, monkeypatch):
+def test_compile_auto_compiles_where_a_long_run_gets_shorter(tiny, compiler, monkeypatch):
     backbone = backbones.load(tiny.backbone, "random", 32)
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     assert resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
+    compiler.seconds = 0.86
+    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled, "the decoders would eat so small a gain"
+    compiler.seconds = 0.84
+    assert resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
+    assert compiler.compiled == 3
     monkeypatch.setattr(network, "WORTH_TRYING", 1e9)
     assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
-    assert len(slow_network) == 1, "a short run was compiled to see"
+    assert compiler.compiled == 3, "a short run was compiled to see"
 
 
-def test_compile_auto_leaves_it_where_it_cannot_be_done_or_differs(tiny, slow_network, monkeypatch, caplog):
+def test_compile_auto_leaves_it_where_it_cannot_be_done_or_differs(tiny, compiler, monkeypatch, caplog):
     backbone = backbones.load(tiny.backbone, "random", 32)
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     monkeypatch.setattr(torch, "compile", lambda module, **_: lambda pixels: module(pixels.flip(2)))
@@ -112,6 +163,16 @@ def test_compile_auto_leaves_it_where_it_cannot_be_done_or_differs(tiny, slow_ne
     assert "no g++" in caplog.text
     with pytest.raises(ZSLError, match=r"no g\+\+.*extract.compile to never"):
         Network(resolve(backbone, tiny.model_copy(update={"compile": "always"}), "cpu", sample), backbone)
+
+
+def test_fp32_is_compiled_only_where_that_changes_no_feature(tiny, compiler, monkeypatch):
+    """Else the first images would decide on the others' features: their cosines are too coarse for fp32."""
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    bf16 = tiny.model_copy(update={"precision": "bf16"})
+    sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda pixels: 1.001 * module(pixels))
+    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
+    assert resolve(backbone, bf16, "cpu", sample, count=10**6).compiled
 
 
 @pytest.mark.parametrize(("batch_size", "parts"), [(1, 1), (5, 2), (8, 3), (8, 8)])

@@ -1,23 +1,47 @@
-"""A real Ray cluster, of two nodes of which one dies and of one: the same bytes as on one machine."""
+"""A real Ray cluster, whose second node dies, whose driver is killed, whose answers get lost: one machine's bytes."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.features.conftest import stored
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features import ray_engine as engines
+from zslcore.features.batches import local
 from zslcore.features.extract import extract_images
 from zslcore.features.network import resolve
 from zslcore.features.ray_engine import Worker, ray_engine
 from zslcore.features.sources import Folder
-from zslcore.features.store import open_store
+from zslcore.features.store import Outcome, open_store
 
 ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A real cluster of one node with one processor, joined by this process; nothing of it is left running."""
+    from ray.cluster_utils import Cluster
+
+    before = set(psutil.Process().children(recursive=True))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+    finally:
+        started = set(psutil.Process().children(recursive=True)) - before
+        ray.shutdown()
+        cluster.shutdown()
+    assert not psutil.wait_procs(started, timeout=10)[1]
 
 
 def alive() -> int:
@@ -25,40 +49,67 @@ def alive() -> int:
 
 
 @pytest.mark.slow
-def test_two_nodes_one_killed_in_the_middle(pictures, tiny, tmp_path, caplog):
-    from ray.cluster_utils import Cluster
-
+def test_two_nodes_one_killed_in_the_middle(cluster, pictures, tiny, tmp_path, caplog):
     images = Folder(str(pictures(80)))
     extract_images(images, tmp_path / "local.h5", tiny, "cpu", None, tmp_path / "a")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)
-    try:
-        ray.init(address=cluster.address, log_to_driver=False)
-        inner = ray_engine(workers=2)
-        nodes = []
+    inner = ray_engine(workers=2)
+    nodes = []
 
-        def killing(*args):
-            for done in inner(*args):
-                assert not any(outcome.features is not None for outcome in done[1])
-                parts = list((tmp_path / "b").glob("*.parts/*/*.sqlite"))
-                if len(parts) == 2 and not nodes:
-                    nodes.append(alive())
-                    cluster.remove_node(second, allow_graceful=False)
-                    while alive() > 1:
-                        time.sleep(0.2)
-                elif not nodes:
-                    time.sleep(1)  # the second worker may take longer to begin
-                yield done
+    def killing(*args):
+        for done in inner(*args):
+            assert not any(outcome.features is not None for outcome in done[1])
+            parts = list((tmp_path / "b").glob("*.parts/*/*.sqlite"))
+            if len(parts) == 2 and not nodes:
+                nodes.append(alive())
+                cluster.remove_node(second, allow_graceful=False)
+                while alive() > 1:
+                    time.sleep(0.2)
+            elif not nodes:
+                time.sleep(1)  # the second worker may take longer to begin
+            yield done
 
-        summary = extract_images(images, tmp_path / "ray.h5", tiny, "cpu", killing, tmp_path / "b")
-        assert [*nodes, alive()] == [2, 1], "killed as soon as each worker has kept a part of its own"
-        assert not list((tmp_path / "b").glob("*.parts/*")), "parts are joined at the end"
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    summary = extract_images(images, tmp_path / "ray.h5", tiny, "cpu", killing, tmp_path / "b")
+    assert [*nodes, alive()] == [2, 1], "killed as soon as each worker has kept a part of its own"
+    assert not list((tmp_path / "b").glob("*.parts/*")), "parts are joined at the end"
     assert "a Ray worker died" in caplog.text
     assert summary.computed == 80
     assert (tmp_path / "ray.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_driver_killed_in_the_middle(cluster, pictures, tiny, tmp_path):
+    folder, store = pictures(200), tmp_path / ".zsl/features"
+    settings = json.dumps({"datasets": [], "seeds": [0], "device": "cpu", "extract": tiny.model_dump()})
+    (tmp_path / "params.yaml").write_text(settings)
+    extract = ["stages.cli", "extract", "--images", str(folder), "--out", "out.h5"]
+    command = [sys.executable, "-m", *extract, "--engine", "ray", "--address", cluster.address, "--workers", "1"]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}) as driver:
+        while driver.poll() is None and stored(store) < 40:
+            time.sleep(0.001)
+        driver.kill()
+    died = time.monotonic()
+    while ray.available_resources().get("CPU") != 1:  # the cluster takes back what the driver had
+        assert time.monotonic() < died + 60
+        time.sleep(0.1)
+    kept = stored(store)
+    assert list(store.glob("*.parts/*/*.sqlite"))
+    assert 40 <= kept < 200
+
+    computed = []
+
+    def watched(*args):
+        for images, outcomes in local(1)(*args):
+            computed.extend(done.key for done in outcomes if done.features is not None)
+            yield images, outcomes
+
+    images = Folder(str(folder))
+    extract_images(images, tmp_path / "out.h5", tiny, "cpu", watched, store)
+    assert len(computed) == 200 - kept, "what the part held is not computed again"
+    assert not list(store.glob("*.parts/*"))
+    extract_images(images, tmp_path / "local.h5", tiny, "cpu", None, tmp_path / "undisturbed")
+    assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
 
 
 def run_of(settings):
@@ -104,18 +155,20 @@ def test_other_weights_on_a_worker_are_refused(tiny):
         Worker().begin(replace(run_of(tiny), fingerprint="another"), 1)
 
 
-@pytest.fixture
-def one_node():
-    """A real cluster of one node."""
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.slow
-def test_images_that_the_store_knows_are_not_computed_again(one_node, pictures, tiny, tmp_path, monkeypatch):
+def test_features_that_travel_lost_ones_and_none_that_the_store_knows(
+    cluster, pictures, tiny, tmp_path, monkeypatch, caplog
+):
     folder = pictures(6)
-    computed = []
+    computed, lost, get = [], [], ray.get
+
+    def losing(asked):
+        """The first features are lost with their node, after it said that they are there."""
+        answer = get(asked)
+        if not lost and isinstance(answer, list) and isinstance(answer[0], Outcome):
+            lost.extend(outcome for outcome in answer if outcome.features is not None)
+            raise ray.exceptions.ObjectLostError(asked.hex(), b"", "")
+        return answer
 
     def watched(run, backbone, batches, store):
         monkeypatch.setattr(store, "parts", nullcontext)  # no folder is shared: features come back through Ray
@@ -128,7 +181,10 @@ def test_images_that_the_store_knows_are_not_computed_again(one_node, pictures, 
     def extract(name, engine=None, store="ray"):
         return extract_images(Folder(str(folder)), tmp_path / name, tiny, "cpu", engine, tmp_path / store)
 
+    monkeypatch.setattr(ray, "get", losing)
     assert extract("first.h5", watched).computed == len(computed) == 6
+    assert lost
+    assert caplog.text.count("a Ray worker died, or its answer was lost") == 1
     computed.clear()
     os.utime(folder / "00000.png")
     (folder / "00001.png").rename(folder / "renamed.png")
@@ -141,22 +197,60 @@ def test_images_that_the_store_knows_are_not_computed_again(one_node, pictures, 
     assert (tmp_path / "ray.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
 
 
-def of_other_weights(run, *others):
-    return ray_engine(workers=1)(replace(run, fingerprint="another"), *others)
+def changed(**changes):
+    """An engine that is told of another run."""
+    return lambda run, *others: ray_engine(workers=1)(replace(run, **changes), *others)
+
+
+def test_a_gpu_has_the_processors_of_its_own_node(tiny, monkeypatch):
+    def room(ray, cpus, gpus, option):
+        raise ZSLError(f"{cpus:g} and {gpus} asked")
+
+    monkeypatch.setattr(engines, "connect", lambda address: None)
+    monkeypatch.setattr(
+        engines, "nodes", lambda ray: [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 9.0, "GPU": 1.0}]
+    )
+    monkeypatch.setattr(engines, "room", room)
+    for device, asked in [("cuda:1", "4 and 1"), ("cpu", "1 and 0")]:
+        with pytest.raises(ZSLError, match=f"^{asked} asked$"):
+            next(changed(device=device)(run_of(tiny), None, [], None))
 
 
 @pytest.mark.slow
-def test_workers_that_cannot_begin_end_the_run_at_once(one_node, pictures, tiny, tmp_path, monkeypatch, caplog):
+def test_what_ends_a_run_at_once_and_how_it_is_told(cluster, pictures, tiny, tmp_path, monkeypatch, caplog):
     class Unimportable:
         def __init__(self) -> None:  # what Ray makes of a class whose module a worker cannot import
             raise ImportError("no module named zslcore")
 
         def begin(self, *_: object) -> None: ...
 
+    class Broken:
+        def begin(self, *_: object) -> None:
+            raise RuntimeError("many\nlines\nno kernel")
+
+    class Dying:
+        def begin(self, *_: object) -> None: ...
+
+        def decode(self, *_: object) -> None:
+            os._exit(1)
+
     images = Folder(str(pictures(2)))
     with pytest.raises(ZSLError, match=r"^engine ray: the weights of .* copy the same file to every machine$"):
-        extract_images(images, tmp_path / "out.h5", tiny, "cpu", of_other_weights, tmp_path)
+        extract_images(images, tmp_path / "out.h5", tiny, "cpu", changed(fingerprint="another"), tmp_path)
     monkeypatch.setattr(engines, "Worker", Unimportable)
     with pytest.raises(ZSLError, match=r"^engine ray: no worker can be begun .*no module named zslcore"):
         extract_images(images, tmp_path / "out.h5", tiny, "cpu", ray_engine(workers=1), tmp_path)
+    monkeypatch.setattr(engines, "Worker", Broken)
+    with pytest.raises(ZSLError, match=r"^engine ray: RuntimeError: no kernel; what was computed is kept") as raised:
+        extract_images(images, tmp_path / "out.h5", tiny, "cpu", ray_engine(workers=1), tmp_path)
+    assert isinstance(raised.value.__cause__, ray.exceptions.RayTaskError), "--debug shows where"
+    with pytest.raises(ZSLError, match=r"^--cpus 64: no node of the cluster has .*, the largest has 1"):
+        extract_images(images, tmp_path / "out.h5", tiny, "cpu", ray_engine(workers=1, cpus=64), tmp_path)
+    with pytest.raises(ZSLError, match=r"^device cuda: no node of the cluster has a GPU"):
+        extract_images(images, tmp_path / "out.h5", tiny, "cpu", changed(device="cuda:1"), tmp_path)
     assert "died" not in caplog.text
+    monkeypatch.setattr(engines, "Worker", Dying)
+    monkeypatch.setattr(engines, "DEATHS", 1)
+    with pytest.raises(ZSLError, match=r"^engine ray: 2 workers died over the images 00000\.png to 00001\.png"):
+        extract_images(images, tmp_path / "out.h5", tiny, "cpu", ray_engine(workers=1), tmp_path)
+    assert caplog.text.count("died") == 1, "the second is not replaced"

@@ -1,9 +1,12 @@
 """Checks every method passes, in the manner of scikit-learn's check_estimator."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
 from zslcore.errors import ZSLError
+from zslcore.evaluation.choose import candidates
 from zslcore.evaluation.protocol import Task, score
 from zslcore.methods import registry
 from zslcore.methods._scaled import ScaledMethod
@@ -209,6 +212,14 @@ SINGULAR = {
     "gfzsl-transductive": ({"floor": 0},),
 }
 """Settings without regularisation, by method name: each leaves a system singular where data are of low rank."""
+
+
+@pytest.mark.parametrize("name", sorted(registry.METHODS))
+def test_its_candidates_are_settings_none_twice(name: str) -> None:
+    method = registry.get(name)
+    found = [method.Settings(**settings) for settings in islice(candidates(method.search_space), 12)]
+    assert found[0] == method.Settings()
+    assert all(one not in found[1:place] for place, one in enumerate(found))
 
 
 @pytest.mark.parametrize(("name", "settings"), [(name, one) for name, many in SINGULAR.items() for one in many])

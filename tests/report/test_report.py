@@ -9,7 +9,7 @@ from zslcore.artifacts import write_json
 from zslcore.errors import ZSLError
 from zslcore.evaluation.tables import write_csv
 from zslcore.params import Params
-from zslcore.report import write_report
+from zslcore.report.build import write_report
 
 
 def value(mean: float, *seeds: float) -> dict[str, Any]:

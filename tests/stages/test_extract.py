@@ -1,12 +1,14 @@
 """The command `zsl extract`: a data set or images from anywhere, a forecast, and mistakes explained."""
 
+import logging
+import sys
 from pathlib import Path
 
 import h5py
 import pytest
 from typer.testing import CliRunner
 
-from stages.cli import app
+from stages.cli import app, main
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 
@@ -49,6 +51,16 @@ def test_bad_images_by_option(project):
     zsl("--images", "photos", "--out", "out.h5", "--on-bad-image", "skip")
     with h5py.File("out.h5") as file:
         assert file["skipped"][()].tolist() == [1]
+
+
+def test_what_was_decided_is_shown(project, monkeypatch, caplog):
+    monkeypatch.setattr(sys, "argv", ["zsl", "extract", "--images", "photos", "--out", "out.h5"])
+    monkeypatch.setattr(logging.getLogger("zslcore"), "level", logging.NOTSET)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert "test_resnet.r160_in1k on cpu in fp32" in caplog.text
+    assert "decided now, on 3 images" in caplog.text
 
 
 def test_dry_run_counts_and_writes_nothing(project):

@@ -1,8 +1,13 @@
 """Command `sweep`: a grid of runs, here and on a real Ray cluster, with the same bytes."""
 
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import torch
 
 from stages import sweep
 from tests.conftest import make_dataset
@@ -10,7 +15,7 @@ from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.evaluation.sweep import label, parse_grid
-from zslcore.jobs import run_jobs
+from zslcore.jobs import EngineName, Job, run_jobs
 
 PARAMS = """\
 datasets: [toy]
@@ -41,8 +46,16 @@ def results(project: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (project / "experiments/results/toy/sweep").iterdir()}
 
 
-def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path) -> None:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A real cluster of one node with two processors, which this process has joined."""
     ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
+def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path, cluster: None) -> None:
     sweep.command(GRID)
     here = results(project)
     assert set(here) == {"train.noise.strength=0.json", "train.noise.strength=0.5.json"}
@@ -54,12 +67,44 @@ def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path) -> None:
 
     for path in (project / ".zsl/cells").iterdir():
         path.unlink()
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
-    try:
-        sweep.command(GRID, engine="ray")
-    finally:
-        ray.shutdown()
+    sweep.command(GRID, engine="ray")
     assert results(project) == here
+
+
+def test_what_no_node_of_the_cluster_has_is_refused(project: Path, cluster: None) -> None:
+    with pytest.raises(ZSLError, match=r"^--threads 64: no node of the cluster has .*, the largest has 2"):
+        sweep.command(GRID, engine="ray", threads=64)
+    (project / "params.yaml").write_text(PARAMS.replace("device: cpu", "device: cuda"))
+    with pytest.raises(ZSLError, match=r"^device cuda: no node of the cluster has a GPU"):
+        sweep.command(GRID, engine="ray")
+
+
+@pytest.mark.parametrize(
+    ("device", "engine", "jobs_on", "gpus"),
+    [
+        ("auto", "ray", "cuda", 1),
+        ("cuda:1", "ray", "cuda", 1),
+        ("cuda:1", "local", "cuda:1", 1),
+        ("cpu", "ray", "cpu", 0),
+    ],
+)
+def test_the_device_of_the_jobs(
+    project: Path, monkeypatch: pytest.MonkeyPatch, device: str, engine: EngineName, jobs_on: str, gpus: int
+) -> None:
+    def asked(function: object, shared: object, jobs: list[Job], *rest: object) -> NoReturn:
+        assert {arguments[-1] for _, arguments in jobs} == {jobs_on}
+        raise ZSLError(f"{rest[-1]} GPUs")
+
+    (project / "params.yaml").write_text(PARAMS.replace("device: cpu", f"device: {device}"))
+    monkeypatch.setattr("zslcore.evaluation.sweep.resolve_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("zslcore.evaluation.sweep.run_jobs", asked)
+    with pytest.raises(ZSLError, match=f"^{gpus} GPUs$"):
+        sweep.command(GRID, engine=engine)
+
+
+def test_an_address_is_for_ray(project: Path) -> None:
+    with pytest.raises(ZSLError, match="--address: only for --engine ray"):
+        sweep.command(GRID, address="localhost:1")
 
 
 def test_an_interrupted_sweep_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +157,26 @@ def test_the_grid_is_every_combination() -> None:
     assert "/" not in label({"train.x": "../a b"})
 
 
-def test_what_a_job_raises_is_raised(project: Path) -> None:
+def test_a_job_whose_worker_dies_is_begun_again(cluster: None, tmp_path: Path) -> None:
+    def die_once(shared: int, name: str) -> int:
+        if not (tmp_path / name).exists():
+            (tmp_path / name).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return shared
+
+    assert sorted(run_jobs(die_once, {"a": 7}, [("a", ("x",)), ("a", ("y",))], "ray")) == [(0, 7), (1, 7)]
+
+
+def test_what_a_job_raises_is_raised(cluster: None) -> None:
     def refuse(shared: object) -> None:
         raise ZSLError("no")
 
-    with pytest.raises(ZSLError, match="no"):
-        list(run_jobs(refuse, {"a": 1}, [("a", ())]))
+    def fail(shared: object) -> None:
+        raise ValueError("many\nlines")
+
+    for engine in ("local", "ray"):
+        with pytest.raises(ZSLError, match=r"^(engine ray: )?no$"):
+            list(run_jobs(refuse, {"a": 1}, [("a", ())], engine))
+    with pytest.raises(ZSLError, match=r"^engine ray: ValueError: lines; what was computed is kept") as raised:
+        list(run_jobs(fail, {"a": 1}, [("a", ())], "ray"))
+    assert raised.value.__cause__, "--debug shows where"

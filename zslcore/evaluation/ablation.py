@@ -26,11 +26,6 @@ class AblationSettings(Section):
     """What all rows share."""
 
     settings: Overrides = Field({}, description="sections as in params.yaml, in place of the data set's own")
-    datasets: dict[str, Overrides] = Field({}, description="data set -> sections of its own, over those")
-
-    def of(self, dataset: str) -> Overrides:
-        """What all rows of a data set share."""
-        return merge(self.settings, self.datasets.get(dataset, {}))
 
 
 class Variant(Section):
@@ -85,7 +80,7 @@ def run_variant(
     reused where the variant's settings equal the main run's.
     """
     variant = get_variant(variants, name)
-    common = params.extra("ablation", AblationSettings).of(dataset)
+    common = params.extra("ablation", AblationSettings, dataset).settings
     overrides = [merge(common, candidate) for candidate in variant.candidates]
     candidates = {str(position): params.resolve(dataset, over) for position, over in enumerate(overrides)}
     about = {

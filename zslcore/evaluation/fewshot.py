@@ -9,21 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zslcore.errors import ZSLError
-from zslcore.params import Params, merge, validate
-from zslcore.settings import FewshotSettings
 
 Learner = Callable[[Tensor, Tensor], Tensor]
 """(support (b, way, shot, d), queries (b, q, d)) -> scores (b, q, way): b episodes at once."""
-
-
-def settings_of(params: Params, dataset: str) -> FewshotSettings:
-    """The settings of one data set. Raises ZSLError naming what is wrong in them."""
-    shared: FewshotSettings = params.extra("fewshot", FewshotSettings)
-    where = f"{params.file}: fewshot.datasets.{dataset}"
-    found: FewshotSettings = validate(
-        FewshotSettings, merge(shared.model_dump(), shared.datasets.get(dataset, {})), where
-    )
-    return found
 
 
 @dataclass(frozen=True)

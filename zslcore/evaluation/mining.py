@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +51,6 @@ class MiningStudy(Section):
         description="the same for ESZSL, whose features have length 1",
     )
     settings: dict[str, Any] = Field({}, description="other settings of metric-learning, for every row")
-    datasets: dict[str, dict[str, Any]] = Field({}, description="data set -> settings of its own, over those")
-
-    def of(self, dataset: str) -> Self:
-        """The study of one data set."""
-        return self.model_copy(update={"settings": merge(self.settings, self.datasets.get(dataset, {}))})
 
 
 @dataclass

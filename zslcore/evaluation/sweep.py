@@ -19,6 +19,7 @@ from zslcore.jobs import EngineName, Job, run_jobs
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
 from zslcore.params import Params, Settings, nested
 from zslcore.progress import progress
+from zslcore.training import resolve_device
 
 Point = dict[str, Any]
 """section.name -> value: one combination of the grid."""
@@ -81,7 +82,11 @@ def sweep(
 
     First every choice on validation classes, then every seed's fit: jobs that need nothing of each other. Each is kept
     as it is done, so that an interrupted sweep goes on where it was. Settings are validated before any job starts.
+    What device `auto` means is decided on this machine, also for a cluster; `cuda` asks the cluster for a GPU a job.
     """
+    device = str(resolve_device()) if params.device == "auto" else params.device
+    if engine == "ray":  # a job sees the GPU it is given as the first
+        device = device.partition(":")[0]
     named = {label(point): point for point in points}
     cases = {(name, label(point)): params.resolve(name, nested(point)) for name in materials for point in points}
     if len(cases) < len(materials) * len(points):
@@ -94,14 +99,15 @@ def sweep(
     def run(function: Any, keys: Sequence[Any], jobs: Sequence[Job], what: str) -> list[Any]:
         """The value of each job; what an earlier sweep computed is read back."""
         described = [
-            {"sweep": what, "data": prints[name], "key": key, "threads": threads, "device": params.device}
+            {"sweep": what, "data": prints[name], "key": key, "threads": threads, "device": device}
             for (name, _), key in zip(jobs, keys, strict=True)
         ]
         places = [place(key, store) for key in described]
         missing = [position for position, path in enumerate(places) if not path.exists()]
         with progress(f"sweep: {what}", len(missing)) as advance:
             todo = [jobs[position] for position in missing]
-            for position, value in run_jobs(function, materials, todo, engine, address, threads):
+            gpus = 1 if device.startswith("cuda") else 0
+            for position, value in run_jobs(function, materials, todo, engine, address, threads, gpus):
                 artifacts.write_json(places[missing[position]], value)
                 advance(1)
         return [artifacts.read_json(path) for path in places]
@@ -110,10 +116,10 @@ def sweep(
         case: settings.section("select", "finetune", "train", "generate", "classify")
         for case, settings in cases.items()
     }
-    jobs: list[Job] = [(name, (settings, params.device)) for (name, _), settings in cases.items()]
+    jobs: list[Job] = [(name, (settings, device)) for (name, _), settings in cases.items()]
     chosen = dict(zip(cases, run(choose, list(sections.values()), jobs, "choose"), strict=True))
     fits = [(case, seed) for case in cases for seed in seeds]
-    jobs = [(case[0], (cases[case], chosen[case], seed, params.device)) for case, seed in fits]
+    jobs = [(case[0], (cases[case], chosen[case], seed, device)) for case, seed in fits]
     keys = [[sections[case], chosen[case], seed] for case, seed in fits]
     found = dict(zip(fits, run(measure, keys, jobs, "fit"), strict=True))
     return {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zslcore.features import sources
 from zslcore.features.ahead import ahead
 from zslcore.features.backbones import Backbone
-from zslcore.features.images import BadImage, Transform, transform
+from zslcore.features.images import BadImage, NoMemory, Transform, transform
 from zslcore.features.network import Network, Run
 from zslcore.features.sources import ImageRef
 from zslcore.features.store import Outcome, Store
@@ -36,16 +36,17 @@ class Decoded(NamedTuple):
 
 
 def decode_image(image: ImageRef, prepare: Transform, knows: Knows = lambda key: False) -> Decoded:
-    """Read, name and decode one image; no pixels where `knows` says that its features are there already."""
+    """Read, name and decode one image; no pixels where `knows` says that its features are there already.
+
+    For want of memory nothing is said under its key, which would be believed in every later run.
+    """
+    key = None
     try:
         content = sources.read(image)
-    except BadImage as error:
-        return Decoded(None, reason=str(error))
-    key = hashlib.sha256(content).digest()
-    if knows(key):
-        return Decoded(key)
-    try:
-        return Decoded(key, prepare(content))
+        key = hashlib.sha256(content).digest()
+        return Decoded(key) if knows(key) else Decoded(key, prepare(content))
+    except (NoMemory, MemoryError):
+        return Decoded(None, reason=str(NoMemory()))
     except BadImage as error:
         return Decoded(key, reason=str(error))
 

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
@@ -27,11 +29,15 @@ from zslcore.features.store import Store, open_store
 from zslcore.progress import progress
 from zslcore.training import resolve_device
 
+logger = logging.getLogger(__name__)
+
 STORE = Path(".zsl/features")
 ROWS_AT_ONCE = 1024
 SAMPLE = 16
 """Images on which what is `auto` is decided."""
-WAY = 2
+LOOKED_AT = 10 * SAMPLE
+"""Images that are tried for these, where some cannot be read; more where none could."""
+WAY = 3
 """Of computing: raised when it changes the bytes of features, so that no store mixes them."""
 
 
@@ -108,18 +114,34 @@ def store_path(folder: Path, backbone: Backbone, settings: ExtractSettings, devi
 
 
 def plan(store: Store, backbone: Backbone, settings: ExtractSettings, device: str, pending: int) -> Run:
-    """What was resolved when the store was begun, or is resolved now on the first of the `pending` images."""
+    """What was resolved when the store was begun, or is resolved now on the first readable of the `pending` images.
 
-    def decide() -> dict[str, Any]:
-        ways = [transform(backbone.preprocessing, scaled) for scaled in (False, True)]
-        first = next(store.pending(SAMPLE), [])
-        decoded = [[decode_image(image, way).pixels for way in ways] for image in first]
-        good = [(plain, scaled) for plain, scaled in decoded if plain is not None and scaled is not None]
-        plain, scaled = np.stack(good, axis=1) if good else np.empty((2, 0, 1, 1, 3), np.uint8)
-        return resolve(backbone, settings, device, plain, scaled, pending).as_dict()
+    Where none can be read, there are no features that later ones would have to agree with: nothing is kept. What is
+    resolved, and when it was, is logged.
+    """
+    kept, when = store.settings(), "decided when the store was begun"
+    if kept is None:
+        plain, scaled = sample(store, backbone)
+        kept = resolve(backbone, settings, device, plain, scaled, pending).as_dict()
+        when = f"decided now, on {len(plain)} images" if len(plain) else "for this run alone: no image can be read"
+        kept = store.begin(kept) if len(plain) else kept
+    run = replace(Run(**kept), weights=settings.weights, device=str(resolve_device(device)))
+    logger.info("%s: %s", run, when)
+    return run
 
-    resolved = Run(**store.settings(decide))
-    return replace(resolved, weights=settings.weights, device=str(resolve_device(device)))
+
+def sample(store: Store, backbone: Backbone) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels (k, height, width, 3) of the first readable images to compute, decoded whole and scaled; k ≤ SAMPLE."""
+    ways = [transform(backbone.preprocessing, scaled) for scaled in (False, True)]
+    good: list[list[NDArray[np.uint8]]] = []
+    for looked_at, image in enumerate(chain.from_iterable(store.pending(SAMPLE))):
+        if len(good) == SAMPLE or (good and looked_at >= LOOKED_AT):
+            break
+        decoded = [pixels for way in ways if (pixels := decode_image(image, way).pixels) is not None]
+        if len(decoded) == len(ways):
+            good.append(decoded)
+    plain, scaled = np.stack(good, axis=1) if good else np.empty((2, 0, 1, 1, 3), np.uint8)
+    return plain, scaled
 
 
 class Forecast(NamedTuple):
@@ -142,9 +164,9 @@ def forecast(
     with open_store(path if path.exists() else None) as store:
         count, pending = store.want(images)
         run = plan(store, backbone, settings, device, pending)
-        sample = islice(store.pending(run.batch_size), batches)
+        first = islice(store.pending(run.batch_size), batches)
         started, done = time.monotonic(), 0
-        for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, sample, store)):
+        for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, first, store)):
             if position == 0 and pending > len(batch):  # the first batch pays for waking up
                 started = time.monotonic()
             else:

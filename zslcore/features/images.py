@@ -2,7 +2,6 @@
 
 import io
 import math
-import struct
 import warnings
 from typing import Any, Protocol
 
@@ -17,6 +16,9 @@ MAX_PIXELS = 100_000_000
 MAX_PIXELS_OF = {"WEBP": 30_000_000, "JPEG2000": 20_000_000, "AVIF": 50_000_000}
 """The same for kinds whose readers hold a picture several times over: less than twice its decoded size and 300 MiB."""
 
+MAX_RESIZED = 50_000_000
+"""Pixels of a picture once its shorter side is what the network takes: one line of pixels would fill the memory."""
+
 Image.preinit()  # the frequent kinds, which are tried first
 Image.init()
 KINDS = tuple(kind for kind in Image.ID if kind != "EPS")
@@ -27,6 +29,13 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MA
 
 class BadImage(Exception):
     """An image that cannot be used; the message says why."""
+
+
+class NoMemory(BadImage):
+    """There was no memory to decode an image; it may be a good one, and another run may have more."""
+
+    def __init__(self) -> None:
+        super().__init__("there was no memory to decode it: run again with more")
 
 
 class Transform(Protocol):
@@ -43,10 +52,12 @@ def transform(preprocessing: dict[str, Any], scaled: bool = False) -> Transform:
     """
     steps = create_transform(**preprocessing, is_training=False, use_prefetcher=True).transforms
     *geometry, _to_tensor = steps
-    target = 2 * math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1)) if scaled else None
+    side = math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1))
 
     def apply(content: bytes) -> NDArray[np.uint8]:
-        picture = decode(content, target)
+        picture = decode(content, 2 * side if scaled else None)
+        if side**2 * max(picture.size) > MAX_RESIZED * min(picture.size):
+            raise BadImage(f"{picture.width}x{picture.height} pixels: too narrow to be resized for the network")
         for step in geometry:
             picture = step(picture)
         return np.asarray(picture)
@@ -72,14 +83,18 @@ def decode(content: bytes, at_least: int | None = None) -> Image.Image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _rgb(image)
+    except BadImage:
+        raise
     except UnidentifiedImageError as error:
         raise BadImage("not an image, or of an unknown kind") from error
     except Image.DecompressionBombError as error:
         raise BadImage(f"claims more than {MAX_PIXELS:,} pixels") from error
     except MemoryError as error:
-        raise BadImage("too large for the memory") from error
-    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error) as error:
-        raise BadImage(f"truncated or damaged ({error})") from error  # what Pillow's readers raise on broken files
+        raise NoMemory from error
+    except Exception as error:  # Pillow's readers of broken files raise what they like
+        if "out of memory" in str(error).lower():
+            raise NoMemory from error
+        raise BadImage(f"truncated or damaged ({error})") from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -31,6 +31,11 @@ PROCESSORS = torch.get_num_threads()
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AGREEMENT = 0.9995
 """Smallest cosine between an image's features on a faster path and in plain fp32 with which `auto` takes that path."""
+SAME = 1e-5
+"""Largest difference of fp32 features, beside the largest of them, that any way of computing them may make."""
+COMPILED_GAIN = 0.15
+"""Share of a batch's time that compiling has to save for `auto`: the network alone is timed, and measured on two cores
+a gain of 6 % there made the whole extraction slower, where decoders want the processors too."""
 WORTH_TRYING = 300.0
 """Seconds the network has to take without it for `compile: auto` to try: compiling takes some tens of them."""
 
@@ -54,6 +59,13 @@ class Run:
     parts: int
     scaled: bool
     fingerprint: str
+
+    def __str__(self) -> str:
+        """For people."""
+        compiled, parts = "compiled" if self.compiled else "not compiled", f"{self.parts} part{'s' * (self.parts > 1)}"
+        jpegs = "decoded small where large" if self.scaled else "decoded whole"
+        batches = f"batches of {self.batch_size} in {parts}"
+        return f"{self.backbone} on {self.device} in {self.precision}, {compiled}, {batches}, JPEGs {jpegs}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, to be stored."""
@@ -197,8 +209,10 @@ def resolve(
 
     sample: pixels (k, height, width, 3) of a few of the images; scaled: the same, decoded at a fraction of their size;
     count: how many images there are to compute. `precision: auto` takes 16 bits where the processor computes with them;
-    `compile: auto` compiles where trying costs little of the run and shortens it; large JPEGs are decoded small. Each
-    only where all of the sample's features agree with those of the plain way (`AGREEMENT`).
+    with 16 bits large JPEGs are decoded small; `compile: auto` compiles where trying costs little of the run and
+    shortens it. Each only where all of the sample's features agree with those of the plain way (`AGREEMENT`; in fp32
+    `SAME`, so that what the sample is does not matter). What is asked for is done; where it does not agree, a warning
+    says so.
     """
     found = resolve_device(device)
     batch_size = settings.batch_size or _batch_size(backbone, found)
@@ -214,28 +228,44 @@ def resolve(
         scaled=False,
         fingerprint=backbone.fingerprint,
     )
-    differ = scaled is not None and bool((scaled != sample).any())
-    if not len(sample) or not (differ or "auto" in (settings.precision, settings.compile)):
+    plain = {"precision": "fp32", "compile": "never"}
+    chosen = settings.model_dump(include=set(plain))
+    if not len(sample) or chosen == plain:
         return run
     trial = replace(run, batch_size=len(sample), parts=min(run.parts, len(sample)), compiled=False)
     exact = Network(replace(trial, precision="fp32"), backbone)(sample)
 
-    def agrees(precision: str, pixels: NDArray[np.uint8]) -> bool:
-        return _agree(Network(replace(trial, precision=precision), backbone)(pixels), exact)
+    def cosine(precision: str, pixels: NDArray[np.uint8]) -> float:
+        return _smallest_cosine(Network(replace(trial, precision=precision), backbone)(pixels), exact)
 
     if settings.precision == "auto":
-        fast = (precision for precision in fast_precisions(found) if agrees(precision, sample))
+        fast = (precision for precision in fast_precisions(found) if cosine(precision, sample) >= AGREEMENT)
         run = replace(run, precision=next(fast, "fp32"))
-    if differ and scaled is not None:
-        run = replace(run, scaled=agrees(run.precision, scaled))
+    if scaled is not None and run.precision != "fp32" and (scaled != sample).any():
+        run = replace(run, scaled=cosine(run.precision, scaled) >= AGREEMENT)
     if settings.compile == "auto":
         run = replace(run, compiled=_compiling_pays(run, backbone, sample, exact, count))
+    asked = [f"{name}: {value}" for name, value in chosen.items() if value not in ("auto", plain[name])]
+    if asked:
+        asked_for = run if settings.compile == "always" else replace(trial, precision=run.precision)
+        smallest = _smallest_cosine(_in_batches(Network(asked_for, backbone), sample), exact)
+        if not smallest >= AGREEMENT:
+            what = f"fall to a cosine of {smallest:.4f} with those of plain fp32, below {AGREEMENT}"
+            logger.warning("extract.%s: features of %s %s; set it to auto", ", ".join(asked), run.backbone, what)
     return run
 
 
-def _agree(features: NDArray[np.float32], exact: NDArray[np.float32]) -> bool:
+def _smallest_cosine(features: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
     lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(features, axis=1)
-    return bool(((exact * features).sum(axis=1) >= AGREEMENT * lengths).all())
+    cosines = np.ones_like(lengths)
+    with np.errstate(invalid="ignore"):  # features that overflow give nan, which agrees with nothing
+        np.divide((exact * features).sum(axis=1), lengths, out=cosines, where=lengths != 0)
+    return float(cosines.min())
+
+
+def _in_batches(network: Network, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    size = network.run.batch_size
+    return np.concatenate([network(pixels[first : first + size]) for first in range(0, len(pixels), size)])
 
 
 def _compiling_pays(
@@ -263,8 +293,12 @@ def _compiling_pays(
         logger.warning("%s", error)
         return False
     cost = time.perf_counter() - started  # the engine pays it once more
-    first = np.concatenate([network(sample[k : k + run.batch_size]) for k in range(0, len(sample), run.batch_size)])
-    return batches * (plain - seconds(network)) > cost and _agree(first, exact)
+    features, saved = _in_batches(network, sample), plain - seconds(network)
+    if run.precision == "fp32":
+        agree = bool(np.abs(features - exact).max() <= SAME * np.abs(exact).max())
+    else:
+        agree = _smallest_cosine(features, exact) >= AGREEMENT
+    return agree and saved >= COMPILED_GAIN * plain and batches * saved > cost
 
 
 def _batch_size(backbone: Backbone, device: torch.device) -> int:

@@ -3,21 +3,22 @@
 A batch is the unit of work everywhere, so the bytes are those of one machine of the same kind. A worker decodes a batch
 and says the images' keys, is told which of them the store knows, and computes the others, each in its place. It keeps
 the results in a part of the store that is its own where it sees the store's folder, else they travel as Ray objects: no
-file system needs to be shared except where the images are. A worker that dies is replaced, and its batches are given to
-whoever is free.
+file system needs to be shared except where the images are. A worker that dies, or whose answer is lost with the machine
+that held it, is replaced, and its batches are given to whoever is free.
 """
 
 import logging
 import platform
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zslcore.cluster import connect
+from zslcore.cluster import connect, explained, last_line, nodes, room
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
@@ -33,8 +34,8 @@ Numbered = tuple[int, list[ImageRef]]
 """A batch, and its place among the others."""
 BATCHES_A_WORKER = 2
 """One is decoded while the other is computed."""
-DEATHS = 20
-"""Workers that may die in one run: more point to a fault that would kill the next one too."""
+DEATHS = 10
+"""Workers that may die over one batch, or in a row before they are ready: the next one would die of it too."""
 
 
 class Worker:
@@ -78,34 +79,34 @@ class Worker:
 
 
 def ray_engine(address: str | None = None, workers: int | None = None, cpus: float | None = None) -> Engine:
-    """An engine on the cluster at `address` (None: the one RAY_ADDRESS names, else one started here).
+    """An engine on the cluster at `address` (None: see `connect`).
 
     workers: actors; None: as many as the cluster has room for. cpus: processors an actor asks for; None: one, or with
     GPUs, which need many to decode for them, as many as there are for each.
-    Raises ZSLError when Ray is not installed, the cluster cannot be reached, or a worker cannot be begun (it lacks the
-    code or has other weights).
+    Raises ZSLError when Ray is not installed, the cluster cannot be reached or has no machine that large, or a worker
+    cannot be begun (it lacks the code or has other weights).
     """
 
     def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
         ray = connect(address)
-        gpus = 1 if run.device.startswith("cuda") else 0
-        resources: dict[str, float] = ray.cluster_resources()
-        devices, processors = resources.get("GPU", 1), resources.get("CPU", 1)
-        each = cpus or (max(1, processors // devices) if gpus else 1)
-        room = int(min(processors // each, devices) if gpus else processors // each)
+        device = run.device.partition(":")[0]  # an actor sees the one GPU it is given, as the first
+        gpus = 1 if device == "cuda" else 0
+        shares = [node.get("CPU", 0) // node["GPU"] for node in nodes(ray) if gpus and node.get("GPU")]
+        each = cpus or max(1, min(shares, default=1))
+        most = room(ray, each, gpus, "--cpus")
         kind = ray.remote(Worker).options(num_cpus=each, num_gpus=gpus, max_concurrency=BATCHES_A_WORKER)
         remaining, again = enumerate(batches), deque[Numbered]()
         work: dict[Any, tuple[str, Any, Numbered | None]] = {}  # what was asked, of whom, for which batch
         actors: list[Any] = []
         ready: list[Any] = []
-        deaths = 0
+        deaths: Counter[int | None] = Counter()  # by batch; None: before a worker was ready
 
         def ask(step: str, actor: Any, batch: Numbered | None, *arguments: Any) -> None:
             work[getattr(actor, step).remote(*arguments)] = step, actor, batch
 
         def start(parts: Path | None) -> None:
             actors.append(kind.remote())
-            ask("begin", actors[-1], None, run, max(1, int(each)), parts)
+            ask("begin", actors[-1], None, replace(run, device=device), max(1, int(each)), parts)
 
         def fill(actor: Any) -> None:
             for _ in range(BATCHES_A_WORKER - sum(busy is actor for _, busy, _ in work.values())):
@@ -115,7 +116,7 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
 
         with store.parts() as parts:
             try:
-                for _ in range(workers or max(1, room)):
+                for _ in range(workers or most):
                     start(parts)
                 while True:
                     for actor in ready:
@@ -126,35 +127,36 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
                     step, actor, batch = work.pop(done)
                     try:
                         answer = ray.get(done)
-                    except ray.exceptions.RayActorError as error:
-                        if error.actor_init_failed:  # `Worker` has nothing to fail at but being imported
-                            why = str(error).strip().splitlines()[-1]
+                    except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+                        if getattr(error, "actor_init_failed", False):  # `Worker` has nothing to fail at but its import
+                            why = f"no worker can be begun ({last_line(error)})"
+                            raise ZSLError(f"engine ray: {why}; install the same zslcore on every machine") from error
+                        place = batch[0] if batch else None
+                        deaths[place] += 1
+                        if deaths[place] > DEATHS:
+                            where = f"over the images {batch[1][0].name} to {batch[1][-1].name}" if batch else "at once"
+                            why = f"{deaths[place]} workers died {where} ({last_line(error)})"
                             raise ZSLError(
-                                f"engine ray: no worker can be begun ({why}); install the same zslcore on every machine"
+                                f"engine ray: {why}; what was computed is kept, run again to go on"
                             ) from error
                         if batch:
                             again.append(batch)
                         if actor in actors:  # the first of its batches to fail
-                            deaths += 1
-                            logger.warning("a Ray worker died; another takes its images")
-                            if deaths > DEATHS:
-                                raise
+                            logger.warning("a Ray worker died, or its answer was lost; another takes its images")
+                            ray.kill(actor)  # it may be out of reach only, and would keep its place
                             actors.remove(actor)
                             ready = [other for other in ready if other is not actor]
                             start(parts)
                         continue
                     if batch is None:
                         ready.append(actor)
+                        deaths[None] = 0
                     elif step == "decode":
                         ask("compute", actor, batch, batch[0], {key for key in answer if key and store.knows(key)})
                     else:
                         yield batch[1], answer
             except ray.exceptions.RayError as error:
-                cause = getattr(error, "cause", None)
-                told = (
-                    cause if isinstance(cause, ZSLError) else f"{error}; what was computed is kept, run again to go on"
-                )
-                raise ZSLError(f"engine ray: {told}") from error
+                raise explained(error) from error
             finally:
                 for actor in actors:
                     ray.kill(actor)

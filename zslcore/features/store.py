@@ -53,14 +53,17 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self._db, self._path = connection, path
 
-    def settings(self, resolve: Any) -> dict[str, Any]:
-        """What was resolved when the store was begun; `resolve()` decides it for a new one."""
+    def settings(self) -> dict[str, Any] | None:
+        """What was resolved when the store was begun."""
         found = self._db.execute("SELECT settings FROM run").fetchone()
-        if found is None:
-            with self._db:
-                self._db.execute("INSERT INTO run VALUES (?)", [json.dumps(resolve())])
-            return self.settings(resolve)
-        return dict(json.loads(found[0]))
+        return dict(json.loads(found[0])) if found else None
+
+    def begin(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Keep what was resolved for all later runs; returns that, or what another run has kept meanwhile."""
+        with self._db:
+            kept = "INSERT INTO run SELECT ? WHERE NOT EXISTS (SELECT 1 FROM run)"
+            self._db.execute(kept, [json.dumps(settings)])
+        return self.settings() or settings
 
     def want(self, images: Iterable[ImageRef | Missing]) -> tuple[int, int]:
         """Note the images of this run, in order; (how many, how many of them are still to be computed)."""

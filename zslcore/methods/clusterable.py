@@ -48,9 +48,9 @@ class Clusterable(Method):
     name: ClassVar[str] = "clusterable"
     citation: ClassVar[str] = "Xu, Shu and Samaras, 2020"
     Settings: ClassVar[type[MethodSettings]] = ClusterableSettings
-    _last: tuple[Any, Classifier] | None
     _tuned: Labelled
     _real: Labelled | None
+    _last: tuple[Any, Classifier] | None
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Fine-tune F, then train M, C, E and G."""
@@ -59,10 +59,10 @@ class Clusterable(Method):
         self.signatures = train.signatures
         self.seen_classes, self.attributes = train.signatures.shape
         self.finetuned = finetune(train.features, train.labels, settings.finetune, seed, device)
-        self._tuned = self.finetuned(train.features), train.labels
+        tuned = self.finetuned(train.features)
 
         def adopt(model: Trained) -> None:
-            self.model, self._real, self._last = model, None, None
+            self.model, self._tuned, self._real, self._last = model, (tuned, train.labels), None, None
 
         def watch(done: int, model: Trained) -> None:
             assert observe is not None
@@ -71,7 +71,8 @@ class Clusterable(Method):
 
         adopt(
             train_modules(
-                *self._tuned,
+                tuned,
+                train.labels,
                 train.signatures,
                 settings.train,
                 seed,
@@ -83,7 +84,7 @@ class Clusterable(Method):
 
     @property
     def real(self) -> Labelled:
-        """M(F(x)) of the training images (n, m) and their labels: projected once it is asked for."""
+        """The training images as the classifiers see them, (n, members · m), with their labels."""
         if self._real is None:
             features, labels = self._tuned
             self._real = self.model.project(features), labels
@@ -103,7 +104,7 @@ class Clusterable(Method):
     def _classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> Classifier:
         """The classifier of one label space; the last one is kept, since ZSL and GZSL may ask for the same."""
         settings: ClusterableSettings = self.settings
-        key = (signatures.tobytes(), seen_mask.tobytes(), seed, settings, id(self.real))
+        key = (signatures.tobytes(), seen_mask.tobytes(), seed, settings)
         if self._last is None or self._last[0] != key:
             real = self.real if seen_mask.any() else None
             taught = label_space(self.model, real, signatures, seen_mask, settings.generate, settings.classify, seed)

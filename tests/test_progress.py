@@ -1,6 +1,9 @@
 """Progress says how far, how fast, how long still, and what went wrong so far."""
 
+import io
 import re
+
+from rich.console import Console
 
 from zslcore import progress as module
 from zslcore.progress import progress
@@ -22,3 +25,12 @@ def test_nothing_is_said_of_short_work(capsys):
     with progress("extract", 2) as advance:
         advance(2)
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_within_anothers_time_stands_below_it(monkeypatch):
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, color_system=None, width=100, height=20)
+    monkeypatch.setattr(module, "CONSOLE", console)
+    with progress("outer", 2), progress("inner", 3):
+        console.print("a line")  # goes above the bars, which are drawn anew
+    assert re.search(r"a line *\nouter .*0/2.*\ninner .*0/3", shown.getvalue())

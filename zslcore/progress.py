@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 15.0
+CONSOLE = Console(stderr=True)
+"""One for all, so that a bar within another's time stands below it: two consoles would overwrite each other's line."""
 T = TypeVar("T")
 
 
@@ -26,7 +28,6 @@ def unsaid(count: int = 1, note: str = "") -> None:
 @contextmanager
 def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
     """Yield a function to call as items are done; unit: what the items are, to show how many a second."""
-    console = Console(stderr=True)
     started = last = time.monotonic()
     done = 0
 
@@ -34,9 +35,9 @@ def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
         rate = f"{done / max(time.monotonic() - started, 1e-9):.1f} {unit}/s" if unit else ""
         return ", ".join(filter(None, (rate, note)))
 
-    if console.is_terminal:
+    if CONSOLE.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[said]}"), console=console, transient=True) as bar:
+        with Progress(*columns, TextColumn("{task.fields[said]}"), console=CONSOLE, transient=True) as bar:
             task = bar.add_task(description, total=total, said="")
 
             def advance(count: int = 1, note: str = "") -> None:

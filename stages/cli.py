@@ -59,8 +59,11 @@ for name, module_name in COMMANDS.items():
 def main() -> None:
     """Entry point of the `zsl` command."""
     debug = "--debug" in sys.argv
-    logging.basicConfig(format="%(message)s")
     logging.getLogger("zslcore").setLevel(logging.INFO)
+    # The handler of last resort finds the stderr that a progress bar has put in place, so that lines stand above the
+    # bar; one at the root would also say again what other libraries say by handlers of their own.
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.INFO)
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     run(app, debug)
 

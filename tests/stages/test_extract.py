@@ -53,14 +53,18 @@ def test_bad_images_by_option(project):
         assert file["skipped"][()].tolist() == [1]
 
 
-def test_what_was_decided_is_shown(project, monkeypatch, caplog):
+def test_what_was_decided_is_shown(project, monkeypatch, caplog, capsys):
+    caplog.set_level(logging.NOTSET, "zslcore")  # so that it is put back afterwards
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as they are without pytest
+    monkeypatch.setattr(logging.lastResort, "level", logging.WARNING)
     monkeypatch.setattr(sys, "argv", ["zsl", "extract", "--images", "photos", "--out", "out.h5"])
-    monkeypatch.setattr(logging.getLogger("zslcore"), "level", logging.NOTSET)
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code
-    assert "test_resnet.r160_in1k on cpu in fp32" in caplog.text
-    assert "decided now, on 3 images" in caplog.text
+    said = capsys.readouterr().err
+    assert said.count("test_resnet.r160_in1k on cpu in fp32") == 1
+    assert "decided now, on 3 images" in said
+    assert not logging.getLogger().handlers, "libraries with handlers of their own would say everything twice"
 
 
 def test_dry_run_counts_and_writes_nothing(project):

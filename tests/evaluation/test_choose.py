@@ -70,7 +70,9 @@ def test_the_best_candidate_wins_and_a_failing_one_is_passed_over(seen: Seen, mo
 
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     best, trials = choose(Picky, seen, budget=5)
-    assert "6/6" in capsys.readouterr().err, "the candidate that is tried on all tasks counts too"
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "6/6" in last, "the candidate that is tried on all tasks counts too"
+    assert last.endswith("each on 3 of 3 tasks")
     assert best.score == max(trial.score for trial in trials if trial.tasks == best.tasks)
     assert all(trial.settings.get("scaling") != "none" for trial in trials)
 

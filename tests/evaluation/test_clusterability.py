@@ -80,5 +80,7 @@ def test_every_space_and_side(projection: int, toy: Dataset) -> None:
     )
     assert found == again
     assert sum(count for count, _ in told) == steps(settings)
-    assert [note for _, note in told if "k-means" in note] == [f"seed 0: k-means of {row}" for row in rows]
+    assert [note for count, note in told if count and "k-means" in note] == [
+        f"seed 0: k-means of {row}" for row in rows
+    ]
     assert found["unseen x"]["NMI arithmetic"] > 0.8

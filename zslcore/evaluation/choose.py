@@ -76,13 +76,14 @@ def choose(
 
     def fitted(among: Sequence[Mapping[str, Any]], count: int) -> list[Trial]:
         found, failures = [], []
+        note = f"each on {count} of {len(tasks)} tasks"
         for settings in among:
-            advance(0, f"{len(among)} candidates on {count} of {len(tasks)} tasks")
+            advance(0, note)
             try:
                 found.append(tried(settings, count))
             except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
                 failures.append(str(error))
-            advance(1)
+            advance(1, note)
         if not found:
             raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
         return found

@@ -113,9 +113,10 @@ def measure(
     found = {}
     for name, space in spaces(data, features, settings, seed, device, advance):
         for side, rows in sides.items():
-            advance(0, f"seed {seed}: k-means of {side} {name}")
+            note = f"seed {seed}: k-means of {side} {name}"
+            advance(0, note)
             found[f"{side} {name}"] = clusterability(space[rows], data.labels[rows], own, seed)
-            advance(1)
+            advance(1, note)
     return found
 
 

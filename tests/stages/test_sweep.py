@@ -50,7 +50,7 @@ def results(project: Path) -> dict[str, bytes]:
 def cluster() -> Iterator[None]:
     """A real cluster of one node with two processors, which this process has joined."""
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     yield
     ray.shutdown()
 

@@ -94,8 +94,8 @@ def test_beats_chance(fitted: Method, toy_task: Task) -> None:
     assert np.isfinite(scores.joint_seen).all()
 
 
-def test_deterministic(name: str, fitted: Method, toy_task: Task) -> None:
-    again = make(name).fit(toy_task.train, seed=0)
+def test_deterministic_and_the_same_when_watched(name: str, fitted: Method, toy_task: Task) -> None:
+    again = make(name).fit(toy_task.train, seed=0, observe=lambda done: None)
     np.testing.assert_array_equal(joint_scores(fitted, toy_task), joint_scores(again, toy_task))
 
 

@@ -29,3 +29,9 @@ def test_other_errors_have_no_remedy(tmp_path: Path) -> None:
         connection.execute("SELECT 1 FROM t")
     assert remedy(caught.value) is None
     assert remedy(ValueError("other")) is None
+
+
+def test_a_disk_that_fails_is_told_from_a_damaged_file() -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE  # SQLite's extended codes say more than the table needs
+    assert remedy(error) == "check the disk, and that it can be reached, then run again to go on"

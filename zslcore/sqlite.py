@@ -6,6 +6,7 @@ PERMISSIONS = "check the permissions of the file and its folder"
 REMEDIES = {
     sqlite3.SQLITE_BUSY: "another run has it: wait for that one to end, or stop it",
     sqlite3.SQLITE_FULL: "free disk space there and for temporary files (TMPDIR), then run again to go on",
+    sqlite3.SQLITE_IOERR: "check the disk, and that it can be reached, then run again to go on",
     sqlite3.SQLITE_READONLY: PERMISSIONS,
     sqlite3.SQLITE_CANTOPEN: PERMISSIONS,
     sqlite3.SQLITE_PERM: PERMISSIONS,

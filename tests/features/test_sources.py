@@ -267,6 +267,25 @@ def test_archives_at_addresses_are_listed_side_by_side_and_in_order(tmp_path, mo
     assert contents("counted://many/*.tar") == [bytes([shard, n]) for shard in range(6) for n in range(3)]
 
 
+def test_images_of_a_list_at_addresses_are_asked_for_side_by_side_and_in_order(tmp_path, monkeypatch, picture):
+    fsspec.register_implementation("counted", Counted, clobber=True)
+    fsspec.filesystem("memory").pipe({f"/listed/{number}.png": bytes([number]) for number in range(6)})
+    (tmp_path / "here.png").write_bytes(picture(0))
+    lines = [f"counted://listed/{number}.png" for number in range(7)]
+    (tmp_path / "list.txt").write_text("\n".join([*lines[:3], "here.png", *lines[3:]]))
+    together = Barrier(7)
+    told = Counted.info
+
+    def waiting(self, *arguments, **options):
+        together.wait(timeout=20)
+        return told(self, *arguments, **options)
+
+    monkeypatch.setattr(Counted, "info", waiting)
+    *found, gone = of_place(str(tmp_path / "list.txt"))
+    assert [read(image) for image in found] == [b"\0", b"\1", b"\2", picture(0), b"\3", b"\4", b"\5"]
+    assert isinstance(gone, Missing)
+
+
 def test_an_archive_that_cannot_be_listed_ends_the_others(tmp_path, monkeypatch):
     fsspec.register_implementation("counted", Counted, clobber=True)
     pack(tmp_path / "a.tar", {f"{n}.png": b"x" * 2 * LISTING_BLOCK for n in range(100)})

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -27,8 +28,8 @@ MAX_BYTES = 2**28
 """Largest image file that is read; a sparse file or an archive's header may claim any size."""
 LISTING_BLOCK = 2**14
 """What is read ahead at an address while an archive is listed: its small members at once, never a large one."""
-ARCHIVES_AT_ONCE = 16
-"""How many archives at addresses are listed side by side: each takes one request after another."""
+AT_ONCE = 16
+"""How many archives at addresses, or images of a list, are asked for side by side: each takes a request, or many."""
 
 
 class ImageRef(NamedTuple):
@@ -212,9 +213,19 @@ class ListFile(Images):
 
     def _list(self) -> Iterator[ImageRef | Missing]:
         folder = os.path.dirname(self.path)
-        with _open(self.path) as stream, TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="\n") as text:
-            for name in filter(None, map(str.strip, lines_of(text, self.path))):
-                yield whole_file(name, name if "://" in name else os.path.join(folder, name))
+        with (
+            _open(self.path) as stream,
+            TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="\n") as text,
+            ThreadPoolExecutor(AT_ONCE) as pool,
+        ):
+            names = filter(None, map(str.strip, lines_of(text, self.path)))
+            places = ((name, name if "://" in name else os.path.join(folder, name)) for name in names)
+            asked = (
+                pool.submit(whole_file, *place).result if "://" in place[1] else partial(whole_file, *place)
+                for place in places
+            )
+            for answer in ahead(asked, AT_ONCE):
+                yield answer()
 
 
 class Tar(Images):
@@ -233,16 +244,16 @@ class Tar(Images):
                 yield from self._members(archive)
 
     def _side_by_side(self, archives: list[str]) -> Iterator[ImageRef | Missing]:
-        """The images of archives at addresses, in order; those of `ARCHIVES_AT_ONCE` are in memory at a time."""
+        """The images of archives at addresses, in order; those of `AT_ONCE` are in memory at a time."""
         over = Event()
 
         def members(archive: str) -> list[ImageRef | Missing]:
             with _opening(archive):
                 return list(takewhile(lambda _: not over.is_set(), self._members(archive)))
 
-        with ThreadPoolExecutor(ARCHIVES_AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                for listed in ahead((pool.submit(members, one) for one in archives), ARCHIVES_AT_ONCE - 1):
+                for listed in ahead((pool.submit(members, one) for one in archives), AT_ONCE - 1):
                     yield from listed.result()
             finally:  # an error of one, or nobody wants more, ends all
                 over.set()

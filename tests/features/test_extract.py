@@ -14,10 +14,10 @@ from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.features import backbones, batches, images, network
-from zslcore.features.extract import SAMPLE, extract, extract_images, sample
+from zslcore.features.extract import SAMPLE, extract, extract_images, forecast, sample
 from zslcore.features.images import transform
 from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import ListFile
+from zslcore.features.sources import ListFile, of_dataset
 from zslcore.features.store import open_store
 
 SETTINGS = ExtractSettings(
@@ -150,6 +150,10 @@ def test_nothing_is_decided_for_good_on_no_image(folder, monkeypatch):
         run(settings=auto)
     for row in range(COUNT):
         Path(f"{row}.png").write_bytes(picture(row))
+    assert forecast(of_dataset(Path("dataset.h5")), auto, "cpu", Path("store")).pending == COUNT
+    (begun,) = Path("store").glob("*.sqlite")
+    with open_store(begun) as store:
+        assert store.settings() is None, "nor by a forecast, which writes nothing"
     run(settings=auto)
     with h5py.File("features.h5") as file:
         assert json.loads(file.attrs["params"])["extract"]["precision"] == "bf16"

@@ -118,7 +118,7 @@ def _explained(file: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
         if todo := remedy(error):
             raise ZSLError(f"{file}: cannot be used ({reason}); {todo}") from error
         raise ZSLError(f"{file}: not a study of this program, or damaged ({reason}); move the file away") from error

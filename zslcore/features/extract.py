@@ -113,18 +113,20 @@ def store_path(folder: Path, backbone: Backbone, settings: ExtractSettings, devi
     return folder / f"{backbone.name}-{key[:16]}.sqlite"
 
 
-def plan(store: Store, backbone: Backbone, settings: ExtractSettings, device: str, pending: int) -> Run:
+def plan(
+    store: Store, backbone: Backbone, settings: ExtractSettings, device: str, pending: int, keep: bool = True
+) -> Run:
     """What was resolved when the store was begun, or is resolved now on the first readable of the `pending` images.
 
-    Where none can be read, there are no features that later ones would have to agree with: nothing is kept. What is
-    resolved, and when it was, is logged.
+    Where none can be read, there are no features that later ones would have to agree with: nothing is kept, nor where
+    `keep` is not set. What is resolved, and when it was, is logged.
     """
     kept, when = store.settings(), "decided when the store was begun"
     if kept is None:
         plain, scaled = sample(store, backbone)
         kept = resolve(backbone, settings, device, plain, scaled, pending).as_dict()
         when = f"decided now, on {len(plain)} images" if len(plain) else "for this run alone: no image can be read"
-        kept = store.begin(kept) if len(plain) else kept
+        kept = store.begin(kept) if keep and len(plain) else kept
     run = replace(Run(**kept), weights=settings.weights, device=str(resolve_device(device)))
     logger.info("%s: %s", run, when)
     return run
@@ -163,7 +165,7 @@ def forecast(
     path = store_path(store_folder, backbone, settings, device)
     with open_store(path if path.exists() else None) as store:
         count, pending = store.want(images)
-        run = plan(store, backbone, settings, device, pending)
+        run = plan(store, backbone, settings, device, pending, keep=False)
         first = islice(store.pending(run.batch_size), batches)
         started, done = time.monotonic(), 0
         for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, first, store)):

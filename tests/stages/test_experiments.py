@@ -152,3 +152,9 @@ def test_experiments_take_part_in_queued_sweeps(tmp_path: Path, make_project: Ca
     assert set(found) == {2, 3}
     assert found[2].keys() == found[3].keys()
     assert all(found[2][space] != found[3][space] for space in found[2])
+    result = project.folder / metrics
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.write_text("{}")
+    project.set_params(lambda raw: raw.update(clusterability={"n_init": 1, "clusters": 1000}))
+    assert "points for 1000 clusters" in project.dvc("repro", target, ok=False)
+    assert result.read_text() == "{}", "what is refused leaves the last result"

@@ -29,6 +29,15 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLEr
     return ZSLError(f"unknown {kind} '{name}': {hint}Known: {', '.join(names[:most])}{more}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; the name of its kind where it says nothing.
+
+    >>> first_line(ValueError("bad\\nand more")), first_line(KeyError())
+    ('bad', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def printable(value: Any) -> str:
     """One line of text that cannot steer a terminal."""
     return "".join(

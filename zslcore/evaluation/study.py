@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from sqlalchemy.exc import SQLAlchemyError
 
 from zslcore.datasets.dataset import Seen
-from zslcore.errors import ZSLError
+from zslcore.errors import ZSLError, first_line
 from zslcore.evaluation.cells import digest
 from zslcore.evaluation.select import select
 from zslcore.params import Params, merge, nested
@@ -118,7 +118,7 @@ def _explained(file: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         if todo := remedy(error):
             raise ZSLError(f"{file}: cannot be used ({reason}); {todo}") from error
         raise ZSLError(f"{file}: not a study of this program, or damaged ({reason}); move the file away") from error

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from zslcore.errors import ZSLError
+from zslcore.errors import ZSLError, first_line
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.features.settings import ExtractSettings
@@ -102,9 +102,8 @@ class Network:
                 self.module = torch.compile(self.module, options={"freezing": True})
                 self.start(self.stage([]), 1)  # compiles, before several threads would at once
             except Exception as error:  # compilers and their absence raise what they like
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise ZSLError(
-                    f"torch.compile of {run.backbone} failed ({reason}); it needs a C++ compiler: "
+                    f"torch.compile of {run.backbone} failed ({first_line(error)}); it needs a C++ compiler: "
                     "install one, or set extract.compile to never"
                 ) from error
 

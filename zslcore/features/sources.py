@@ -20,7 +20,7 @@ from PIL import Image
 
 from zslcore import artifacts
 from zslcore.datasets.tables import lines_of
-from zslcore.errors import ZSLError
+from zslcore.errors import ZSLError, first_line
 from zslcore.features.ahead import ahead
 from zslcore.features.images import BadImage
 
@@ -125,7 +125,8 @@ def _opening(place: str) -> Iterator[None]:
 
 
 def _why(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
+    said: str | None = getattr(error, "strerror", None)
+    return said.splitlines()[0] if said else first_line(error)
 
 
 def _open(path: str, block_size: int | None = None) -> Any:

@@ -25,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -308,12 +309,7 @@ def disturb(base: Undisturbed, number: int) -> str:
     struck.join(600)
     base.allow()
     base.check()
-    try:
-        base.repro()
-        mended = ""
-    except AssertionError as error:
-        mended = mend(base, str(error))
-        base.repro()
+    mended = repro_mended(base.project, base.repro)
     code, said = base.finish(struck, output)
     name = FAULTS[fault].__name__
     killed = code == -signal.SIGKILL or "exited with -9" in said
@@ -329,14 +325,22 @@ def disturb(base: Undisturbed, number: int) -> str:
     return happened
 
 
-def mend(base: Undisturbed, said: str) -> str:
-    """What docs/remotes.md says to do where DVC was struck while it wrote its own two files; how it was mended."""
+def repro_mended(project, repro: Callable[[], object]) -> str:
+    """Run `repro`; where DVC was struck while it wrote its own two files, mended as docs/remotes.md says, and how."""
+    try:
+        repro()
+        return ""
+    except AssertionError as error:
+        said = str(error)
     if "rwlock" in said:
-        (base.folder / ".dvc/tmp/rwlock").unlink()
-        return ", rwlock deleted"
-    assert "dvc.lock" in said, said
-    base.project.run("git", "checkout", "dvc.lock")
-    return ", dvc.lock checked out"
+        (project.folder / ".dvc/tmp/rwlock").unlink()
+        mended = ", rwlock deleted"
+    else:
+        assert "dvc.lock" in said, said
+        project.run("git", "checkout", "dvc.lock")
+        mended = ", dvc.lock checked out"
+    repro()
+    return mended
 
 
 def strike(base: Undisturbed, count: int, first: int) -> None:
@@ -377,6 +381,7 @@ def kill_dvc(project, target: str, seeds: range) -> None:
     project.dvc("repro", target)
     seconds = time.monotonic() - began
     whole = project.bytes("artifacts", "results") | {"dvc.lock": (project.folder / "dvc.lock").read_bytes()}
+    project.commit("run")
     for seed in seeds:
         for name in ("artifacts", "results", ".dvc/cache", ".zsl"):
             shutil.rmtree(project.folder / name, ignore_errors=True)
@@ -388,7 +393,7 @@ def kill_dvc(project, target: str, seeds: range) -> None:
         started.communicate()
         for name, content in project.bytes("artifacts", "results").items():
             assert name.endswith(".tmp") or content == whole[name], name
-        project.dvc("repro", target)
+        repro_mended(project, partial(project.dvc, "repro", target))
         found = project.bytes("artifacts", "results") | {"dvc.lock": (project.folder / "dvc.lock").read_bytes()}
         assert found == whole
 

@@ -3,17 +3,14 @@
 An edited loss then re-runs what it touches, and nothing else. A test holds dvc.yaml against this closure.
 """
 
-import ast
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from zslcore.closure import ROOT, closure
 from zslcore.datasets.registry import SOURCES
 from zslcore.methods.registry import METHODS
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("zslcore", "stages")
 COMPARED: tuple[str, ...] = (
     *("ale", "bidilel", "cada-vae", "cdl", "ce-gzsl", "cn", "conse", "cvae-zsl", "dap", "dem", "devise", "eszsl"),
     *("f-clswgan", "f-vaegan-d2", "gfzsl", "gfzsl-transductive", "iap", "jgm-zsl", "jlse", "lad", "latem", "lisgan"),
@@ -31,47 +28,9 @@ BY_HAND: dict[str, tuple[str, ...]] = {
 """Modules a stage reaches through a registry, by stage module: their closures are dependencies too."""
 
 
-def closure(module: str, root: Path = ROOT) -> list[str]:
-    """Files of this project that `module` imports, directly or not, itself included; sorted, relative to `root`.
-
-    Imports inside functions count. A registry's "module:attribute" strings do not: BY_HAND names those.
-    """
-    found: dict[str, Path] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _file(name, root)
-        if path is None or name in found:
-            continue
-        found[name] = path
-        waiting += _imports(path)
-    return sorted(path.relative_to(root).as_posix() for path in found.values() if path.name != "__init__.py")
-
-
-def code(module: str, root: Path = ROOT) -> list[str]:
+def code(module: str) -> list[str]:
     """What a stage's dependencies must list: its closure, and the closures of what it reaches through a registry."""
-    files = {file for name in (module, *BY_HAND.get(module, ())) for file in closure(name, root)}
-    return sorted(files)
-
-
-def _file(module: str, root: Path) -> Path | None:
-    if module.split(".")[0] not in PACKAGES:
-        return None
-    base = root.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-def _imports(path: Path) -> list[str]:
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
+    return closure(module, *BY_HAND.get(module, ()))
 
 
 def module_of(stage: dict[str, Any]) -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages.code_deps import closure, code, module_of
+from stages.code_deps import code, module_of
+from zslcore.closure import ROOT, closure
 from zslcore.settings import Classify, Generate
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
     f"{file.parent.name}/{name}": stage
     for file in (ROOT / "dvc.yaml", *ROOT.glob("*/dvc.yaml"))
@@ -43,7 +43,7 @@ def test_closure_follows_imports_inside_functions(tmp_path: Path) -> None:
     (package / "b.py").write_text("import zslcore.c\nimport numpy\n")
     (package / "c.py").write_text("")
     (package / "d.py").write_text("")
-    assert closure("zslcore.a", tmp_path) == ["zslcore/a.py", "zslcore/b.py", "zslcore/c.py"]
+    assert closure("zslcore.a", root=tmp_path) == ["zslcore/a.py", "zslcore/b.py", "zslcore/c.py"]
 
 
 def test_an_edited_loss_touches_training_and_not_extraction() -> None:

@@ -43,6 +43,7 @@ def measure(dataset: str, name: str) -> dict[str, Any]:
     from scipy.linalg import LinAlgWarning
     from sklearn.linear_model import Ridge
 
+    from stages.compare import GIVEN
     from zslcore.datasets import dataset as datasets
     from zslcore.evaluation.compare import load_given
     from zslcore.evaluation.protocol import benchmark_task, fit, score
@@ -51,7 +52,7 @@ def measure(dataset: str, name: str) -> dict[str, Any]:
     home = Path("artifacts") / dataset
     data = datasets.load(home / "dataset.h5", features=home / "features.h5")
     task = benchmark_task(data, datasets.load_features(home / "features.h5", np.arange(len(data.labels))))
-    given = load_given(Path("experiments/methods.yaml"), name, dataset)
+    given = load_given(Path(GIVEN)).get(name, {}).get(dataset)
     cls = registry.get(name)
     method = cls(cls.Settings(**(given.settings if given else {})))
     targets = task.train.signatures[task.train.labels]
@@ -71,13 +72,14 @@ def measure(dataset: str, name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure each method in a fresh process, and print."""
-    from stages.code_deps import COMPARED
+    from stages.compare import GIVEN
     from stages.report import TIMINGS
     from zslcore.artifacts import read_json, write_json
+    from zslcore.params import read_yaml
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
-    parser.add_argument("--methods", default=",".join(COMPARED))
+    parser.add_argument("--methods", default=",".join(read_yaml(Path(GIVEN))))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -7,21 +7,17 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stages.compare import GIVEN
 from zslcore.closure import ROOT, closure
 from zslcore.datasets.registry import SOURCES
 from zslcore.methods.registry import METHODS
+from zslcore.params import read_yaml
 
-COMPARED: tuple[str, ...] = (
-    *("ale", "bidilel", "cada-vae", "cdl", "ce-gzsl", "cn", "conse", "cvae-zsl", "dap", "dem", "devise", "eszsl"),
-    *("f-clswgan", "f-vaegan-d2", "gfzsl", "gfzsl-transductive", "iap", "jgm-zsl", "jlse", "lad", "latem", "lisgan"),
-    *("ocd", "rff-gzsl", "sae", "se-zsl", "sje", "sse", "sync", "tf-vaegan"),
-)
-"""The methods of the matrix of `compare` in experiments/dvc.yaml."""
 _SOURCES = tuple(target.partition(":")[0] for target in SOURCES.values())
 BY_HAND: dict[str, tuple[str, ...]] = {
     "stages.prepare": _SOURCES,
     "stages.report": _SOURCES,
-    "stages.compare": tuple(METHODS[name].partition(":")[0] for name in COMPARED),
+    "stages.compare": tuple(METHODS[name].partition(":")[0] for name in read_yaml(ROOT / GIVEN)),
     "stages.metric_learning": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
     "stages.mining": ("zslcore.methods.metric_learning", "zslcore.methods.eszsl"),
 }

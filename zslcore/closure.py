@@ -1,6 +1,7 @@
-"""The code that modules run, as the closure of their imports: what a stage depends on."""
+"""The code that modules run, as the closure of their imports: what a stage depends on, and what a kept result does."""
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def closure(*modules: str, root: Path = ROOT) -> list[str]:
         found[name] = path
         waiting += _imports(path.read_text(encoding="utf-8"))
     return sorted({path.relative_to(root).as_posix() for path in found.values() if path.name != "__init__.py"})
+
+
+def hashes(*modules: str, root: Path = ROOT) -> dict[str, str]:
+    """SHA-256 of each file of a closure."""
+    return {file: hashlib.sha256((root / file).read_bytes()).hexdigest() for file in closure(*modules, root=root)}
 
 
 def _file(module: str, root: Path) -> Path | None:

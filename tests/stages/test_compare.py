@@ -1,21 +1,25 @@
 """Experiment `compare` and command `new-method`, in a project of their own."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stages import compare
-from stages.code_deps import COMPARED, ROOT
+from stages.common import run
 from tests.conftest import make_dataset
 from zslcore import artifacts
+from zslcore.closure import ROOT
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
+from zslcore.evaluation import compare as evaluation
 from zslcore.evaluation.compare import check_data, load_candidates, load_given
 from zslcore.methods import registry
-from zslcore.methods.base import MethodSettings, TrainData
+from zslcore.methods.base import Method, MethodSettings, TrainData
 from zslcore.methods.cvae_zsl import CVAEZSL
 from zslcore.methods.new_method import create
 from zslcore.methods.registry import METHODS
@@ -48,8 +52,28 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Methods whose measurement fits anything, as it happens."""
+    fitted: list[str] = []
+    fit_seeds = evaluation.fit_seeds
+
+    def watched(method: type[Method], *rest: Any) -> Any:
+        fitted.append(method.name)
+        return fit_seeds(method, *rest)
+
+    monkeypatch.setattr(evaluation, "fit_seeds", watched)
+    return fitted
+
+
 def result(project: Path, method: str) -> dict:
     return artifacts.read_json(project / f"experiments/results/toy/methods/{method}.json")
+
+
+def change(project: Path, file: str, old: str, new: str) -> None:
+    text = (project / file).read_text()
+    assert old in text
+    (project / file).write_text(text.replace(old, new))
 
 
 def test_given_settings_and_calibration_are_used_as_they_are(project: Path) -> None:
@@ -63,10 +87,11 @@ def test_given_settings_and_calibration_are_used_as_they_are(project: Path) -> N
 
 
 def test_what_is_not_given_is_chosen_on_validation_classes_and_closed_forms_run_once(project: Path) -> None:
-    compare.command("eszsl,gfzsl-transductive", "toy")
+    compare.command("eszsl,gfzsl,gfzsl-transductive", "toy")
     assert result(project, "eszsl")["about"]["settings"]["alpha"] == 1.0
     assert result(project, "eszsl")["about"]["validation"]["splits"] == 1
     assert list(result(project, "eszsl")["zsl"]["T1"]["seeds"]) == ["0"]
+    assert result(project, "gfzsl")["about"]["title"] == "gfzsl"
     assert "TRANSDUCTIVE" in result(project, "gfzsl-transductive")["about"]["title"]
 
 
@@ -92,8 +117,10 @@ def test_settings_from_another_table(project: Path) -> None:
     assert result(project, "sje")["about"]["calibration"] == 0.5
 
     assert result(project, "sje")["about"]["given"] == "other.yaml"
+    shutil.rmtree(project / "experiments/results")
     with pytest.raises(ZSLError, match=r"other\.yaml: no row eszsl: toy; add one"):
-        compare.command("eszsl", given="other.yaml")
+        compare.command("sje,eszsl", given="other.yaml")
+    assert not (project / "experiments/results").exists(), "said before anything is measured"
 
 
 def test_the_papers_preset_takes_the_papers_settings_where_they_are_known(project: Path) -> None:
@@ -109,15 +136,114 @@ def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     file = project / "experiments/results/toy/methods/eszsl.json"
     compare.command("eszsl")
     first = file.read_bytes()
+    shutil.rmtree(project / ".zsl")
     compare.command("eszsl")
     assert file.read_bytes() == first
+
+
+def test_what_is_done_is_kept_and_what_changed_is_measured_anew(
+    project: Path, fits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(project, "experiments/methods.yaml", "strenght", "strength")
+
+    def measured() -> list[str]:
+        fits.clear()
+        compare.command()
+        return list(fits)
+
+    assert measured() == ["sje", "eszsl", "sae"], "all that have a row"
+    before = {method: result(project, method) for method in ("sje", "eszsl", "sae")}
+    shutil.rmtree(project / "experiments/results")
+    assert measured() == []
+    assert {method: result(project, method) for method in before} == before
+    change(project, "experiments/methods.yaml", "calibration: 0.25", "calibration: 0.5")
+    assert measured() == ["sje"]
+    assert result(project, "sje")["about"]["calibration"] == 0.5
+    code = compare.code
+    with monkeypatch.context() as edited:
+        edited.setattr(compare, "code", lambda name: code(name) | ({"sae.py": "edited"} if name == "sae" else {}))
+        assert measured() == ["sae"]
+        assert measured() == []
+    for old, new in (("budget: 2", "budget: 1"), ("seeds: [0, 1]", "seeds: [0]"), ("[toy]", "[toy]\ndevice: cpu")):
+        change(project, "params.yaml", old, new)
+        assert measured() == ["sje", "eszsl", "sae"], new
+        assert measured() == []
+    with artifacts.open_artifact(project / "artifacts/toy/features.h5", artifacts.FEATURES) as file:
+        features = file["features"][()]
+    with artifacts.create(project / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
+        file["features"] = features + 1
+    assert measured() == ["sje", "eszsl", "sae"]
+
+
+def test_a_choice_is_made_anew_among_other_candidates_only(project: Path, fits: list[str]) -> None:
+    def chosen(candidate: str) -> Any:
+        (project / "among.yaml").write_text(f"sje: [{candidate}]")
+        compare.command("sje", choose=True, candidates="among.yaml")
+        return result(project, "sje")["about"]["settings"]["scaling"]
+
+    assert chosen("{epochs: 1, scaling: l2}") == "l2"
+    assert chosen("{epochs: 1, scaling: l2}") == "l2"
+    assert fits == ["sje"]
+    assert chosen("{epochs: 1, scaling: standard}") == "standard"
+    assert fits == ["sje", "sje"]
+
+
+def test_an_edited_file_concerns_the_methods_that_import_it(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "zslcore", tmp_path / "zslcore")
+
+    def keys() -> dict[str, dict[str, str]]:
+        return {name: compare.code(name, tmp_path) for name in METHODS}
+
+    def touched(file: str) -> set[str]:
+        before = keys()
+        with (tmp_path / file).open("a") as out:
+            out.write("# edited\n")
+        return {name for name, key in keys().items() if key != before[name]}
+
+    assert touched("zslcore/methods/ale.py") == {"ale"}
+    assert touched("zslcore/methods/_ranking.py") == {"ale", "devise", "latem", "sje"}
+    assert touched("zslcore/methods/registry.py") == set(), "a new method is no reason to measure the others"
+    assert touched("zslcore/report/page.py") == set()
+    assert touched("zslcore/evaluation/metrics.py") == set(METHODS)
+
+
+def test_a_killed_run_goes_on_where_it_was(project: Path, fits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.get("eszsl"), "fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compare.command("sje,eszsl")
+    fits.clear()
+    compare.command("sje,eszsl")
+    assert fits == ["eszsl"]
+
+
+def test_a_method_that_fails_costs_no_other(project: Path, fits: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(compare.command)
+    assert ended.value.code == 1
+    *measured, error, reason = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in measured] == ["toy, sje", "toy, eszsl"]
+    assert error == "error: 2 of 3 measured; not measured:"
+    assert reason.startswith("toy, sae: ")
+    assert "unknown parameter 'strenght'; did you mean 'strength'" in reason
+    results = project / "experiments/results/toy/methods"
+    assert sorted(file.name for file in results.iterdir()) == ["eszsl.json", "sje.json"]
+    change(project, "experiments/methods.yaml", "strenght", "strength")
+    fits.clear()
+    compare.command()
+    assert fits == ["sae"]
 
 
 @pytest.mark.parametrize(
     ("methods", "sets", "message"),
     [
         ("ezsl", "toy", "unknown method 'ezsl'.*did you mean 'eszsl'"),
+        ("sje,ezsl", "toy", "unknown method 'ezsl'.*did you mean 'eszsl'"),
         ("eszsl", "tyo", "did you mean 'toy'"),
+        ("eszsl", "toy,tyo", "did you mean 'toy'"),
         ("sae", "toy", "unknown parameter 'strenght'; did you mean 'strength'"),
     ],
 )
@@ -130,7 +256,12 @@ def test_errors_for_people(project: Path, methods: str, sets: str, message: str)
 def test_a_damaged_table_of_settings_is_named(tmp_path: Path) -> None:
     (tmp_path / "methods.yaml").write_text("a: [")
     with pytest.raises(ZSLError, match=r"methods\.yaml: not valid YAML"):
-        load_given(tmp_path / "methods.yaml", "a", "b")
+        load_given(tmp_path / "methods.yaml")
+    (tmp_path / "methods.yaml").write_text("sje: {toy: {calibraton: 0.0}}")
+    with pytest.raises(ZSLError, match=r"methods\.yaml: sje: toy: .*did you mean 'calibration'"):
+        load_given(tmp_path / "methods.yaml")
+    (tmp_path / "methods.yaml").write_text("my-method: {}\nale:\nsje: {toy: }")
+    assert load_given(tmp_path / "methods.yaml") == {"my-method": {}, "ale": {}, "sje": {}}
 
 
 def test_candidates_are_a_list_of_settings(tmp_path: Path) -> None:
@@ -151,11 +282,16 @@ def test_every_candidate_of_the_rivals_is_valid() -> None:
             registry.get(name).Settings(**settings)
 
 
-def test_coinciding_signatures_are_named() -> None:
+def test_coinciding_signatures_are_named(project: Path) -> None:
     data = make_dataset(seen=4, unseen=2)
     data.signatures[5] = data.signatures[1]
     with pytest.raises(ZSLError, match="'class 1', 'class 5' coincide"):
         check_data(data)
+    datasets.save(project / "artifacts/toy/dataset.h5", data, {})
+    with artifacts.create(project / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
+        file["features"] = data.features
+    with pytest.raises(ZSLError, match=r"^data set 'toy': .*'class 1', 'class 5' coincide"):
+        compare.command()
 
 
 def test_seeds_trained_together_give_the_figures_of_each(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,9 +320,9 @@ def test_seeds_trained_together_give_the_figures_of_each(project: Path, monkeypa
         assert after["gzsl"]["AUSUC"]["seeds"] == pytest.approx(before["gzsl"]["AUSUC"]["seeds"])
 
 
-def test_every_compared_method_is_registered_and_has_a_row() -> None:
-    assert set(COMPARED) <= set(METHODS)
-    assert all(load_given(ROOT / "experiments/methods.yaml", name, "no such set") is None for name in COMPARED)
+def test_every_method_that_no_other_stage_measures_has_a_row() -> None:
+    assert set(METHODS) - set(load_given(ROOT / compare.GIVEN)) == {"clusterable", "metric-learning"}
+    assert all(registry.get(name).name == name for name in METHODS), "results stand under one, and say the other"
 
 
 def test_new_method_writes_a_method_that_passes_its_own_and_the_common_checks(tmp_path: Path) -> None:

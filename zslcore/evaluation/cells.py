@@ -1,6 +1,7 @@
 """Long tables of runs, one cell at a time: what is done is kept under `.zsl/`, so that an interrupted run resumes.
 
-A cell is keyed by all that its value depends on: the data, the method, its settings, the seed and this package's code.
+A cell is keyed by all that its value depends on: the data, the method, its settings, the seed, the libraries and the
+code: this package's whole, unless its key says which files it is.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ def cell(key: Mapping[str, Any], compute: Callable[[], Any], store: Path = STORE
 
 def place(key: Mapping[str, Any], store: Path = STORE) -> Path:
     """The file of a cell."""
-    text = json.dumps({**key, "code": artifacts.code(), "libraries": artifacts.library_versions()}, sort_keys=True)
+    text = json.dumps({"code": artifacts.code(), "libraries": artifacts.library_versions(), **key}, sort_keys=True)
     return store / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 

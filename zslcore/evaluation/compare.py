@@ -11,7 +11,6 @@ from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.choose import Trial, assess, choose, validation_tasks
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, score, summarise
-from zslcore.methods import registry
 from zslcore.methods.base import Method, Transductive, check_distinct
 from zslcore.params import read_yaml, validate
 from zslcore.progress import progress
@@ -38,17 +37,19 @@ class Given(Section):
     calibration: float | None = Field(None, description="factor off seen scores; null: chosen on validation classes")
 
 
-def load_given(path: Path, method: str, dataset: str, *, required: bool = False) -> Given | None:
-    """A row of the table of chosen settings, method -> data set -> values; None where it has none and needs none.
+def load_given(path: Path) -> dict[str, dict[str, Given]]:
+    """A table of chosen settings: method -> data set -> values.
 
-    Raises ZSLError naming the file and what is wrong in it, or that a required row is not there.
+    Raises ZSLError naming the file and what is wrong in it.
     """
-    row = (read_yaml(path).get(method) or {}).get(dataset)
-    if row is None and required:
-        raise ZSLError(
-            f"{path}: no row {method}: {dataset}; add one, by copying the row of the data set that {dataset} is like"
-        )
-    return None if row is None else validate(Given, row, f"{path}: {method}: {dataset}")
+    return {
+        method: {
+            dataset: validate(Given, row, f"{path}: {method}: {dataset}")
+            for dataset, row in (rows or {}).items()
+            if row is not None
+        }
+        for method, rows in read_yaml(path).items()
+    }
 
 
 def load_candidates(path: Path, method: str) -> list[dict[str, Any]] | None:
@@ -76,7 +77,7 @@ def check_data(data: Dataset) -> None:
 
 
 def compare(
-    name: str,
+    method: type[Method],
     data: Dataset,
     seen: Seen,
     features: np.ndarray[Any, np.dtype[np.float32]],
@@ -94,8 +95,7 @@ def compare(
     `among`, or of the method's search space. device: where a method that is trained is. checkpoints: as in `fit_seeds`.
     store: as in `choose`.
     """
-    method = registry.get(name)
-    check_data(data)
+    name = method.name
     fixed = {"device": device} if "device" in method.Settings.model_fields else {}
     chosen = _choose(method, seen, given, own, among, store, fixed)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")

@@ -41,10 +41,15 @@ METHODS: dict[str, str] = {
 }
 
 
-def get(name: str) -> type[Method]:
-    """The class of a method. Raises ZSLError for an unknown name, with the nearest known one."""
+def target(name: str) -> str:
+    """The "module:class" of a method. Raises ZSLError for an unknown name, with the nearest known one."""
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    module, _, attribute = METHODS[name].partition(":")
+    return METHODS[name]
+
+
+def get(name: str) -> type[Method]:
+    """The class of a method. Raises ZSLError for an unknown name, with the nearest known one."""
+    module, _, attribute = target(name).partition(":")
     found: type[Method] = getattr(import_module(module), attribute)
     return found

@@ -99,7 +99,6 @@ def one_turn(name: str, given: argparse.Namespace, seeds: int = 1, how: CompileN
                     total = loss(rows, 100)["total"].sum()
                 torch.autograd.backward(total, inputs=parameters)
                 optimiser.step()
-                optimiser.zero_grad(set_to_none=True)
 
     return turn
 

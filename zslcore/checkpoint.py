@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zslcore import artifacts
 from zslcore.errors import ZSLError
+from zslcore.optimisers import Optimiser
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Checkpoint:
     path: Path
     every: int = 10
 
-    def store(self, optimisers: Sequence[torch.optim.Optimizer], curve: list[dict[str, float]], last: bool) -> None:
+    def store(self, optimisers: Sequence[Optimiser], curve: list[dict[str, float]], last: bool) -> None:
         """Write the state after `len(curve)` epochs where it is due: every `every` epochs, and after the last."""
         if len(curve) % self.every and not last:
             return
@@ -34,7 +35,7 @@ class Checkpoint:
         about = {"curve": json.dumps(curve)}  # as text, which keeps the order of its terms
         artifacts.save_tensors(self.path, artifacts.CHECKPOINT, arrays, about)
 
-    def restore(self, optimisers: Sequence[torch.optim.Optimizer]) -> list[dict[str, float]]:
+    def restore(self, optimisers: Sequence[Optimiser]) -> list[dict[str, float]]:
         """Put back what `store` wrote, and return the curve; an empty one where there is no checkpoint yet.
 
         Raises ZSLError when the file is damaged or of another training run.
@@ -70,9 +71,8 @@ class Checkpoint:
         return str(self.path) if self.path.exists() else f"none yet (one is written every {self.every} epochs)"
 
 
-def _slots(optimisers: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+def _slots(optimisers: Sequence[Optimiser]) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
     """(name, parameter, the optimiser's state of it) of everything that is trained, in a fixed order."""
     for player, optimiser in enumerate(optimisers):
-        for group in optimiser.param_groups:
-            for number, parameter in enumerate(group["params"]):
-                yield f"{player}/{number}", parameter, optimiser.state[parameter]
+        for number, parameter in enumerate(optimiser.parameters):
+            yield f"{player}/{number}", parameter, optimiser.state[parameter]

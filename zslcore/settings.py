@@ -3,7 +3,7 @@
 What a paper leaves open says so: `not stated`. `None` where `select` decides on validation classes.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -139,6 +139,7 @@ class ClusterabilitySettings(Section):
 
     n_init: int = Field(10, ge=1, description="starts of k-means, the best kept; not stated")
     clusters: int | None = Field(None, ge=2, description="null: as many as there are classes")
+    settings: dict[str, Any] = Field({}, description="sections as in params.yaml, in place of the data set's own")
 
 
 class ProtoNet(Section):

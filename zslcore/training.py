@@ -17,6 +17,7 @@ from torch import Tensor
 from zslcore.artifacts import atomic
 from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
+from zslcore.optimisers import SGD, Adam, Optimiser
 
 Terms = dict[str, Tensor]
 """Named loss terms of one batch; `total` is what is minimised."""
@@ -149,15 +150,11 @@ class Player:
     steps: int = 1
     name: str = ""
 
-    def stepper(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    def stepper(self, parameters: list[Tensor]) -> Optimiser:
         """A new optimiser of these parameters."""
         if self.optimiser == "sgd":
-            return torch.optim.SGD(
-                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
-            )
-        return torch.optim.Adam(
-            parameters, self.lr, self.betas, weight_decay=self.weight_decay, amsgrad=self.amsgrad, fused=True
-        )
+            return SGD(parameters, self.lr, self.momentum, self.weight_decay)
+        return Adam(parameters, self.lr, self.betas, self.weight_decay, self.amsgrad)
 
 
 def alternate(
@@ -199,8 +196,7 @@ def alternate(
                     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                         values = loss(rows, epoch)
                     torch.autograd.backward(values["total"].sum(), inputs=parameters)
-                    optimiser.step()
-                    optimiser.zero_grad(set_to_none=True)  # now: the next CUDA graph may overwrite them
+                    optimiser.step()  # forgets the gradients at once: the next CUDA graph may overwrite them
                     for name, value in values.items():
                         key = f"{player.name}.{name}" if player.name else name
                         sums[key] = sums.get(key, 0) + value.detach().float() * rows.shape[-1]

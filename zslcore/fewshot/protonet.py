@@ -7,6 +7,7 @@ from torch.nn import functional
 from zslcore.evaluation.fewshot import Episodes, Learner
 from zslcore.fewshot.classifiers import nearest_mean
 from zslcore.models.mappings import FineTuning
+from zslcore.optimisers import Adam
 
 
 def train_protonet(features: Tensor, episodes: Episodes, lr: float, scale: float) -> Learner:
@@ -16,11 +17,10 @@ def train_protonet(features: Tensor, episodes: Episodes, lr: float, scale: float
     """
     d = features.shape[1]
     embedding: nn.Module = FineTuning(d).to(features.device)
-    optimiser = torch.optim.Adam(embedding.parameters(), lr=lr)
+    optimiser = Adam(embedding.parameters(), lr)
     _, way, queries = episodes.query.shape
     labels = torch.arange(way, device=features.device).repeat_interleave(queries)
     for support, query in zip(torch.from_numpy(episodes.support), torch.from_numpy(episodes.query), strict=True):
-        optimiser.zero_grad(set_to_none=True)
         means = embedding(features[support])[None]
         scores = nearest_mean(means, embedding(features[query.reshape(-1)])[None])[0]
         functional.cross_entropy(scale / d * scores, labels).backward()  # type: ignore[no-untyped-call]

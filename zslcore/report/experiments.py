@@ -1,6 +1,6 @@
 """Sections of the report about the experiments; each appears where its results exist."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zslcore.evaluation.intervals import Interval, paired_difference
@@ -32,10 +32,10 @@ def ablation(results: Results) -> Iterator[Block]:
         accuracies = spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"])
         rows.append((title, str(row["about"]["members"]), search, *accuracies, *cells))
     yield Heading(3, "Ablation (Fig. 4)")
-    common = {f"{name} {value}" for row in found.values() for name, value in row["about"].get("common", {}).items()}
+    common = _instead(*found.values())
     if common:
         yield Paragraph(
-            f"All rows take {', '.join(sorted(common))} in place of the data set's own (ablation in params.yaml): "
+            f"All rows take {common} in place of the data set's own (ablation in params.yaml): "
             "`main` is not the run above."
         )
     yield Table(
@@ -64,15 +64,24 @@ def _lead(row: Any, other: Any, group: str, metric: str) -> Interval:
     return paired_difference(row[group][metric]["seeds"], other[group][metric]["seeds"])
 
 
+def _instead(*found: Mapping[str, Any]) -> str:
+    """The settings that results were measured with in place of the data set's own; "" for none."""
+    return ", ".join(
+        sorted({f"{name} {value}" for one in found for name, value in one["about"].get("common", {}).items()})
+    )
+
+
 def clusterability(results: Results) -> Iterator[Block]:
     """Table 4's "MI", in every variant that could be meant."""
     found = results.json("clusterability.json")
     if found is None:
         return
     yield Heading(3, "Clusterability (Table 4)")
+    common = _instead(found)
     yield Paragraph(
         "k-means with as many clusters as classes, against the classes. x: the scaled features; M(x): M trained "
         "without F; F′: F trained by plain cross-entropy in place of Gaussian similarity."
+        + (f" M and F take {common} in place of the data set's own (clusterability in params.yaml)." if common else "")
     )
     measures = found["about"]["measures"]
     spaces = {name: found["spaces"][name] for name in found["about"]["order"]}

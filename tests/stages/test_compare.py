@@ -273,9 +273,10 @@ def test_candidates_are_a_list_of_settings(tmp_path: Path) -> None:
         load_candidates(path, "sje")
 
 
-def test_every_candidate_of_the_rivals_is_valid() -> None:
-    table = ROOT / "experiments/rivals.yaml"
-    rows = {name: load_candidates(table, name) for name in METHODS}
+@pytest.mark.parametrize("table", ["rivals", "rivals-birds"])
+def test_every_candidate_of_the_rivals_is_valid(table: str) -> None:
+    file = ROOT / f"experiments/{table}.yaml"
+    rows = {name: load_candidates(file, name) for name in METHODS}
     assert sum(row is not None for row in rows.values()) == 11
     for name, row in rows.items():
         for settings in row or []:

@@ -31,7 +31,8 @@ class Critic(nn.Module):
         """
         with torch.no_grad():
             slopes = torch.where(self.first(torch.cat([x, signatures], dim=1)) > 0, 1.0, SLOPE)
-        return (slopes * self.last.weight) @ self.first.weight[:, : self.inputs]
+        # sliced at the end: the gradient of a slice of the weights is a whole matrix of zeros, filled anew each step
+        return ((slopes * self.last.weight) @ self.first.weight)[:, : self.inputs]
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, signatures: Tensor) -> Tensor:

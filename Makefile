@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro baseline test check fuzz setup soak clean
+.PHONY: repro baseline test check fuzz mutants setup soak clean
 
 repro: setup ## run the whole pipeline on the data sets of params.yaml and print the results
 	dvc repro
@@ -25,6 +25,9 @@ FUZZ_SECONDS ?= 60
 fuzz: setup ## coverage-guided fuzzing of the importers of .mat and CSV, a minute each
 	python fuzz/importers.py mat -max_total_time=$(FUZZ_SECONDS) -verbosity=0
 	python fuzz/importers.py csv -max_total_time=$(FUZZ_SECONDS) -verbosity=0
+
+mutants: setup ## mutation testing, up to an hour on two cores: which one-line faults the tests notice (MUTANTS="--module losses")
+	python bench/mutants.py $(MUTANTS)
 
 setup: $(BIN)/.installed
 

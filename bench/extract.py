@@ -27,12 +27,12 @@ from torch import nn
 
 from zslcore.features import backbones
 from zslcore.features.batches import decode_and_compute, decode_image
-from zslcore.features.extract import plan, write
+from zslcore.features.extract import plan_of_store, write
+from zslcore.features.image_sources import Folder, ImageRef
 from zslcore.features.images import transform
 from zslcore.features.network import Network
-from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import Folder, ImageRef
 from zslcore.features.store import open_store
+from zslcore.settings import Extract
 
 
 def photographs(folder: Path, count: int) -> None:
@@ -60,13 +60,13 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet101.tv_in1k")
     parser.add_argument("--weights", default="random", help="random (the speed is the same), pretrained, file:PATH")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
-    parser.add_argument("--compile", default="auto", choices=["auto", "always", "never"])
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--count", type=int, default=256, help="images a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time of all threads, not the clock's")
     options = parser.parse_args()
-    settings = ExtractSettings(
+    settings = Extract(
         backbone=options.backbone, weights=options.weights, precision=options.precision, compile=options.compile
     )
     backbone = backbones.load(settings.backbone, settings.weights)
@@ -79,16 +79,16 @@ def main() -> None:
         files = [Path(image.path) for image in images if isinstance(image, ImageRef)]
         with open_store(None) as store:
             store.want(images)
-            run = plan(store, backbone, settings, options.device, len(files))
+            plan = plan_of_store(store, backbone, settings, options.device)
         started = time.perf_counter()
-        network, prepare = Network(run, backbone), transform(backbone.preprocessing, run.scaled)
+        network, prepare = Network(plan, backbone), transform(backbone.preprocessing, plan.jpeg_downscaled)
         ready = time.perf_counter() - started
-        batch = np.stack([np.asarray(decode_image(image, prepare).pixels) for image in images[: run.batch_size]])
-        print(f"{options.backbone}, {len(files)} images, {run}", flush=True)
+        batch = np.stack([np.asarray(decode_image(image, prepare).pixels) for image in images[: plan.batch_size]])
+        print(f"{options.backbone}, {len(files)} images, {plan}", flush=True)
         print(f"the network was ready after {ready:.1f} s, which no loop below counts", flush=True)
         staged = network.stage(batch)
         plain, usual = (
-            copy.deepcopy(backbone.module).to(run.device),
+            copy.deepcopy(backbone.module).to(plan.device),
             timm.data.create_transform(**backbone.preprocessing),
         )
 
@@ -96,10 +96,10 @@ def main() -> None:
             place = Path(tempfile.mkdtemp(dir=temporary))
             with open_store(place / "store.sqlite") as store:
                 count, _ = store.want(images)
-                batches = store.pending(run.batch_size)
+                batches = store.pending(plan.batch_size)
                 for done, outcomes in decode_and_compute(network, prepare, batches, store.knows):
                     store.commit(done, outcomes)
-                write(store, place / "features.h5", count, backbone.dimensions, False, run.as_dict(), None)
+                write(store, place / "features.h5", count, backbone.dimensions, False, plan.as_dict(), None)
 
         def alone() -> None:
             for first in range(0, len(files), len(batch)):
@@ -110,7 +110,7 @@ def main() -> None:
                 list(pool.map(lambda image: decode_image(image, prepare).key, images))
 
         loops: dict[str, Callable[[], None]] = {
-            "a: by hand": lambda: by_hand(plain, usual, files, run.device),
+            "a: by hand": lambda: by_hand(plain, usual, files, plan.device),
             "b: zsl extract": whole,
             "c: network alone": alone,
             "d: decoding alone": decoding,

@@ -18,12 +18,10 @@ import numpy as np
 from PIL import Image
 
 from zslcore.features.extract import extract_images
-from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import Tar
+from zslcore.features.image_sources import Tar
+from zslcore.settings import Extract
 
-SETTINGS = ExtractSettings(
-    backbone="test_resnet.r160_in1k", weights="random", image_size=32, precision="fp32", compile="never"
-)
+SETTINGS = Extract(backbone="test_resnet.r160_in1k", weights="random", image_size=32, precision="fp32")
 GROWTH = 1.1
 """Of the peak, at most, from 10,000 images on."""
 

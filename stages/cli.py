@@ -1,42 +1,60 @@
-"""The `zsl` command: every stage as a subcommand. Stage modules import torch and their like only when they run."""
+"""The `zsl` command: every stage and tool as a subcommand, whose module is imported only when it is called."""
 
+import ast
 import logging
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
+from stages.commands import STAGES, TOOLS
 from stages.common import run
 
-COMMANDS: dict[str, str] = {
-    "import": "stages.import_data",
-    "prepare": "stages.prepare",
-    "extract": "stages.extract",
-    "select": "stages.select",
-    "finetune": "stages.finetune",
-    "train": "stages.train",
-    "generate": "stages.generate",
-    "classify": "stages.classify",
-    "evaluate": "stages.evaluate",
-    "tsne": "stages.tsne",
-    "report": "stages.report",
-    "params": "stages.params",
-    "tune": "stages.tune",
-    "sweep": "stages.sweep",
-    "gate": "stages.gate",
-    "inspect": "stages.inspect",
-    "ablation": "stages.ablation",
-    "clusterability": "stages.clusterability",
-    "fewshot": "stages.fewshot",
-    "compare": "stages.compare",
-    "clip": "stages.clip",
-    "new-method": "stages.new_method",
-    "metric-learning": "stages.metric_learning",
-    "mining": "stages.mining",
-}
-"""Name -> module with a `command` function, or a typer `app` where there are subcommands: one line each."""
+COMMANDS = {**STAGES, **TOOLS}
+
+
+class Lazy(TyperGroup):
+    """Imports the module of the command that is called, and of no other."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, in the order of the tables."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        """What the list of commands shows of one: its name, and the first line of its docstring."""
+        return TyperCommand(name, help=_help(COMMANDS[name])) if name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, whole."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and _load(COMMANDS[str(name)]), rest
+
+
+def _load(module_name: str) -> Any:
+    module = import_module(module_name)
+    if hasattr(module, "app"):
+        return get_command(module.app)
+    app = typer.Typer(add_completion=False)
+    app.command()(module.command)
+    return get_command(app)
+
+
+def _help(module_name: str) -> str:
+    """The docstring of a module's `command`, or else its own, read without importing it."""
+    spec = find_spec(module_name)
+    assert spec is not None
+    tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "command")
+    return ast.get_docstring(next(functions, tree)) or ""  # type: ignore[arg-type]
+
 
 app = typer.Typer(
+    cls=Lazy,
     add_completion=False,
     no_args_is_help=True,
     help="Zero-shot learning one can re-run. `dvc repro` runs the stages; each can be run by hand too.",
@@ -48,20 +66,12 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks."
     """Options of every command."""
 
 
-for name, module_name in COMMANDS.items():
-    module = import_module(module_name)
-    if hasattr(module, "app"):
-        app.add_typer(module.app, name=name)
-    else:
-        app.command(name)(module.command)
-
-
 def main() -> None:
     """Entry point of the `zsl` command."""
     debug = "--debug" in sys.argv
     logging.getLogger("zslcore").setLevel(logging.INFO)
     # The handler of last resort finds the stderr that a progress bar has put in place, so that lines stand above the
-    # bar; one at the root would also say again what other libraries say by handlers of their own.
+    # bar; one at the root would also repeat what other libraries say by handlers of their own.
     if logging.lastResort is not None:
         logging.lastResort.setLevel(logging.INFO)
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]

@@ -1,35 +1,18 @@
-"""What the stages share: where files stand, and how a command ends."""
+"""What the commands share: how they speak, and how they end."""
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zslcore.errors import ZSLError, printable
+from zslcore.errors import BadFile, ZSLError, printable
+from zslcore.project.remedies import remedy
 
-ARTIFACTS, RESULTS = Path("artifacts"), Path("results")
-EXPERIMENTS = Path("experiments/results")
 INTERRUPTED = 130
 """The exit code that typer makes of Ctrl-C."""
 
 DatasetName = Annotated[str, typer.Argument(help="Name of the data set, as in params.yaml.")]
-
-
-def artifact(dataset: str, name: str) -> Path:
-    """Path of a cached artifact: `artifacts/<dataset>/<name>`."""
-    return ARTIFACTS / dataset / name
-
-
-def result(dataset: str, name: str) -> Path:
-    """Path of a small result: `results/<dataset>/<name>`."""
-    return RESULTS / dataset / name
-
-
-def experiment(dataset: str, name: str) -> Path:
-    """Path of a result of the experiments, which `dvc repro` leaves alone: `experiments/results/<dataset>/<name>`."""
-    return EXPERIMENTS / dataset / name
 
 
 def listed(names: str) -> list[str]:
@@ -49,7 +32,11 @@ def run(command: Callable[[], Any], debug: bool = False) -> None:
     except ZSLError as error:
         if debug:
             raise
-        say(f"error: {error}")
+        say(
+            f"error: {error.path}: {error.problem}; {remedy(error)}"
+            if isinstance(error, BadFile)
+            else f"error: {error}"
+        )
         raise SystemExit(1) from error
     except SystemExit as end:
         if end.code == INTERRUPTED:

@@ -1,14 +1,25 @@
 """Experiment `compare`: methods of the registry on data sets, one protocol, a small result each."""
 
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
-from stages.common import artifact, experiment, listed, say
-from zslcore.closure import ROOT, hashes
+from stages.common import listed, say
+from stages.workspace import Workspace
+from zslcore.artifacts import sha256, write_json
+from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
+from zslcore.evaluation.compare import cached_compare, check_data, list_jobs, load_candidates, load_given
+from zslcore.io.yaml import read_yaml
+from zslcore.methods import registry
+from zslcore.methods.base import Method
+from zslcore.project.code import ROOT, code_hash
+from zslcore.project.params import Params
+from zslcore.report.headline import headline
 
 GIVEN = "experiments/methods.yaml"
 PAPER = "experiments/paper.yaml"
@@ -42,72 +53,53 @@ def command(
     Settings that no table gives are chosen on validation classes. What the same data, settings and code of a method
     gave before is read back. A method that fails costs no other: which ones did, and why, is said at the end.
     """
-    from stages.inputs import everything, used
-    from zslcore.artifacts import sha256, write_json
-    from zslcore.evaluation.cells import STORE, cell
-    from zslcore.evaluation.compare import CompareSettings, Given, check_data, compare, load_candidates, load_given
-    from zslcore.methods import registry
-    from zslcore.params import load_params, read_yaml
-    from zslcore.report.cells import spread
-
-    params = load_params()
-    names = list(read_yaml(Path(GIVEN))) if methods is None else listed(methods)
-    codes = {name: code(name) for name in names}  # as it is now: what is edited during the run is measured by the next
+    params = Params()
+    asked = list(read_yaml(Path(GIVEN))) if methods is None else listed(methods)
+    names = {registry.get(one).name if ":" in one else one: one for one in asked}
+    # the code as it is now: what is edited during the run is measured by the next
+    codes = {name: code(one) for name, one in names.items()}
     usual = [PAPER, GIVEN] if params.preset == "paper" else [GIVEN]
     tables = {table: load_given(Path(table)) for table in ([] if choose else usual if given is None else [given])}
     among = {} if candidates is None else {name: load_candidates(Path(candidates), name) for name in names}
-    own, files = {}, {}
-    for dataset in params.datasets if datasets is None else listed(datasets):
-        params.source(dataset)
-        own[dataset] = params.extra("compare", CompareSettings, dataset)
-        check_data(used(dataset))
-        files[dataset] = {file: sha256(artifact(dataset, file)) for file in ("dataset.h5", "features.h5")}
-    jobs = []
-    for dataset, name in product(own, names):
-        rows = ((table, known[name][dataset]) for table, known in tables.items() if dataset in known.get(name, {}))
-        table, row = next(rows, (None, None))
-        if row is None and given in tables:
-            like = f"by copying the row of the data set that {dataset} is like"
-            raise ZSLError(f"{given}: no row {name}: {dataset}; add one, {like}")
-        jobs.append((dataset, name, table, row))
-
-    def measured(dataset: str, name: str, row: Given | None) -> Any:
-        how: dict[str, Any] = {"seeds": params.seeds, "device": params.device, "among": among.get(name)}
-        key = {
-            "compare": registry.target(name),
-            "data": files[dataset],
-            "given": row and row.model_dump(),
-            "own": own[dataset].model_dump(),
-            **how,
-            "code": codes[name],
-        }
-        return cell(
-            key,
-            lambda: compare(
-                registry.get(name), *everything(dataset), row, own[dataset], **how, checkpoints=checkpoints, store=STORE
-            ),
-        )
-
-    failed = []
-    for dataset, name, table, row in jobs:
+    workspaces = {name: Workspace(name) for name in (params.datasets if datasets is None else listed(datasets))}
+    files = {}
+    for dataset, workspace in workspaces.items():
+        check_data(workspace.data)
+        files[dataset] = {file: sha256(workspace.artifact(file)) for file in ("dataset.h5", "features.h5")}
+    jobs = list_jobs(list(workspaces), list(names), tables, required=given)
+    failures = []
+    for job in jobs:
+        workspace = workspaces[job.dataset]
         try:
-            found = measured(dataset, name, row)
+            metrics = cached_compare(
+                partial(_load, workspace, names[job.method]),
+                job.row,
+                workspace.section("compare"),
+                workspace.seeds,
+                workspace.device,
+                among.get(job.method),
+                {"compare": registry.target(names[job.method]), "data": files[job.dataset], "code": codes[job.method]},
+                checkpoints,
+            )
         except ZSLError as error:
             if len(jobs) == 1:
                 raise
-            failed.append(f"{dataset}, {name}: {error}")
+            failures.append(f"{job.dataset}, {job.method}: {error}")
             continue
-        found["about"]["given"] = table
-        write_json(experiment(dataset, f"methods/{name}.json"), found)
-        figures = [("T1", found["zsl"]["T1"]), *((key, found["gzsl"][key]) for key in "USH")]
-        figures.append(("H chosen on test (diagnostic only)", found["diagnostic"]["test_selected_H"]))
-        say(f"{dataset}, {name}: " + ", ".join(f"{metric} {spread(value)}" for metric, value in figures))
-    if failed:
-        raise ZSLError(f"{len(jobs) - len(failed)} of {len(jobs)} measured; not measured:\n" + "\n".join(failed))
+        metrics["about"]["given"] = job.table
+        write_json(workspace.experiment(f"methods/{job.method}.json"), metrics)
+        say(f"{job.dataset}, {job.method}: {headline(metrics)}")
+    if failures:
+        raise ZSLError(f"{len(jobs) - len(failures)} of {len(jobs)} measured; not measured:\n" + "\n".join(failures))
 
 
-def code(method: str, root: Path = ROOT) -> dict[str, str]:
-    """The files that a method's figures depend on, each with its SHA-256: no other method's, nor their registry."""
-    from zslcore.methods import registry
+def _load(workspace: Workspace, method: str) -> tuple[type[Method[Any]], Dataset, Seen, NDArray[np.float32]]:
+    return registry.get(method), workspace.data, workspace.seen(), workspace.features()
 
-    return hashes("zslcore.evaluation.compare", registry.target(method).partition(":")[0], root=root)
+
+def code(method: str, root: Path = ROOT) -> str:
+    """A hash of the code that a method's figures depend on: no other method's, nor their registry.
+
+    method: its name, or package.module:Class.
+    """
+    return code_hash("zslcore.evaluation.compare", registry.target(method).partition(":")[0], root=root)

@@ -1,12 +1,23 @@
 """Stage `extract`: images to features through a backbone; given features pass through unchanged."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stages.common import artifact, say
+from stages.common import say
+from stages.workspace import Workspace
 from zslcore.cluster import ADDRESS
+from zslcore.datasets import dataset as datasets
+from zslcore.errors import ZSLError, unknown
+from zslcore.features import image_sources
+from zslcore.features.batches import Engine, local
+from zslcore.features.extract import extract, extract_images, forecast
+from zslcore.features.ray_engine import ray_engine
+from zslcore.layers import validate
+from zslcore.project.params import PARAMS_FILE, Params
+from zslcore.settings import Extract, number_or
 
 PLACE = "Images to take instead: a folder, a .txt list, .tar archives (a-{00..12}.tar), local or s3:// and the like."
 
@@ -32,49 +43,55 @@ def command(
     ] = False,
 ) -> None:
     """Extract the features of images; computed batches are kept, so an interrupted run goes on where it was."""
-    from zslcore.datasets import dataset as datasets
-    from zslcore.errors import ZSLError, unknown
-    from zslcore.features import sources
-    from zslcore.features.batches import Engine, local
-    from zslcore.features.extract import extract, extract_images, forecast
-    from zslcore.features.ray_engine import ray_engine
-    from zslcore.features.settings import ExtractSettings
-    from zslcore.params import load_params, merge, validate
-
     if (dataset is None) == (images is None):
         raise ZSLError("zsl extract: name a data set, or give --images PLACE with --out FILE")
     if images is not None and out is None and not dry_run:
         raise ZSLError("zsl extract --images: where to? add --out FILE.h5")
     if dataset is not None and out is not None:
-        raise ZSLError(f"zsl extract --out: a data set's go to {artifact(dataset, 'features.h5')}; leave --out away")
+        raise ZSLError(f"zsl extract --out: a data set's go to artifacts/{dataset}/features.h5; leave --out away")
     of_ray = {"--address": address, "--workers": workers, "--cpus": cpus}
-    if engine == "local" and (given := [option for option, value in of_ray.items() if value is not None]):
-        raise ZSLError(f"zsl extract {', '.join(given)}: only for --engine ray; add it (threads here: extract.workers)")
-    engines = {"local": lambda: local(settings.workers), "ray": lambda: ray_engine(address, workers, cpus)}
+    if engine == "local" and (unused := [option for option, value in of_ray.items() if value is not None]):
+        raise ZSLError(
+            f"zsl extract {', '.join(unused)}: only for --engine ray; add it (threads here: extract.workers)"
+        )
+    engines: dict[str, Callable[[], Engine]] = {
+        "local": lambda: local(number_or(settings.workers, None)),
+        "ray": lambda: ray_engine(address, workers, cpus),
+    }
     if engine not in engines:
         raise unknown("engine", engine, engines)
-    params = load_params()
-    base = params.resolve(dataset).extract.model_dump() if dataset else params.section("extract")
-    where = f"{params.file}: extract"
-    settings: ExtractSettings = validate(ExtractSettings, merge(base, {"on_bad_image": on_bad_image}), where)
-    prepared, features = (artifact(str(dataset), name) for name in ("dataset.h5", "features.h5"))
-    if dry_run and dataset and datasets.has_features(prepared):
+    workspace = None if dataset is None else Workspace(dataset)
+    settings, device = _of_project() if workspace is None else (workspace.settings.extract, workspace.device)
+    if on_bad_image is not None:
+        settings = validate(Extract, settings.model_dump() | {"on_bad_image": on_bad_image}, "zsl extract")
+    if workspace is not None and dry_run and datasets.has_features(workspace.artifact("dataset.h5")):
         print(f"{dataset}: its features are given; nothing is to be computed")
         return
     if dry_run:
-        place = sources.of_place(images) if images else sources.of_dataset(prepared)
-        found = forecast(place, settings, params.device)
-        print(f"{found.images} images, {found.pending} to compute, {found.missing} known to be missing or bad")
-        print(f"{found.images_per_second:.1f} images/s here: {found.seconds:.0f} s")
-        print(f"disk: {found.megabytes:.1f} MB for the store and the file of features")
+        place = (
+            image_sources.of_place(str(images))
+            if workspace is None
+            else image_sources.of_dataset(workspace.artifact("dataset.h5"))
+        )
+        expected = forecast(place, settings, device)
+        print(f"{expected.images} images, {expected.pending} to compute, {expected.missing} known to be missing or bad")
+        print(f"{expected.images_per_second:.1f} images/s here: {expected.seconds:.0f} s")
+        print(f"disk: {expected.megabytes:.1f} MB for the store and the file of features")
         return
-    chosen: Engine = engines[engine]()
-    if images:
-        place = sources.of_place(images)
-        summary = extract_images(place, Path(str(out)), settings, params.device, chosen)
+    chosen = engines[engine]()
+    if workspace is None:
+        summary = extract_images(image_sources.of_place(str(images)), Path(str(out)), settings, device, chosen)
     else:
-        summary = extract(prepared, features, settings, params.device, chosen)
+        paths = workspace.artifact("dataset.h5"), workspace.artifact("features.h5")
+        summary = extract(*paths, settings, device, chosen)
     for name, reason in summary.skipped:
         say(f"skipped {name}: {reason}")
     computed, skipped = f"{summary.computed} computed", f"{len(summary.skipped)} skipped"
     say(f"{dataset or images}: {summary.images} images, {computed}, {skipped}")
+
+
+def _of_project() -> tuple[Extract, str]:
+    """What params.yaml says for every data set, and the device."""
+    params = Params()
+    settings: Extract = validate(Extract, params.raw.get("extract") or {}, f"{PARAMS_FILE}: extract")
+    return settings, params.device

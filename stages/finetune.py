@@ -1,40 +1,38 @@
-"""Stage `finetune`: F with the Gaussian similarity loss (eq. 7-9); writes F(x) of all images."""
+"""Stage `finetune`: F with the Gaussian similarity loss (eq. 7-9); writes F(x) of all images and F."""
 
 from typing import Any
 
-from stages.common import DatasetName, artifact, result
+from numpy.typing import NDArray
+
+from stages.common import DatasetName
+from stages.workspace import Workspace
+from zslcore import artifacts
+from zslcore.datasets.dataset import copy_skipped
+from zslcore.progress import progress
+from zslcore.steps.finetune import finetune
+from zslcore.training import resolve_device, write_curves
 
 
 def command(dataset: DatasetName) -> None:
     """Train F on trainval, once a seed, and apply it to all images."""
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from stages.inputs import used
-    from zslcore import artifacts
-    from zslcore.datasets import dataset as datasets
-    from zslcore.params import load_params
-    from zslcore.progress import progress
-    from zslcore.steps.finetune import finetune
-    from zslcore.training import Curve, resolve_device, write_curves
-
-    params = load_params()
-    settings = params.resolve(dataset).finetune
-    device = resolve_device(params.device)
-    inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "features")}
-    data = used(dataset)
-    features = datasets.load_features(inputs["features"], np.arange(len(data.labels)))
-    labels = np.searchsorted(data.seen, data.labels[data.trainval])
-    about = {"finetune": settings.model_dump(), "seeds": params.seeds}
+    workspace = Workspace(dataset)
+    settings, data, features = workspace.settings.finetune, workspace.data, workspace.features()
+    device = resolve_device(workspace.device)
+    inputs = workspace.inputs("dataset.h5", "features.h5")
+    about = {"finetune": settings.model_dump(), "seeds": workspace.seeds}
     weights: dict[str, NDArray[Any]] = {}
-    curves: dict[int, Curve] = {}
-    with artifacts.create(artifact(dataset, "finetuned.h5"), artifacts.FINETUNED, about, inputs) as file:
-        with progress(f"{dataset}: finetune", len(params.seeds) * settings.epochs) as advance:
-            for seed in params.seeds:
-                tuned = finetune(features[data.trainval], labels, settings, seed, device, lambda _: advance())
+    curves = {}
+    with artifacts.create(workspace.artifact("finetuned.h5"), artifacts.FINETUNED, about, inputs) as file:
+        with progress(f"{dataset}: finetune", len(workspace.seeds) * settings.epochs) as advance:
+            for seed in workspace.seeds:
+                tuned = finetune(
+                    features[data.trainval], data.train_labels, settings, seed, device, lambda _: advance()
+                )
                 file[f"seed={seed}/features"] = tuned(features)
                 weights |= {f"seed={seed}/{name}": value for name, value in tuned.state().items()}
                 curves[seed] = tuned.curve
+        copy_skipped(inputs["features"], artifacts.FEATURES, file)
         file.flush()  # a full disk is noticed here, before either output is replaced
-        artifacts.save_tensors(artifact(dataset, "F.safetensors"), artifacts.FINETUNED, weights, about, inputs)
-    write_curves(result(dataset, "finetune.csv"), curves)
+        path = workspace.artifact("finetuned.safetensors")
+        artifacts.save_tensors(path, artifacts.FINETUNED, weights, about, inputs)
+    write_curves(workspace.result("finetune.csv"), curves)

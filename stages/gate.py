@@ -1,15 +1,18 @@
 """`zsl gate`: fail a build whose metrics are worse than at a git revision, beyond tolerance and noise."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from stages.common import say
+from zslcore import gate
 from zslcore.errors import ZSLError
-
-if TYPE_CHECKING:
-    from zslcore.gate import Row
+from zslcore.layers import validate
+from zslcore.project.params import PARAMS_FILE, Params
 
 
 class Format(StrEnum):
@@ -28,12 +31,9 @@ def command(
         Format.table
     ),
 ) -> None:
-    """Compare the metrics with a git revision: exit 1 on a regression or a required metric gone, 2 on misuse."""
-    from zslcore import gate
-    from zslcore.params import load_params
-
+    """Compare the metrics with a git revision: exit 1 on a regression or a gated metric gone, 2 on misuse."""
     try:
-        settings = load_params().extra("gate", gate.GateSettings)
+        settings = validate(gate.GateSettings, Params().top("gate"), f"{PARAMS_FILE}: gate")
         commit = gate.resolve_revision(against)
         rows = gate.compare(gate.metrics_diff(commit), settings)
     except ZSLError as error:
@@ -48,13 +48,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _print(rows: list["Row"]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from zslcore import gate
-
+def _print(rows: list[gate.Row]) -> None:
     styles = {"worse": "red", "missing": "yellow", "better": "green", "new": "cyan", "same": ""}
     table = Table(*gate.HEADER)
     for row in rows:

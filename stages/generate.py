@@ -1,38 +1,32 @@
 """Stage `generate`: synthetic features of unseen (and, where asked, seen) classes."""
 
-from stages.common import DatasetName, artifact, result
+from stages.common import DatasetName
+from stages.workspace import Workspace
+from zslcore import artifacts
+from zslcore.progress import track
+from zslcore.settings import Train, number_or
+from zslcore.steps.generate import DEFAULT_PER_UNSEEN, generate
+from zslcore.steps.train import Trained
+from zslcore.training import resolve_device
 
 
 def command(dataset: DatasetName) -> None:
     """Draw synthetic features from z ~ N(0, I) and the signatures, once a seed."""
-    import numpy as np
-
-    from stages.inputs import used
-    from zslcore import artifacts
-    from zslcore.params import load_params
-    from zslcore.progress import track
-    from zslcore.steps.generate import generate
-    from zslcore.steps.train import Trained
-    from zslcore.training import resolve_device
-
-    params = load_params()
-    settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json"))
-    device = resolve_device(params.device)
-    inputs = {"dataset": artifact(dataset, "dataset.h5"), "model": artifact(dataset, "model.safetensors")}
-    data = used(dataset)
-    weights = artifacts.load_tensors(inputs["model"], artifacts.PROJECTED)
+    workspace = Workspace(dataset)
+    settings, data = workspace.filled.generate, workspace.data
+    device = resolve_device(workspace.device)
+    inputs = workspace.inputs("dataset.h5", "trained.safetensors")
+    made_with, weights = artifacts.read_tensors(inputs["trained"], artifacts.PROJECTED)
     sides = {
-        "unseen": (data.unseen, settings.generate.per_unseen or 0),
-        "seen": (data.seen, settings.generate.per_seen),
+        "unseen": (data.unseen, number_or(settings.per_unseen, DEFAULT_PER_UNSEEN)),
+        "seen": (data.seen, settings.per_seen),
     }
-    about = {**settings.section("generate", "train"), "seeds": params.seeds}
-    with artifacts.create(artifact(dataset, "synthetic.h5"), artifacts.SYNTHETIC, about, inputs) as file:
-        for seed in track(params.seeds, f"{dataset}: generate", len(params.seeds)):
-            own = artifacts.under(weights, f"seed={seed}/")
-            model = Trained.from_state(settings.train, own, device)
+    about = {"generate": settings.model_dump(), "train": made_with["train"], "seeds": workspace.seeds}
+    with artifacts.create(workspace.artifact("synthetic.h5"), artifacts.SYNTHETIC, about, inputs) as file:
+        for seed in track(workspace.seeds, f"{dataset}: generate", len(workspace.seeds)):
+            state = artifacts.under(weights, f"seed={seed}/")
+            model = Trained.from_state(Train(**made_with["train"]), state, device)
             for side, (classes, per_class) in sides.items():
-                features, labels = generate(
-                    model, data.signatures[classes], per_class, seed, side, settings.generate.noise
-                )
-                file[f"seed={seed}/{side}/features"] = features.astype(settings.generate.storage)
-                file[f"seed={seed}/{side}/labels"] = labels.astype(np.int64)
+                features, labels = generate(model, data.signatures[classes], per_class, seed, side, settings.noise)
+                file[f"seed={seed}/{side}/features"] = features
+                file[f"seed={seed}/{side}/labels"] = labels

@@ -1,134 +1,122 @@
 """`zsl import`: a data set of one's own becomes part of the project: checked, copied, under DVC, in params.yaml."""
 
+import re
+from collections.abc import Callable
+from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
 
 from stages.common import say
+from zslcore.artifacts import write_text
+from zslcore.datasets import registry
+from zslcore.datasets.dataset import duplicate_signatures
+from zslcore.datasets.source import Source
+from zslcore.errors import ZSLError
+from zslcore.project.edit import text_like, with_name, with_source
+from zslcore.project.import_data import install_files, plan_copies
+from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
 
-DATA = Path("data")
-
-DOWNLOADS = (
-    "The benchmark's res101.mat and att_splits.mat of CUB, SUN, AWA1, AWA2 and APY, with the published validation "
-    "classes, are in http://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip (0.9 GB), those of FLO in "
-    "http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip. Unpack, and give the two files of one data set."
-)
-
-app = typer.Typer(no_args_is_help=True, help=f"Add a data set to the project.\n\n{DOWNLOADS}")
+Command = Callable[..., None]
 
 Name = Annotated[str, typer.Option(help="What to call the data set: letters, digits, - and _.")]
 Like = Annotated[
     str | None,
-    typer.Option(help="Copy the preset of this data set; default: of the one NAME begins with, else the defaults."),
+    typer.Option(help="Start from the settings of this data set; default: of the one NAME begins with, else none."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of this name.")]
 NoDVC = Annotated[bool, typer.Option("--no-dvc", help="Do not put the files under DVC (no `dvc add`).")]
-ImageAttributes = Annotated[
-    Path | None, typer.Option(help="What is visible in each image, in the signature's entries: .csv, .npy or .mat.")
-]
-SplitName = Annotated[str | None, typer.Option(help="What results call the split; default: proposed split, own split.")]
 
 
-@app.command("xlsa17", help=f"Add a pair of files in the benchmark's format.\n\n{DOWNLOADS}")
-def xlsa17(
-    features: Annotated[Path, typer.Option(help=".mat with features (d, n) and labels (n, 1): res101.mat.")],
-    splits: Annotated[Path, typer.Option(help=".mat with att (a, classes) and the splits: att_splits.mat.")],
-    name: Name,
-    like: Like = None,
-    validation_classes: Annotated[
-        list[Path] | None,
-        typer.Option(help="List of validation classes, up to three times; default: valclasses*.txt beside SPLITS."),
-    ] = None,
-    signatures: Annotated[str, typer.Option(help="att (vectors of length 1) or original_att (raw).")] = "att",
-    unseen_classes: Annotated[
-        Path | None, typer.Option(help="List of classes that are unseen, for another split than the file's.")
-    ] = None,
-    image_attributes: ImageAttributes = None,
-    split_name: SplitName = None,
-    strict_splits: Annotated[
-        bool, typer.Option("--strict-splits", help="Refuse train_loc and val_loc that contain test images.")
-    ] = False,
-    replace: Replace = False,
-    no_dvc: NoDVC = False,
-) -> None:
-    """Add a pair of files in the benchmark's format."""
-    raw = {
-        "kind": "xlsa17",
-        "features": features,
-        "splits": splits,
-        "validation_classes": validation_classes or None,
-        "signatures": signatures,
-        "unseen_classes": unseen_classes,
-        "image_attributes": image_attributes,
-        "split_name": split_name,
-        "strict_splits": strict_splits or None,
-    }
-    add(name, raw, like, replace, not no_dvc)
+def import_command(kind: str, source: type[Source]) -> Command:
+    """The command that adds a data set of a kind; its options are the fields of the kind's `Source`.
+
+    A path is an option, several paths are one that may be repeated, a bool that is off by default is a flag. Options
+    that are not given leave a setting at its default.
+    """
+    fields = {name: field for name, field in source.model_fields.items() if name not in source.settings_only}
+    options = {name: _option(name, field) for name, field in fields.items()}
+    signature = Signature(
+        [
+            *(option for option in options.values() if option.default is Parameter.empty),
+            _parameter("name", Name),
+            _parameter("like", Like, None),
+            *(option for option in options.values() if option.default is not Parameter.empty),
+            _parameter("replace", Replace, False),
+            _parameter("no_dvc", NoDVC, False),
+        ]
+    )
+
+    def command(*arguments: Any, **options: Any) -> None:
+        bound = signature.bind(*arguments, **options)
+        bound.apply_defaults()
+        given = bound.arguments
+        raw = {name: None if given[name] is False or given[name] in ((), []) else given[name] for name in fields}
+        add(given["name"], {"kind": kind, **raw}, given["like"], given["replace"], not given["no_dvc"])
+
+    about = cleandoc(source.__doc__ or "").partition("\n")[0]
+    command.__doc__ = f"Add {about[:1].lower()}{about[1:]}\n\n{source.downloads}"
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return command
 
 
-@app.command("folder", help="Add your own images: a folder a class, their signatures, and which are unseen.")
-def folder(
-    images: Annotated[Path, typer.Option(help="Folder with one folder a class, images directly in it.")],
-    signatures: Annotated[Path, typer.Option(help="CSV with a header: first column the class, then its signature.")],
-    unseen: Annotated[
-        Path, typer.Option(help="Unseen classes, one a line, or CSV class,split (trainval, test_unseen, ignored).")
-    ],
-    name: Name,
-    like: Like = None,
-    test_share: Annotated[float, typer.Option(help="Part of each seen class's images that is test_seen.")] = 0.2,
-    split_seed: Annotated[int, typer.Option(help="Seed that draws the test_seen images.")] = 0,
-    image_attributes: ImageAttributes = None,
-    split_name: SplitName = None,
-    replace: Replace = False,
-    no_dvc: NoDVC = False,
-) -> None:
-    """Add a folder of images."""
-    raw = {
-        "kind": "folder",
-        "images": images,
-        "signatures": signatures,
-        "unseen": unseen,
-        "image_attributes": image_attributes,
-        "test_share": test_share,
-        "split_seed": split_seed,
-        "split_name": split_name,
-    }
-    add(name, raw, like, replace, not no_dvc)
+def _option(name: str, field: FieldInfo) -> Parameter:
+    """The option of one field of a `Source`."""
+    default = Parameter.empty if field.is_required() else field.default
+    flag = [f"--{name.replace('_', '-')}"] if default is False else []  # and no --no-...
+    annotation: Any = field.annotation
+    if annotation == tuple[Path, ...]:
+        annotation = list[Path]
+    elif annotation not in (Path, Path | None, int, float, bool):
+        annotation = str | None if default is None else str  # checked with the other settings, in plainer words
+    return _parameter(name, Annotated[annotation, typer.Option(*flag, help=field.description)], default)
+
+
+def _parameter(name: str, annotation: Any, default: Any = Parameter.empty) -> Parameter:
+    return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+def _reads_files(source: type[Source]) -> bool:
+    return any(field.annotation is Path for field in source.model_fields.values())
+
+
+SOURCES = {kind: source for kind in registry.SOURCES if _reads_files(source := registry.get(kind))}
+COMMANDS = {kind: import_command(kind, source) for kind, source in SOURCES.items()}
+ABOUT = ["Add a data set to the project.", *(source.downloads for source in SOURCES.values() if source.downloads)]
+app = typer.Typer(no_args_is_help=True, help="\n\n".join(ABOUT))
+for kind, command in COMMANDS.items():
+    app.command(kind)(command)
 
 
 def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bool) -> None:
-    """Check a data set, copy its files to data/<name>, put them under DVC and enter it in params.yaml; all or nothing.
+    """Check a data set, copy its files to data/<name>, put them under DVC, enter it in params.yaml: all or nothing.
 
     raw: the source's settings with paths where the files are now; None leaves a setting at its default.
     Raises ZSLError naming what is wrong; nothing has changed then.
     """
-    import re
-
-    from zslcore.artifacts import write_text
-    from zslcore.datasets import registry
-    from zslcore.datasets.dataset import twins
-    from zslcore.errors import ZSLError
-    from zslcore.imports import installed, localised
-    from zslcore.params import PARAMS_FILE, load_params
-    from zslcore.params_edit import preset_for, with_dataset
-
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ZSLError(f"--name {name!r}: use letters, digits, - and _ only")
-    params = load_params()
-    home = DATA / name
-    if not replace and (name in {*params.datasets, *params.section("sources")} or home.exists()):
+    params = Params()
+    home, file = DATA / name, data_file(name)
+    if not replace and (name in {*params.datasets, *params.known()} or home.exists()):
         raise ZSLError(f"data set '{name}' exists; choose another --name, or --replace it")
-    preset = preset_for(params, name, like)
+    start = text_like(params, name, like)
     given = registry.source({key: value for key, value in raw.items() if value is not None}, "zsl import")
     data = given.load(name, Path())
-    for note in (*data.notes, *twins(data)):
+    for note in (*data.notes, *duplicate_signatures(data)):
         say(f"{name}: note: {note}")
-    settings, files = localised(given, Path(), home)
-    text = with_dataset(PARAMS_FILE.read_text(encoding="utf-8"), name, settings, preset)
-    with installed(home, files, dvc):
-        write_text(PARAMS_FILE, text)
+    settings, files = plan_copies(given, Path(), home)
+    texts = {
+        file: with_source(start, settings),
+        PARAMS_FILE: with_name(PARAMS_FILE.read_text(encoding="utf-8"), name),
+    }
+    with install_files(home, files, dvc, tuple(texts)):
+        for path, text in texts.items():
+            write_text(path, text)
     say(
-        f"{name}: {len(data.labels)} images, {len(data.seen)} seen and {len(data.unseen)} unseen classes; "
-        f"entered in {PARAMS_FILE}. Next: dvc repro"
+        f"{name}: {len(data.labels)} images, {len(data.seen)} seen and {len(data.unseen)} unseen classes; entered in "
+        f"{PARAMS_FILE}, its source in {file}. Next: dvc repro"
     )

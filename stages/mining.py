@@ -1,24 +1,25 @@
 """Experiment `mining`: strategy × negatives a positive, and accuracy by epoch (Bucher et al., Table 2 and Fig. 1)."""
 
-from stages.common import DatasetName, experiment, say
+import pandas as pd
+
+from stages.common import DatasetName, say
 from stages.metric_learning import open_study
+from stages.workspace import Workspace
+from zslcore import artifacts
+from zslcore.evaluation.mining import convergence
+from zslcore.evaluation.per_class import write_csv
+from zslcore.progress import progress
+from zslcore.report.numbers import spread
 
 
 def command(dataset: DatasetName) -> None:
     """Fit every strategy with every n, once a seed, at the settings that `metric-learning` chooses."""
-    import pandas as pd
-
-    from zslcore import artifacts
-    from zslcore.evaluation.mining import convergence
-    from zslcore.evaluation.tables import write_csv
-    from zslcore.progress import progress
-    from zslcore.report.cells import spread
-
-    study, about = open_study(dataset)
-    with progress(f"{dataset}: mining", study.fits[1]) as study.advance:
+    workspace = Workspace(dataset)
+    study, about = open_study(workspace)
+    with progress(f"{dataset}: mining", study.fits.table2) as study.advance:
         rows = study.table2()
-    write_csv(experiment(dataset, "mining/convergence.csv"), pd.DataFrame(convergence(rows)))
-    artifacts.write_json(experiment(dataset, "mining/table2.json"), {"about": about, "rows": rows})
+    write_csv(workspace.experiment("mining/convergence.csv"), pd.DataFrame(convergence(rows)))
+    artifacts.write_json(workspace.experiment("mining/table2.json"), {"about": about, "rows": rows})
     for strategy, by_n in rows.items():
         cells = (
             f"n = {n}: {spread(row['T1'])} (95 % after {row['epochs to 95 %']['mean']:.1f} epochs)"

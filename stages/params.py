@@ -1,40 +1,55 @@
-"""`zsl params`: what every parameter means, its default, and its value for a data set."""
+"""`zsl params`: what every setting means, its value, and where the value comes from."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from zslcore.errors import unknown
+from zslcore.layers import describe, flat
+from zslcore.methods import registry
+from zslcore.project.params import PARAMS_FILE, SECTIONS, Params
 
 
 def command(
-    dataset: Annotated[str | None, typer.Argument(help="Show the values resolved for this data set.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A data set, whose values are shown; or a method, whose settings are.")
+    ] = None,
     section: Annotated[
         str | None,
         typer.Option(help="Only this section: train, classify, ..., or an experiment's: fewshot, mining, ..."),
     ] = None,
 ) -> None:
-    """Explain the parameters of params.yaml: default, meaning, and the value a data set gets."""
-    from functools import reduce
-    from operator import getitem
-    from pkgutil import resolve_name
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from zslcore.errors import unknown
-    from zslcore.params import EXTRA_SECTIONS, SECTIONS, explain, load_params
-
-    names = [*SECTIONS, *EXTRA_SECTIONS]
-    if section is not None and section not in names:
-        raise unknown("section", section, names)
-    params = load_params()
-    resolved: dict[str, Any] = params.resolve(dataset).model_dump() if dataset else {}
-    table = Table("parameter", "default", *([dataset] if dataset else []), "meaning", title=None)
-    for name in SECTIONS if section is None else [section]:
-        model = SECTIONS[name] if name in SECTIONS else resolve_name(EXTRA_SECTIONS[name])
-        if dataset and name in params.raw and name in EXTRA_SECTIONS:
-            resolved[name] = params.extra(name, model, dataset).model_dump()
-        for path, default, meaning in explain(model):
-            value = reduce(getitem, path.split("."), resolved[name]) if name in resolved else default
-            cells = [str(default), *([str(value)] if dataset else []), meaning]
-            table.add_row(f"{name}.{path}", *("null" if cell == "None" else cell for cell in cells))
+    """Explain settings: the value a data set gets and the file it stands in, or the default of a method's."""
+    if section is not None and section not in SECTIONS:
+        raise unknown("section", section, SECTIONS)
+    params = Params()
+    if name is not None and name in registry.METHODS and name not in params.known():
+        table = Table("setting", "default", "meaning")
+        for path, default, meaning in describe(registry.get(name).Settings):
+            table.add_row(path, _text(default), meaning)
+    else:
+        table = _of_dataset(params, name or params.datasets[0], section)
     Console().print(table)
+
+
+def _of_dataset(params: Params, dataset: str, section: str | None) -> Table:
+    values, origins = flat(params.resolve(dataset).plain()), params.origins(dataset)
+    table = Table("parameter", dataset, "from", "meaning")
+    for name, model in SECTIONS.items():
+        for path, _, meaning in describe(model):
+            full = f"{name}.{path}"
+            inside = [key for key in values if key == full or key.startswith(f"{full}.")]
+            if section in (None, name):
+                value = ", ".join(f"{key.removeprefix(full)[1:]} {values[key]}".strip() for key in inside)
+                files = {origins.get(key, "built-in default") for key in inside}
+                table.add_row(full, value or "none", ", ".join(sorted(files)) or "built-in default", meaning)
+    for name in ("preset", "device", "seeds"):
+        if section is None:
+            table.add_row(name, _text(values[name]), str(PARAMS_FILE), "")
+    return table
+
+
+def _text(value: object) -> str:
+    return "null" if value is None else str(value)

@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from stages.common import EXPERIMENTS, say
+from stages.common import say
+from stages.workspace import EXPERIMENTS
+from zslcore.errors import ZSLError
+from zslcore.project.params import Params
+from zslcore.project.resolved import load_resolved
+from zslcore.report.build import write_report
 
 TIMINGS = Path(".zsl/bench")
 """Where bench/methods.py writes; no output of DVC."""
@@ -22,14 +27,11 @@ def command(
     ] = False,
 ) -> None:
     """Write report.md and report.html from results/, and print the results table."""
-    from zslcore.errors import ZSLError
-    from zslcore.params import load_params
-    from zslcore.report.build import write_report
-
     if with_timings and not any(TIMINGS.glob("methods-*.json")):
         raise ZSLError(f"{TIMINGS}: no timings; run python bench/methods.py DATASET first")
     folder, others = (EXPERIMENTS.parent / "report", EXPERIMENTS) if experiments else (Path("report"), None)
     if with_timings:  # they change from run to run: apart from what DVC keeps
         folder, others = TIMINGS.parent / "report", EXPERIMENTS
-    say(write_report(load_params(), folder=folder, others=others, bench=TIMINGS if with_timings else None))
+    resolved = [load_resolved(dataset) for dataset in Params().datasets]
+    say(write_report(resolved, folder=folder, others=others, bench=TIMINGS if with_timings else None))
     say(f"the whole report: {folder}/report.html")

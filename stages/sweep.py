@@ -4,8 +4,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from stages.common import experiment, listed, say
+from stages.common import listed, say
+from stages.workspace import Workspace
+from zslcore import artifacts
 from zslcore.cluster import ADDRESS
+from zslcore.errors import ZSLError
+from zslcore.evaluation.protocol import benchmark_task
+from zslcore.evaluation.sweep import SweepData, parse_grid, sweep
+from zslcore.project.params import Params
+from zslcore.report.headline import headline
 
 
 def command(
@@ -25,24 +32,20 @@ def command(
     Each combination chooses on validation classes what `select` chooses. A result each lands under
     experiments/results/<data set>/sweep, for `dvc metrics show`.
     """
-    from stages.inputs import everything
-    from zslcore import artifacts
-    from zslcore.errors import ZSLError
-    from zslcore.evaluation.protocol import benchmark_task
-    from zslcore.evaluation.sweep import Material, parse_grid, sweep
-    from zslcore.params import load_params
-    from zslcore.report.cells import spread
-
     if engine == "local" and address is not None:
         raise ZSLError("zsl sweep --address: only for --engine ray; add it")
-    params = load_params()
     points = parse_grid(assignments or [])
-    materials = {}
-    for dataset in params.datasets if datasets is None else listed(datasets):
-        params.source(dataset)
-        data, seen, features = everything(dataset)
-        materials[dataset] = Material(seen, benchmark_task(data, features), data.split_name)
-    for (dataset, label), found in sweep(params, materials, points, params.seeds, engine, address, threads).items():
-        artifacts.write_json(experiment(dataset, f"sweep/{label}.json"), found)
-        figures = [("T1", found["zsl"]["T1"]), ("H", found["gzsl"]["H"])]
-        say(f"{dataset}, {label}: " + ", ".join(f"{name} {spread(value)}" for name, value in figures))
+    names = Params().datasets if datasets is None else listed(datasets)
+    workspaces = {name: Workspace(name) for name in names}
+    settings = {name: workspace.settings for name, workspace in workspaces.items()}
+    data_sets = {
+        name: SweepData(
+            workspace.seen(), benchmark_task(workspace.data, workspace.features()), workspace.data.split_name
+        )
+        for name, workspace in workspaces.items()
+    }
+    first = next(iter(workspaces.values()))
+    results = sweep(settings, data_sets, points, first.seeds, first.device, engine, address, threads)
+    for (dataset, label), metrics in results.items():
+        artifacts.write_json(workspaces[dataset].experiment(f"sweep/{label}.json"), metrics)
+        say(f"{dataset}, {label}: {headline(metrics)}")

@@ -2,49 +2,48 @@
 
 from typing import Any
 
-from stages.common import DatasetName, artifact, result, say
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.common import DatasetName, say
+from stages.workspace import Workspace
+from zslcore import artifacts
+from zslcore.datasets.dataset import copy_skipped, load_features
+from zslcore.progress import progress
+from zslcore.settings import number_or
+from zslcore.steps.train import DEFAULT_EPOCHS, train
+from zslcore.training import resolve_device, write_curves
 
 
 def command(dataset: DatasetName) -> None:
     """Train the projection, its classifier and the CVAE on trainval, once a seed."""
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from stages.inputs import used
-    from zslcore import artifacts
-    from zslcore.datasets import dataset as datasets
-    from zslcore.params import load_params
-    from zslcore.progress import progress
-    from zslcore.steps.train import DEFAULT_EPOCHS, train
-    from zslcore.training import Curve, resolve_device, write_curves
-
-    params = load_params()
-    settings = params.resolve(dataset).with_chosen(result(dataset, "selected.json")).train
-    device = resolve_device(params.device)
-    inputs = {name: artifact(dataset, f"{name}.h5") for name in ("dataset", "finetuned")}
-    data = used(dataset)
-    labels = np.searchsorted(data.seen, data.labels[data.trainval])
+    workspace = Workspace(dataset)
+    settings, data = workspace.filled.train, workspace.data_of("finetuned.h5", artifacts.FINETUNED)
+    device = resolve_device(workspace.device)
+    inputs = workspace.inputs("dataset.h5", "finetuned.h5")
     everything = np.arange(len(data.labels))
-    about = {"train": settings.model_dump(), "seeds": params.seeds}
+    about = {"train": settings.model_dump(), "seeds": workspace.seeds}
     weights: dict[str, NDArray[Any]] = {}
-    curves: dict[int, Curve] = {}
-    epochs = len(params.seeds) * (settings.epochs or DEFAULT_EPOCHS)
+    curves = {}
+    epochs = len(workspace.seeds) * number_or(settings.epochs, DEFAULT_EPOCHS)
     with (
-        artifacts.create(artifact(dataset, "projected.h5"), artifacts.PROJECTED, about, inputs) as file,
+        artifacts.create(workspace.artifact("projected.h5"), artifacts.PROJECTED, about, inputs) as file,
         progress(f"{dataset}: train", epochs, "epochs") as advance,
     ):
-        for seed in params.seeds:
-            features = datasets.load_features(inputs["finetuned"], everything, artifacts.FINETUNED, seed)
-            of_seen = features[data.trainval], labels, data.signatures[data.seen]
+        for seed in workspace.seeds:
+            features = load_features(inputs["finetuned"], everything, artifacts.FINETUNED, seed)
+            of_seen = features[data.trainval], data.train_labels, data.signatures[data.seen]
             trained = train(*of_seen, settings, seed, device, lambda done, model: advance())
             for warning in trained.warnings:
                 say(f"{dataset}, seed {seed}: warning: {warning}")
             file[f"seed={seed}/features"] = trained.project(features)
             if settings.feedback:
-                file[f"seed={seed}/told"] = trained.told(features)
+                file[f"seed={seed}/signatures"] = trained.predict_signatures(features)
             file[f"seed={seed}"].attrs["warnings"] = "\n".join(trained.warnings)
             weights |= {f"seed={seed}/{name}": value for name, value in trained.state().items()}
             curves[seed] = trained.curve
+        copy_skipped(inputs["finetuned"], artifacts.FINETUNED, file)
         file.flush()  # a full disk is noticed here, before either output is replaced
-        artifacts.save_tensors(artifact(dataset, "model.safetensors"), artifacts.PROJECTED, weights, about, inputs)
-    write_curves(result(dataset, "train.csv"), curves)
+        path = workspace.artifact("trained.safetensors")
+        artifacts.save_tensors(path, artifacts.PROJECTED, weights, about, inputs)
+    write_curves(workspace.result("train.csv"), curves)

@@ -1,23 +1,17 @@
 """Stage `tsne`: the data of Fig. 3, real and synthetic features of unseen classes in the plane."""
 
-from stages.common import DatasetName, artifact, result
+from stages.common import DatasetName
+from stages.workspace import Workspace
+from zslcore.artifacts import read_json
+from zslcore.evaluation.per_class import write_csv
+from zslcore.evaluation.selected import fill
+from zslcore.evaluation.tsne import PANELS, coordinates
 
 
 def command(dataset: DatasetName) -> None:
     """Fit a model for each panel of Fig. 3 and write the points of its t-SNE."""
-    import numpy as np
-
-    from stages.inputs import used
-    from zslcore.datasets import dataset as datasets
-    from zslcore.evaluation.tables import write_csv
-    from zslcore.evaluation.tsne import PANELS, coordinates
-    from zslcore.params import load_params
-    from zslcore.settings import TSNESettings
-
-    params = load_params()
-    own = params.extra("tsne", TSNESettings, dataset)
-    chosen = result(dataset, "selected.json")
-    panels = {name: params.resolve(dataset, over).with_chosen(chosen) for name, over in PANELS.items()}
-    data = used(dataset)
-    features = datasets.load_features(artifact(dataset, "features.h5"), np.arange(len(data.labels)))
-    write_csv(result(dataset, "tsne.csv"), coordinates(data, features, panels, own, params.device))
+    workspace = Workspace(dataset)
+    selected = read_json(workspace.result("selected.json"))
+    panels = {name: fill(workspace.settings.override(over), selected) for name, over in PANELS.items()}
+    table = coordinates(workspace.data, workspace.features(), panels, workspace.settings.tsne, workspace.device)
+    write_csv(workspace.result("tsne.csv"), table)

@@ -3,19 +3,26 @@
 import faulthandler
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on matrices this small, threads only wait for each other
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # by default any other work on the machine starves Ray's workers
 
+import hypothesis
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
+from stages import resolve as resolving
 from zslcore.datasets.dataset import Dataset, hold_out_seen
 from zslcore.evaluation.protocol import Task, benchmark_task
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("untimed")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -99,3 +106,36 @@ def toy_task(toy: Dataset) -> Task:
     """The benchmark problem of the small data set."""
     assert toy.features is not None
     return benchmark_task(toy, toy.features)
+
+
+def write_project(
+    folder: Path,
+    params: Mapping[str, Any] | None = None,
+    data: Mapping[str, Mapping[str, Any]] | None = None,
+    experiments: Mapping[str, Any] | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    resolve: bool = True,
+) -> Path:
+    """Write the settings of a small project, and resolve them as the first stage does; gives the folder.
+
+    params: over {datasets: the names in `data`, seeds: [0], device: cpu}. data: name -> what data/<name>.yaml holds,
+    under a source of drawn birds where it names none; one data set `toy` by default. resolve: for each data set.
+    """
+    data = {"toy": {}} if data is None else data
+    _write_yaml(folder / "params.yaml", {"datasets": list(data), "seeds": [0], "device": "cpu", **(params or {})})
+    _write_yaml(folder / "experiments/params.yaml", experiments or {})
+    for name, values in data.items():
+        _write_yaml(folder / f"data/{name}.yaml", {"source": {"kind": "birds"}, **values})
+    for name, values in (presets or {}).items():
+        _write_yaml(folder / f"presets/{name}.yaml", values)
+    if resolve:
+        with chdir(folder):
+            for name in data:
+                resolving.command(name)
+    return folder
+
+
+def _write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(dict(values), out)

@@ -1,6 +1,5 @@
 """Artifacts: written whole or not at all, the same bytes twice, and read without trusting what they claim."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -19,11 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stages.inspect import command as inspect_command
+from tests.conftest import write_project
 from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.inspection import inspect
-from zslcore.params import Params, load_params
+from zslcore.project.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMAT = artifacts.FEATURES
@@ -109,16 +109,6 @@ def test_an_error_of_the_body_is_no_error_of_writing(tmp_path: Path) -> None:
         failing(lambda: h5py.h5f.flush(h5py.h5s.create_simple((2,))))
 
 
-def test_orphans_of_dead_processes_go_and_others_stay(tmp_path: Path) -> None:
-    for pid in (2**30, os.getppid()):  # the first is above every system's largest process number
-        (tmp_path / f".a.h5.{pid}.tmp").touch()
-    (tmp_path / ".b.h5.1073741824.tmp").touch()
-    write(tmp_path / "a.h5")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "a.h5", f".a.h5.{os.getppid()}.tmp", ".b.h5.1073741824.tmp",
-    }  # fmt: skip
-
-
 WRITERS: dict[str, str] = {
     "hdf5": "with a.create(path, a.FEATURES, {}) as file: file['values'] = values",
     "safetensors": "a.save_tensors(path, a.FEATURES, {'values': values}, {})",
@@ -174,10 +164,10 @@ def test_missing_truncated_foreign_and_old(tmp_path: Path) -> None:
             read(path)
     whole = write(path).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ZSLError, match=r"truncated.*extract stage"):
+    with pytest.raises(ZSLError, match=r"truncated.*by the step `extract`"):
         read(path)
     write(path)
-    with pytest.raises(ZSLError, match=r"holds 'zsl-features', expected 'zsl-dataset'.*prepare stage"):
+    with pytest.raises(ZSLError, match=r"holds 'zsl-features', expected 'zsl-dataset'.*by the step `prepare`"):
         datasets.load(path)
     newer = artifacts.Format(FORMAT.name, FORMAT.version + 1, FORMAT.stage)
     with pytest.raises(ZSLError, match="reads version 2"), artifacts.open_artifact(path, newer):
@@ -439,35 +429,42 @@ def test_hostile_yaml_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(content)
     with within_limits(slack=2**25), pytest.raises(ZSLError, match=message):
-        load_params()
+        Params()
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | st.integers(), inner, max_size=3),
     max_leaves=8,
 )
+IN_PARAMS = ["train", "classify", "extract", "preset", "datasets", "seeds", "gate", "device", "override"]
 
 
 @FEW
 @given(
-    name=st.sampled_from(["presets", "sources", "train", "classify", "extract", "preset", "datasets", "seeds", "gate"]),
+    name=st.sampled_from(IN_PARAMS),
+    in_data=st.sampled_from(["source", "train", "best", "fewshot", "x"]),
     junk=JUNK,
     depth=st.integers(0, 3),
 )
-def test_junk_in_parameters_is_a_named_error(name: str, junk: object, depth: int) -> None:
+def test_junk_in_settings_is_a_named_error(name: str, in_data: str, junk: object, depth: int, tmp_path: Path) -> None:
     for key in ("train", "best", "a")[:depth]:
         junk = {key: junk}
-    params = Params({"presets": {"a": {"best": {}}}, name: junk})
-    for look in (
-        lambda: params.resolve("a"),
-        lambda: params.source("a"),
-        lambda: params.seeds,
-        lambda: params.datasets,
-    ):
-        with suppress(ZSLError):
-            look()
+    for params, data in (({name: junk}, {}), ({}, {in_data: junk})):
+        write_project(tmp_path, params, {"a": data}, resolve=False)
+        for look in (
+            lambda: Params(tmp_path).resolve("a"),
+            lambda: Params(tmp_path).source("a"),
+            lambda: Params(tmp_path).seeds,
+            lambda: Params(tmp_path).datasets,
+            lambda: Params(tmp_path).top("gate"),
+            lambda: Params(tmp_path).known(),
+            lambda: Params(tmp_path).origins("a"),
+        ):
+            with suppress(ZSLError):
+                look()
 
 
 @FEW
@@ -475,7 +472,7 @@ def test_junk_in_parameters_is_a_named_error(name: str, junk: object, depth: int
 def test_any_text_is_parameters_or_an_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(content.encode("utf-8", "surrogatepass"))
     with suppress(ZSLError):
-        load_params(tmp_path / "params.yaml")
+        Params(tmp_path)
 
 
 # Inspecting.
@@ -519,51 +516,24 @@ def test_inspect_reads_blocks_and_prints_no_control_characters(
     assert "none: 0 × 3, float64\n" in printed
 
 
-def test_inspect_tells_of_a_result_what_dvc_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made, results = write(tmp_path / "artifacts/a/features.h5"), tmp_path / "experiments/results"
-    artifacts.write_json(
-        results / "m.json", {"H": {"mean": 2.5, "each": [[1, 2], [3, 4]]}, "ragged": [[1], []], "x": "y"}
-    )
-    md5 = hashlib.md5((results / "m.json").read_bytes()).hexdigest()
-    (results / "c.csv").write_text("class,acc\nkiwi,1\nmoa,nan\n")
-    (tmp_path / "experiments/dvc.lock").write_text(
-        f"""
-stages:
-  one@a:
-    cmd: zsl one a
-    deps: [{{path: artifacts/a/features.h5, md5: abc}}, {{path: artifacts/a/gone.h5, md5: d}}]
-    params: {{params.yaml: {{train: {{lr: 0.1}}}}}}
-    outs: [{{path: experiments/results/c.csv, md5: other}}, {{path: experiments/results/m.json, md5: {md5}}}]
-"""
-    )
-    found = inspect(results / "m.json")
-    assert found.about == {"format": "JSON", "created_by": "zsl one a"}
-    assert (found.params, found.inputs["artifacts/a/features.h5"]) == ({"train": {"lr": 0.1}}, "abc")
-    assert found.libraries == inspect(made).libraries
-    assert [(array.name, array.shape, array.dtype, array.low, array.high) for array in found.arrays] == [
-        ("H.each", (2, 2), "int64", 1, 4), ("H.mean", (), "float64", 2.5, 2.5),
-        ("ragged[0]", (1,), "int64", 1, 1), ("ragged[1]", (0,), "float64", None, None), ("x", (), "text", None, None),
-    ]  # fmt: skip
-    inspect_command(results / "c.csv")
-    printed = capsys.readouterr().out
-    assert "created_by: zsl one a, but the file was changed since\n" in printed
-    assert "  class: 2, text\n  acc: 2, float64, 1 … 1, 1 NaN or infinite\n" in printed
-    (tmp_path / "experiments/dvc.lock").write_text("stages: [1]")
-    with pytest.raises(ZSLError, match=r"dvc\.lock: not a lock file of DVC"):
-        inspect(results / "m.json")
-    (tmp_path / "experiments/dvc.lock").unlink()
-    assert "not known" in inspect(results / "m.json").about["created_by"]
-
-
-def test_inspect_refuses_what_is_no_artifact(tmp_path: Path, within_limits) -> None:
+def test_inspect_refuses_what_is_no_artifact(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("hello")
-    (tmp_path / "a.json").write_text("{")
-    (tmp_path / "deep.json").write_text('{"a":' * 10**5 + "1" + "}" * 10**5)
-    (tmp_path / "nested.json").write_text("[" * 950 + '"x"' + "]" * 950)
-    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2,3\n\xff")
-    for name in ("deep", "nested"):
-        with within_limits(), suppress(ZSLError):  # what is too deep depends on Python's version
-            inspect(tmp_path / f"{name}.json")
-    for path in (tmp_path / "a", tmp_path / "a.json", tmp_path / "a.csv", tmp_path / "absent", tmp_path):
+    for path in (tmp_path / "a", tmp_path / "absent", tmp_path):
         with pytest.raises(ZSLError):
             inspect(path)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "selection.csv"])
+def test_inspect_says_that_a_result_is_text(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(ZSLError, match=rf"^\S*{name}: text, not an artifact; open it in an editor$"):
+        inspect(tmp_path / name)
+
+
+def test_damaged_json_is_refused(tmp_path: Path, within_limits) -> None:
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "deep.json").write_text('{"a":' * 10**5 + "1" + "}" * 10**5)
+    with pytest.raises(ZSLError, match=r"a\.json: not valid JSON"):
+        artifacts.read_json(tmp_path / "a.json")
+    with within_limits(), suppress(ZSLError):  # what is too deep depends on Python's version
+        artifacts.read_json(tmp_path / "deep.json")

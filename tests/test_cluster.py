@@ -1,4 +1,4 @@
-"""Finding a Ray cluster and asking it for room: what cannot be is told at once, in a line."""
+"""Finding a Ray cluster and counting the workers it holds: what is impossible is refused at once, in one line."""
 
 import socket
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from zslcore.cluster import connect, explained, room
+from zslcore.cluster import as_zsl_error, connect, worker_capacity
 from zslcore.errors import ZSLError
 
 ray = pytest.importorskip("ray")
@@ -80,26 +80,26 @@ def cluster_of(*resources: dict[str, float]) -> ModuleType:
     return cast(ModuleType, SimpleNamespace(nodes=lambda: [dead, *alive]))
 
 
-def test_room_is_counted_by_node() -> None:
+def test_capacity_is_counted_by_node() -> None:
     found = cluster_of({"CPU": 3.0}, {"CPU": 5.0, "GPU": 2.0}, {"memory": 1.0})
-    assert [room(found, cpus, 0, "--cpus") for cpus in (1, 2, 4, 0.5)] == [8, 3, 1, 16]
-    assert [room(found, cpus, 1, "--cpus") for cpus in (1, 2, 4)] == [2, 2, 1]
+    assert [worker_capacity(found, cpus, 0, "--cpus") for cpus in (1, 2, 4, 0.5)] == [8, 3, 1, 16]
+    assert [worker_capacity(found, cpus, 1, "--cpus") for cpus in (1, 2, 4)] == [2, 2, 1]
     with pytest.raises(
         ZSLError, match=r"^--cpus 5\.5: no node of the cluster has .*, the largest has 5; ask for fewer"
     ):
-        room(found, 5.5, 0, "--cpus")
+        worker_capacity(found, 5.5, 0, "--cpus")
     with pytest.raises(ZSLError, match=r"^--threads 4: no node of the cluster with a GPU has .*, the largest has 3"):
-        room(cluster_of({"CPU": 64.0}, {"CPU": 3.0, "GPU": 1.0}), 4, 1, "--threads")
+        worker_capacity(cluster_of({"CPU": 64.0}, {"CPU": 3.0, "GPU": 1.0}), 4, 1, "--threads")
     with pytest.raises(ZSLError, match=r"^device cuda: no node of the cluster has a GPU; set device: cpu"):
-        room(cluster_of({"CPU": 64.0}), 1, 1, "--cpus")
+        worker_capacity(cluster_of({"CPU": 64.0}), 1, 1, "--cpus")
 
 
-def test_a_workers_error_is_told_in_a_line() -> None:
+def test_a_workers_error_becomes_one_line() -> None:
     def of(cause: Exception) -> str:
-        return str(explained(ray.exceptions.RayTaskError("work", "\x1b[36mTraceback", cause)))
+        return str(as_zsl_error(ray.exceptions.RayTaskError("work", "\x1b[36mTraceback", cause)))
 
     assert of(ZSLError("copy the file")) == "engine ray: copy the file"
     assert of(ValueError("many\n\x1b[31mlines\x1b[39m\n")).startswith(
         "engine ray: ValueError: lines; what was computed"
     )
-    assert "no worker left" in str(explained(ray.exceptions.RayActorError(error_msg="no worker left")))
+    assert "no worker left" in str(as_zsl_error(ray.exceptions.RayActorError(error_msg="no worker left")))

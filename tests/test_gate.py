@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from zslcore.project.params import load_params
 
 from zslcore.errors import ZSLError
 from zslcore.gate import (
@@ -22,16 +23,17 @@ from zslcore.gate import (
     compare,
     counts,
     markdown,
-    measurements,
+    measurement,
     p_value,
     paired,
     resolve_revision,
     summary,
 )
-from zslcore.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 NAN = math.nan
+FILE = "results/toy/metrics.json"
+H = GateSettings(metrics={"H": 0.0})
 
 
 def measured(old: dict[str, float] | None, new: dict[str, float] | None) -> dict:
@@ -45,106 +47,124 @@ def measured(old: dict[str, float] | None, new: dict[str, float] | None) -> dict
         return {"H.mean": float(np.mean(values)), "H.std": std, **{f"H.seeds.{k}": v for k, v in seeds.items()}}
 
     first, second = flat(old), flat(new)
-    return {"m.json": {key: {"old": first.get(key), "new": second.get(key)} for key in {*first, *second}}}
+    return {FILE: {key: {"old": first.get(key), "new": second.get(key)} for key in {*first, *second}}}
 
 
-def one(old: float | None, new: float | None, **rule: object) -> Row:
+def one(old: float | None, new: float | None, tolerance: float = 0.0) -> Row:
     """The verdict on a plain number."""
-    found = compare({"m.json": {"H": {"old": old, "new": new}}}, GateSettings(rules=[{"metric": "*:H", **rule}]))
-    assert len(found) == 1
-    return found[0]
+    rows = compare({FILE: {"H": {"old": old, "new": new}}}, GateSettings(metrics={"H": tolerance}))
+    assert [row.metric for row in rows] == [f"{FILE}:H"]
+    return rows[0]
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "rule", "verdict"),
+    ("old", "new", "tolerance", "verdict"),
     [
-        (50.0, 49.0, {}, "worse"),
-        (50.0, 51.0, {}, "better"),
-        (50.0, 50.0, {}, "same"),
-        (50.0, 49.5, {"tolerance": 0.5}, "same"),
-        (50.0, 49.4, {"tolerance": 0.5}, "worse"),
-        (50.0, 50.6, {"tolerance": 0.5}, "better"),
-        (1.0, 2.0, {"direction": "lower"}, "worse"),
-        (2.0, 1.0, {"direction": "lower"}, "better"),
-        (50.0, None, {}, "missing"),
-        (None, 50.0, {}, "new"),
-        (50.0, NAN, {"tolerance": 1e9}, "worse"),
-        (-math.inf, NAN, {}, "worse"),
-        (1.0, NAN, {"direction": "lower"}, "worse"),
-        (NAN, 0.0, {}, "better"),
-        (NAN, 5.0, {"direction": "lower"}, "better"),
-        (NAN, NAN, {}, "same"),
-        (math.inf, math.inf, {}, "same"),
-        (50.0, -math.inf, {"tolerance": 1.0}, "worse"),
+        (50.0, 49.0, 0.0, "worse"),
+        (50.0, 51.0, 0.0, "better"),
+        (50.0, 50.0, 0.0, "same"),
+        (50.0, 49.5, 0.5, "same"),
+        (50.0, 49.4, 0.5, "worse"),
+        (50.0, 50.6, 0.5, "better"),
+        (50.0, None, 0.0, "missing"),
+        (None, 50.0, 0.0, "new"),
+        (50.0, NAN, 1e9, "worse"),
+        (-math.inf, NAN, 0.0, "worse"),
+        (NAN, 0.0, 0.0, "better"),
+        (NAN, NAN, 0.0, "same"),
+        (math.inf, math.inf, 0.0, "same"),
+        (50.0, -math.inf, 1.0, "worse"),
     ],
 )
-def test_verdicts(old: float | None, new: float | None, rule: dict, verdict: str) -> None:
-    row = one(old, new, **rule)
+def test_verdicts(old: float | None, new: float | None, tolerance: float, verdict: str) -> None:
+    row = one(old, new, tolerance)
     assert row.verdict == verdict
+    assert row.allowed == tolerance
     assert row.fails == (verdict in ("worse", "missing"))
 
 
-def test_optional_may_be_gone_but_not_worse() -> None:
-    assert not one(50.0, None, required=False).fails
-    assert one(50.0, 40.0, required=False).fails
-
-
 def test_a_number_turned_text_is_missing() -> None:
-    diff = {"m.json": {"H": {"old": 1.0, "new": "n/a"}}}
-    assert compare(diff, GateSettings(rules=[{"metric": "*"}]))[0].verdict == "missing"
+    diff = {FILE: {"H": {"old": 1.0, "new": "n/a"}}}
+    assert compare(diff, H)[0].verdict == "missing"
 
 
-def test_a_required_rule_that_matches_nothing_fails() -> None:
-    rows = compare({}, GateSettings(rules=[{"metric": "*:H"}, {"metric": "*:U", "required": False}]))
+def test_a_metric_that_no_data_set_has_fails() -> None:
+    diff = {FILE: {"H": {"old": 1.0, "new": 1.0}}}
+    rows = compare(diff, GateSettings(metrics={"H": 0.0, "U": 0.0}))
     assert [(row.metric, row.verdict, row.fails) for row in rows] == [
-        ("*:H", "missing", True),
-        ("*:U", "missing", False),
+        ("results/*/metrics.json:U", "missing", True),
+        (f"{FILE}:H", "same", False),
     ]
+    assert compare({}, H)[0].fails
 
 
-def test_the_first_rule_that_matches_holds() -> None:
-    rules = [{"metric": "m.json:a.*", "tolerance": 10}, {"metric": "*"}]
-    diff = {"m.json": {"a.x": {"old": 5, "new": 1}, "b.x": {"old": 5, "new": 1}}}
-    found = {row.metric: row.verdict for row in compare(diff, GateSettings(rules=rules))}
-    assert found == {"m.json:a.x": "same", "m.json:b.x": "worse"}
+def test_a_metric_that_one_data_set_never_had_is_not_asked_of_it() -> None:
+    diff = {FILE: {"H": {"old": 1.0, "new": 1.0}}, "results/other/metrics.json": {"U": {"old": 1.0, "new": 1.0}}}
+    assert [row.metric for row in compare(diff, H)] == [f"{FILE}:H"]
 
 
-def test_mean_std_and_seeds_are_one_measurement() -> None:
-    found = measurements(measured({"0": 1.0, "1": 3.0}, None), "old")
-    assert found == {"m.json:H": Measurement(2.0, pytest.approx(math.sqrt(2)), {"0": 1.0, "1": 3.0})}
+def test_each_metric_has_its_tolerance_and_other_files_and_names_none() -> None:
+    fell = {"old": 5, "new": 1}
+    diff = {FILE: {"a.x": fell, "b.x": fell, "b.x.y": fell, "c": fell}, "experiments/results/toy/m.json": {"b.x": fell}}
+    rows = compare(diff, GateSettings(metrics={"a.x": 10, "b.x": 0}))
+    assert {row.metric: row.verdict for row in rows} == {f"{FILE}:a.x": "same", f"{FILE}:b.x": "worse"}
 
 
-def test_tolerance_in_seed_standard_deviations() -> None:
-    old, new = {"0": 50.0, "1": 52.0, "2": 48.0}, {"3": 47.5}  # std 2, drop 2.5
-    rule = {"metric": "*", "test": False}
-    assert compare(measured(old, new), GateSettings(rules=[{**rule, "seed_stds": 1.3}]))[0].verdict == "same"
-    assert compare(measured(old, new), GateSettings(rules=[{**rule, "seed_stds": 1.2}]))[0].verdict == "worse"
+def test_mean_and_seeds_are_one_measurement() -> None:
+    metrics = measured({"0": 1.0, "1": 3.0}, None)[FILE]
+    assert measurement(metrics, "H", "old") == Measurement(2.0, {"0": 1.0, "1": 3.0})
+    assert measurement(metrics, "H", "new") is None
 
 
 def test_paired_where_seeds_are_shared() -> None:
     def seeds(*names: int) -> Measurement:
-        return Measurement(0.0, 0.0, {str(name): 0.0 for name in names})
+        return Measurement(0.0, {str(name): 0.0 for name in names})
 
     assert paired(seeds(0, 1, 2), seeds(0, 1, 2))
     assert paired(seeds(0, 1), seeds(0, 1, 2))
+    assert paired(seeds(0, 1, 2), seeds(1, 2))
     assert not paired(seeds(0, 1, 2), seeds(2, 3, 4))
+    assert not paired(seeds(0, 1, 2), seeds(1, 2, 3)), "two are shared, but neither side lies in the other"
+    assert not paired(seeds(0, 1), seeds(1))
     assert not paired(seeds(0), seeds(0))
 
 
 def test_a_seed_that_one_side_lacks_shifts_no_mean() -> None:
     old, new = {"0": 50.0, "1": 51.0, "2": 59.0}, {"0": 50.2, "1": 51.2}  # alike but for seed 2
     for first, second, verdict in ((old, new, "better"), (new, old, "worse")):
-        row = compare(measured(first, second), GateSettings(rules=[{"metric": "*"}]))[0]
+        row = compare(measured(first, second), H)[0]
         assert (row.verdict, abs(row.new - row.old)) == (verdict, pytest.approx(0.2))
+
+
+def test_seeds_shared_in_part_are_tested_as_two_samples() -> None:
+    old = {"0": 40.0, "1": 50.0, "2": 60.0, "3": 45.0}
+    new = {"1": 49.0, "2": 58.99, "3": 44.01, "4": 58.0}
+    row = compare(measured(old, new), GateSettings(rules=[{"metric": "*"}]))[0]
+    welch = stats.ttest_ind(list(old.values()), list(new.values()), equal_var=False, alternative="less")
+    assert row.p == pytest.approx(welch.pvalue)
+    assert (row.old, row.new) == (pytest.approx(48.75), pytest.approx(52.5)), "over all seeds of each side"
+
+
+@pytest.mark.parametrize(("p", "verdict"), [(0.0099, True), (0.01, False), (1.0, False), (NAN, True)])
+def test_a_p_that_is_not_a_number_explains_nothing(p: float, verdict: bool) -> None:
+    assert bool(counts(-2.0, 1.0, p, 0.01)) is verdict
+    assert not counts(-0.5, 1.0, p, 0.01), "what is allowed does not count, whatever p is"
+
+
+def test_seeds_that_became_infinite_fail_though_no_test_can_tell() -> None:
+    with np.errstate(invalid="ignore"):
+        diff = measured({"0": 50.0, "1": 51.0}, {"0": -math.inf, "1": 50.0})
+    row = compare(diff, GateSettings(rules=[{"metric": "*"}]))[0]
+    assert math.isnan(row.p)
+    assert row.verdict == "worse"
 
 
 def test_pairing_finds_what_seeds_hide_and_disjoint_seeds_cannot() -> None:
     old = {str(k): value for k, value in enumerate([40.0, 50.0, 60.0, 45.0, 55.0])}
     same_seeds = {name: value - 1 - 0.01 * int(name) for name, value in old.items()}
     others = {str(int(name) + 5): value for name, value in same_seeds.items()}
-    settings = GateSettings(rules=[{"metric": "*"}])
-    assert compare(measured(old, same_seeds), settings)[0].verdict == "worse"
-    assert compare(measured(old, others), settings)[0].verdict == "same"
+    assert compare(measured(old, same_seeds), H)[0].verdict == "worse"
+    assert compare(measured(old, others), H)[0].verdict == "same"
 
 
 def test_p_values_are_scipys_and_one_sided() -> None:
@@ -159,7 +179,7 @@ def test_p_values_are_scipys_and_one_sided() -> None:
 def test_seeds_that_all_agree_leave_no_doubt() -> None:
     for names in (("0", "1", "2"), ("3", "4", "5")):
         old, new = {"0": 50.0, "1": 50.0, "2": 50.0}, dict.fromkeys(names, 49.0)
-        assert compare(measured(old, new), GateSettings(rules=[{"metric": "*"}]))[0].verdict == "worse"
+        assert compare(measured(old, new), H)[0].verdict == "worse"
 
 
 def test_alpha_is_shared_among_the_metrics_tested() -> None:
@@ -169,9 +189,9 @@ def test_alpha_is_shared_among_the_metrics_tested() -> None:
     p = float(p_value(old, new, False))
     assert counts(change, 0.0, p, 1.01 * p)
     diff = measured({str(k): v for k, v in enumerate(old)}, {str(k + 5): v for k, v in enumerate(new)})
-    settings = GateSettings(alpha=1.5 * p, rules=[{"metric": "*"}])
+    settings = GateSettings(alpha=1.5 * p, metrics={"H": 0.0})
     assert compare(diff, settings)[0].verdict in ("worse", "better")
-    assert {row.verdict for row in compare({**diff, "n.json": diff["m.json"]}, settings)} == {"same"}
+    assert {row.verdict for row in compare({**diff, "results/other/metrics.json": diff[FILE]}, settings)} == {"same"}
 
 
 def test_false_alarms_and_power() -> None:
@@ -185,11 +205,11 @@ def test_false_alarms_and_power() -> None:
 
 
 def test_markdown_and_json_survive_hostile_names() -> None:
-    diff = {"a|b\n<script>.json": {"H": {"old": 1.0, "new": NAN}}}
-    rows = compare(diff, GateSettings(rules=[{"metric": "*"}]))
+    diff = {"results/a|b\n<script>/metrics.json": {"H": {"old": 1.0, "new": NAN}}}
+    rows = compare(diff, H)
     text = markdown(rows, "0" * 40)
     assert len(text.splitlines()) == 5
-    assert r"a\|b \<script\>.json:H" in text
+    assert r"results/a\|b \<script\>/metrics.json:H" in text
     read = json.loads(as_json(rows, "0" * 40), parse_constant=lambda name: pytest.fail(name))
     assert read["passed"] is False
     assert read["metrics"][0]["new"] == "nan"
@@ -197,7 +217,7 @@ def test_markdown_and_json_survive_hostile_names() -> None:
     assert len(cells(rows[0])) == 7
 
 
-def test_the_shipped_rules_look_at_every_data_set() -> None:
+def test_the_shipped_settings_gate_every_data_set() -> None:
     settings = load_params(ROOT / "params.yaml").extra("gate", GateSettings)
     metrics = {f"{group}.mean": {"old": 50.0, "new": 40.0} for group in ("zsl.T1", "gzsl.H", "gzsl.AUSUC", "plain.H")}
     rows = compare({f"results/{name}/metrics.json": metrics for name in ("birds", "cub")}, settings)
@@ -205,9 +225,16 @@ def test_the_shipped_rules_look_at_every_data_set() -> None:
     assert all(row.verdict == "worse" for row in rows)
 
 
-def test_bad_rules_are_named(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("gate: {rules: [{metric: a, tolerence: 1}]}")
-    with pytest.raises(ZSLError, match="tolerence"):
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ("{metric: {H: 1}}", "gate: unknown parameter 'metric'; did you mean 'metrics'"),
+        ("{metrics: {gzsl.H: -1}}", r"gate: metrics\.gzsl\.H is -1"),
+    ],
+)
+def test_bad_settings_are_named(gate: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(f"gate: {gate}")
+    with pytest.raises(ZSLError, match=message):
         load_params(tmp_path / "params.yaml").extra("gate", GateSettings)
 
 
@@ -233,8 +260,8 @@ def gate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_metrics(folder: Path, harmonic: float | None) -> None:
-    (folder / "results").mkdir(exist_ok=True)
-    (folder / "results" / "metrics.json").write_text(json.dumps({"gzsl": {"H": harmonic}, "about": {"split": "own"}}))
+    (folder / "results/toy").mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(json.dumps({"gzsl": {"H": harmonic}, "about": {"split": "own"}}))
 
 
 @pytest.fixture(scope="module")
@@ -243,8 +270,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gate")
     git(folder, "init", "-q", "-b", "main")
     assert run(folder, sys.executable, "-m", "dvc", "init", "-q").returncode == 0
-    (folder / "params.yaml").write_text('gate: {rules: [{metric: "*:gzsl.H", tolerance: 0.5}]}\n')
-    (folder / "dvc.yaml").write_text("metrics: [results/metrics.json]\n")
+    (folder / "params.yaml").write_text("gate: {metrics: {gzsl.H: 0.5}}\n")
+    (folder / "dvc.yaml").write_text(f"metrics: [{FILE}]\n")
     write_metrics(folder, 50.0)
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "baseline")
@@ -267,7 +294,7 @@ def test_exit_codes_and_formats(project: Path) -> None:
     nan = gate(project, "--format", "markdown")
     assert nan.returncode == 1
     assert "| **worse** |" in nan.stdout
-    (project / "results" / "metrics.json").unlink()
+    (project / FILE).unlink()
     gone = gate(project)
     assert gone.returncode == 1
     assert "missing" in gone.stdout

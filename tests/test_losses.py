@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
 from zslcore import losses
 
@@ -76,3 +77,30 @@ def test_perturb_has_the_asked_spread_and_can_be_off() -> None:
     x = torch.zeros(200, 200)
     assert losses.perturb(x, 0.2).std().item() == pytest.approx(0.2, rel=0.02)
     assert losses.perturb(x, 0.0) is x
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.0])
+def test_perturb_adds_standard_normal_numbers_times_the_strength(strength: float) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(50, 40)
+    torch.manual_seed(1)
+    epsilon = ((losses.perturb(x, strength) - x) / strength).numpy().ravel()
+    assert kstest(epsilon, "norm").pvalue > 0.01
+
+
+def test_class_means_by_hand() -> None:
+    x, y = torch.tensor([[1.0, 0.0], [5.0, 2.0], [3.0, 4.0], [7.0, 7.0], [0.0, 1.0]]), torch.tensor([0, 0, 0, 3, 1])
+    expected = [[3.0, 2.0], [0.0, 1.0], [0.0, 0.0], [7.0, 7.0]]  # of 3, 1, no and 1 rows
+    assert losses.class_means(x, y, 4).tolist() == expected
+
+
+def test_class_means_by_brute_force() -> None:
+    x, _, y = draw(3, n=9)
+    found = losses.class_means(torch.tensor(x), torch.tensor(y), 4).numpy()
+    for k in range(4):
+        np.testing.assert_allclose(found[k], x[y == k].mean(axis=0) if (y == k).any() else 0)
+
+
+def test_ramp() -> None:
+    assert [losses.ramp(epoch, 6, 22) for epoch in (0, 6, 10, 14, 22, 90)] == [0, 0, 0.25, 0.5, 1, 1]
+    assert losses.ramp(0, 0, 0) == losses.ramp(1, 0, 0) == 1, "no warm-up"

@@ -49,7 +49,7 @@ def test_embedding_and_similarity(model: AttributeMetric, data: tuple[np.ndarray
     assert (predicted == 0).any(), "the case must reach the ReLU's flat side"
     found = model.squared_to_each(predicted, torch.from_numpy(y)).sqrt()
     np.testing.assert_allclose(found.detach(), [[similarity(model, a, b) for b in y] for a in x], rtol=1e-9)
-    own = model.squared_to_own(predicted, torch.from_numpy(y[:5])).sqrt()
+    own = model.squared_to_one(predicted, torch.from_numpy(y[:5])).sqrt()
     np.testing.assert_allclose(own.detach(), [similarity(model, a, b) for a, b in zip(x, y, strict=False)], rtol=1e-9)
 
 
@@ -114,7 +114,7 @@ def test_objective(model: AttributeMetric, data: tuple[np.ndarray, np.ndarray], 
         counts[i, j] += 1
     predicted, vectors = model.attributes(torch.from_numpy(x)), torch.from_numpy(y)
     found = objective(
-        HINGES[form](model.squared_to_own(predicted, vectors[own]), model.tau, 1),
+        HINGES[form](model.squared_to_one(predicted, vectors[own]), model.tau, 1),
         attribute_loss(predicted, vectors[own]),
         HINGES[form](model.squared_to_each(predicted, vectors), model.tau, -1),
         torch.from_numpy(counts),

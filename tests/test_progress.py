@@ -21,7 +21,7 @@ def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
     assert re.fullmatch(r"extract: 8/10, \d+ s left, [\d.]+ images/s, 2 bad", second)
 
 
-def test_nothing_is_said_of_short_work(capsys):
+def test_short_work_shows_nothing(capsys):
     with progress("extract", 2) as advance:
         advance(2)
     assert capsys.readouterr().err == ""

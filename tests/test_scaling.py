@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from zslcore.errors import ZSLError
-from zslcore.scaling import Scaler, Whitener
+from zslcore.scaling import Scaler
 
 FEATURES = arrays(np.float32, (7, 4), elements=st.floats(-100, 100, width=32))
 
@@ -49,6 +49,17 @@ def test_power_keeps_the_direction_from_the_mean() -> None:
     np.testing.assert_allclose(scaler(5 * x), scaler(x), atol=1e-6)
 
 
+def test_max_divides_everything_by_the_one_largest_absolute_value() -> None:
+    x = np.array([[1.0, -8.0, 0.5], [2.0, 4.0, 0.0]], dtype=np.float32)
+    np.testing.assert_allclose(Scaler.fit(x, "max")(x), x / 8)
+    np.testing.assert_allclose(Scaler.fit(x, "max")(3 * x), 3 * x / 8)
+
+
+def test_none_leaves_features_as_they_are() -> None:
+    x = np.array([[1.0, -8.0], [2.0, 4.0]], dtype=np.float32)
+    np.testing.assert_array_equal(Scaler.fit(x, "none")(x), x)
+
+
 def test_constant_dimension_becomes_zero() -> None:
     x = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
     assert Scaler.fit(x, "standard")(x)[:, 1].tolist() == [0.0, 0.0]
@@ -62,18 +73,3 @@ def test_statistics_come_from_the_fitted_rows_only() -> None:
 def test_unknown_scaling() -> None:
     with pytest.raises(ZSLError, match="did you mean 'standard'"):
         Scaler.fit(np.zeros((2, 2), dtype=np.float32), "standrad")  # type: ignore[arg-type]
-
-
-def test_whitening_makes_what_varies_within_classes_alike() -> None:
-    random = np.random.default_rng(0)
-    labels = random.integers(5, size=400)
-    features = random.normal(size=(5, 6))[labels] * 4 + random.normal(size=(400, 6)) @ random.normal(size=(6, 6))
-    found = Whitener.fit(features.astype(np.float32), labels, 0.1)
-    around = features - np.stack([features[labels == k].mean(0) for k in range(5)])[labels]
-    expected = np.linalg.inv(np.cov(around.T, bias=True) + 0.1 * np.eye(6))
-    np.testing.assert_allclose(found.matrix @ found.matrix.T, expected, rtol=1e-4, atol=1e-5)
-    white = found(features.astype(np.float32))
-    assert white.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(white, axis=1), np.sqrt(6), rtol=1e-5)
-    rows = (features - features.mean(0)) @ found.matrix
-    np.testing.assert_allclose(white, rows * np.sqrt(6) / np.linalg.norm(rows, axis=1, keepdims=True), atol=1e-4)

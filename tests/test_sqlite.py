@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, exc, text
 from zslcore.sqlite import remedy
 
 
-def test_a_lock_is_told_through_the_libraries_that_wrap_it(tmp_path: Path) -> None:
+def test_a_lock_is_recognised_through_the_libraries_that_wrap_it(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE t (a)")
@@ -31,7 +31,7 @@ def test_other_errors_have_no_remedy(tmp_path: Path) -> None:
     assert remedy(ValueError("other")) is None
 
 
-def test_a_disk_that_fails_is_told_from_a_damaged_file() -> None:
+def test_a_disk_that_fails_is_no_damaged_file() -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE  # SQLite's extended codes say more than the table needs
     assert remedy(error) == "check the disk, and that it can be reached, then run again to go on"

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -13,14 +12,10 @@ import torch
 from zslcore import training
 from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
-from zslcore.losses import ramp
 from zslcore.training import (
-    CompileName,
     Curve,
     Player,
-    Terms,
     alternate,
-    compiled,
     in_bf16,
     minimise,
     resolve_device,
@@ -127,41 +122,6 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path: Path, value: float)
         run(Checkpoint(tmp_path / "x.safetensors", every=2))
     with pytest.raises(ZSLError, match="none yet"):
         run(Checkpoint(tmp_path / "y.safetensors", every=5))
-
-
-def warming_up(how: CompileName) -> Curve:
-    with seeded(0, "compiled"):
-        x, layer = torch.randn(20, 3), torch.nn.Linear(3, 2)
-
-        def terms(rows: torch.Tensor, epoch: int) -> Terms:
-            noisy = x[rows] + torch.randn_like(x[rows])
-            square = layer(noisy).square().mean()
-            return {"total": square + ramp(epoch, 1, 3) * layer.bias.sum(), "square": square}
-
-        player = Player(terms, layer.parameters(), 1e-2, steps=2)
-        return alternate([player], count=20, epochs=5, batch_size=10, compile=how)
-
-
-@pytest.mark.skipif(not shutil.which("g++"), reason="compiling for a CPU needs a C++ compiler")
-def test_compiled_training_gives_the_same_curve() -> None:
-    """It draws the same numbers, and is compiled once, not for each epoch."""
-    from torch._dynamo.utils import counters
-
-    before = counters["stats"]["unique_graphs"]
-    for means, wanted in zip(warming_up("always"), warming_up("never"), strict=True):
-        assert means == pytest.approx(wanted, rel=1e-5)
-    assert counters["stats"]["unique_graphs"] - before == 1
-
-
-def test_compiles_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def terms(rows: torch.Tensor, epoch: int) -> Terms:
-        return {}
-
-    for device, how, expected in (("cpu", "auto", False), ("cuda", "auto", True), ("cuda", "never", False)):
-        assert (compiled(terms, how, torch.device(device)) is not terms) is expected  # type: ignore[arg-type]
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(ZSLError, match="C\\+\\+ compiler"):
-        compiled(terms, "always", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """Every HDF5 and safetensors file of the project: its format, written atomically, the same bytes for the same inputs.
 
 An artifact carries root attributes `format`, `version`, `created_by`, `params` (JSON), `inputs` (JSON: path -> SHA-256)
-and `libraries` (JSON). Nothing in it depends on the time or on the machine's name, so DVC sees equal files as equal.
+and `libraries` (JSON). Nothing in it depends on the time or on the machine's name, so equal files have equal bytes.
 """
 
 import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from zslcore.errors import ZSLError
+from zslcore.errors import BadFile, ZSLError
 
 MAX_OBJECTS, MAX_DEPTH = 100_000, 8  # of an HDF5 file; the project's own have a few dozen, three deep
 TEXT_AT_ONCE = 2**28  # bytes that a block of strings may decode to at most
@@ -36,40 +35,38 @@ LIBRARIES = ("numpy", "h5py", "torch", "timm", "scikit-learn", "scipy", "pillow"
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of artifact: its name, its version, the stage whose command rebuilds it, or what else does."""
+    """A kind of artifact: its name, its version, and the stage that writes it.
+
+    remedy: what to do with a bad one, where no stage writes it.
+    """
 
     name: str
     version: int
     stage: str
     remedy: str = ""
 
-    def again(self, path: Path) -> str:
-        """What makes the artifact at `path` again, in words."""
-        if self.remedy:
-            return self.remedy
-        if path.absolute().parent.parent.name == "artifacts":  # where the pipeline keeps those of a data set
-            return f"run `dvc repro -s {self.stage}@{path.absolute().parent.name}` to make it again"
-        return f"run `dvc repro -s` for its {self.stage} stage to make it again"
+    def bad(self, path: Path, problem: str) -> BadFile:
+        """An error for a file that should be of this kind."""
+        return BadFile(path, problem, self.stage, self.remedy)
 
     def check(self, path: Path, name: str | int | None, version: str | int | None) -> None:
-        """Raise ZSLError, with the command that rebuilds it, unless a file of this format and version was found."""
+        """Raise BadFile unless a file of this format and version was found."""
         if name != self.name:
-            raise ZSLError(f"{path}: holds '{name}', expected '{self.name}'; {self.again(path)}")
+            raise self.bad(path, f"holds '{name}', expected '{self.name}'")
         if version != self.version:
-            raise ZSLError(
-                f"{path}: {self.name} version {version}, this program reads version {self.version}; {self.again(path)}"
-            )
+            raise self.bad(path, f"{self.name} version {version}, this program reads version {self.version}")
 
 
 DATASET = Format("zsl-dataset", 1, "prepare")
 FEATURES = Format("zsl-features", 1, "extract")
 FINETUNED = Format("zsl-finetuned", 1, "finetune")
-PROJECTED = Format("zsl-projected", 1, "train")
+PROJECTED = Format("zsl-projected", 2, "train")
 SYNTHETIC = Format("zsl-synthetic", 1, "generate")
 SCORES = Format("zsl-scores", 1, "classify")
+MODEL = Format("zsl-model", 1, "classify")
 METHOD = Format("zsl-method", 1, "fit", "fit the method and save it: Method(settings).fit(train, seed).save(path)")
 CHECKPOINT = Format("zsl-checkpoint", 1, "fit", "delete it to train anew")
-FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, METHOD, CHECKPOINT)
+FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT)
 """Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""
 
 
@@ -82,7 +79,6 @@ def atomic(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(path)
     except OSError as error:
         raise _write_error(path, error) from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -96,14 +92,6 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
-
-
-def _remove_orphans(path: Path) -> None:
-    """Remove temporary files of this output whose process is gone (killed in the middle of writing)."""
-    for orphan in path.parent.glob(f".{path.name}.*.tmp"):
-        match = re.fullmatch(r"(\d+)\.tmp", orphan.name.removeprefix(f".{path.name}."))
-        if match and not Path(f"/proc/{match[1]}").exists() and Path("/proc").exists():
-            orphan.unlink(missing_ok=True)
 
 
 def _write_error(path: Path, error: OSError) -> ZSLError:
@@ -129,13 +117,13 @@ def _plain(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; ZSLError when it is missing or damaged."""
+    """Read a JSON file. Raises BadFile when it is missing or damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ZSLError(f"{path}: no such file; run the stage that writes it (dvc repro)") from error
+        raise BadFile(path, "no such file") from error
     except (ValueError, RecursionError, OSError) as error:
-        raise ZSLError(f"{path}: not valid JSON ({error}); delete it and run dvc repro") from error
+        raise BadFile(path, f"not valid JSON ({error})") from error
 
 
 def sha256(path: Path) -> str:
@@ -224,33 +212,37 @@ def _raised_by_h5py(error: RuntimeError) -> bool:
 def open_artifact(path: Path, format: Format) -> Iterator[h5py.File]:
     """Open an artifact for reading, after checking that it is complete and of this format and version.
 
-    Raises ZSLError that names the command which rebuilds it.
+    Raises BadFile, which says which stage writes it.
     """
     path = Path(path)
-    with open_hdf5(path, format.again(path)) as file:
+    with open_hdf5(path, format) as file:
         format.check(path, attribute(file, "format"), attribute(file, "version"))
         yield file
 
 
+ANY = Format("any", 1, "")
+"""A file of no kind in particular."""
+
+
 @contextmanager
-def open_hdf5(path: Path, again: str = "run dvc repro to make it again") -> Iterator[h5py.File]:
+def open_hdf5(path: Path, format: Format = ANY) -> Iterator[h5py.File]:
     """Open any HDF5 file for reading that keeps to itself: no link in it leads elsewhere, few objects, not deep.
 
-    Raises ZSLError, which ends with `again`, when it is missing, damaged or does not.
+    format: what it should be, for messages; it is not checked. Raises BadFile when it is missing, damaged or does not.
     """
     path = Path(path)
     if not path.exists():
-        raise ZSLError(f"{path}: no such file; {again}")
+        raise format.bad(path, "no such file")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         reason = "truncated or damaged" if path.is_file() and h5py.is_hdf5(path) else "not an HDF5 file, or cut short"
-        raise ZSLError(f"{path}: {reason}; {again}") from error
+        raise format.bad(path, reason) from error
     with file:
         try:
             _check_links(file)
         except UNREADABLE as error:
-            raise ZSLError(f"{path}: damaged ({error}); {again}") from error
+            raise format.bad(path, f"damaged ({error})") from error
         yield file
 
 
@@ -262,12 +254,17 @@ def _check_links(file: h5py.File) -> None:
         for name in group:
             count += 1
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ZSLError(f"{file.filename}: '{name}' is a link, not data; make the file again with dvc repro")
+                raise _bad(file, f"'{name}' is a link, not data")
             child = group[name]
             if isinstance(child, h5py.Group):
                 waiting.append((child, depth + 1))
             if count > MAX_OBJECTS or depth > MAX_DEPTH:
-                raise ZSLError(f"{file.filename}: too many or too deep groups; make the file again with dvc repro")
+                raise _bad(file, "too many or too deep groups")
+
+
+def _bad(node: h5py.File | h5py.Group | h5py.Dataset, problem: str) -> BadFile:
+    """An error about an open file, by the stage it names as its maker."""
+    return BadFile(Path(node.file.filename), problem, str(attribute(node.file, "created_by") or ""))
 
 
 def attribute(file: h5py.File | h5py.Group, name: str) -> str | int | None:
@@ -304,35 +301,38 @@ def load_tensors(path: Path, format: Format) -> dict[str, NDArray[Any]]:
 def read_tensors(path: Path, format: Format) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Parameters and arrays that `save_tensors` wrote.
 
-    Raises ZSLError when the file is missing, damaged, or of another format or version.
+    Raises BadFile when the file is missing, damaged, or of another format or version.
     """
     path = Path(path)
-    found, tensors = open_tensors(path, format.again(path))
-    format.check(path, found.get("format"), found.get("version"))
+    attributes, tensors = open_tensors(path, format)
+    format.check(path, attributes.get("format"), attributes.get("version"))
     try:
-        return dict(json.loads(found["params"])), tensors
+        return dict(json.loads(attributes["params"])), tensors
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ZSLError(f"{path}: damaged ({error}); {format.again(path)}") from error
+        raise format.bad(path, f"damaged ({error})") from error
 
 
-def open_tensors(path: Path, again: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Attributes and arrays of any safetensors file. Raises ZSLError, which ends with `again`, for anything else."""
+def open_tensors(path: Path, format: Format = ANY) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Attributes and arrays of any safetensors file. Raises BadFile for anything else.
+
+    format: what it should be, for messages; it is not checked.
+    """
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             attributes = json.loads((file.metadata() or {}).get("provenance", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator here
         return dict(attributes), tensors
     except FileNotFoundError as error:
-        raise ZSLError(f"{path}: no such file; {again}") from error
+        raise format.bad(path, "no such file") from error
     except (*UNREADABLE, AttributeError, RecursionError, safetensors.SafetensorError) as error:
-        raise ZSLError(f"{path}: damaged, or not a safetensors file ({error}); {again}") from error
+        raise format.bad(path, f"damaged, or not a safetensors file ({error})") from error
 
 
 def under(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     """The arrays whose names start with `prefix`, without it. Raises ZSLError when there is none."""
     found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     if not found:
-        raise ZSLError(f"no weights of '{prefix.rstrip('/')}' in the file; run dvc repro after changing the seeds")
+        raise ZSLError(f"no weights of '{prefix.rstrip('/')}' in the file; it was made with other seeds")
     return found
 
 
@@ -356,30 +356,28 @@ def dataset(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: in
 
     dtype: what its numbers must be safe to take as, None for any numbers, `str` for text.
     """
-    where = f"{file.file.filename}: '{name}'"
-    again = "make the file again with dvc repro"
     try:
         found = file.get(name)
         if not isinstance(found, h5py.Dataset) or found.shape is None:
-            raise ZSLError(f"{where} is missing; {again}")
+            raise _bad(file, f"'{name}' is missing")
         if found.external or found.is_virtual:
-            raise ZSLError(f"{where} is not stored in the file itself; {again}")
+            raise _bad(file, f"'{name}' is not stored in the file itself")
         kind, shape = found.dtype, found.shape
         claimed, stored = math.prod(shape) * kind.itemsize, found.id.get_storage_size()
         whole = file.file.id.get_filesize()
     except UNREADABLE as error:
-        raise ZSLError(f"{where} is damaged ({error}); {again}") from error
+        raise _bad(file, f"'{name}' is damaged ({error})") from error
     if not claimed <= stored <= whole:
-        raise ZSLError(f"{where} claims {claimed} bytes, {stored} are stored in a file of {whole}; {again}")
+        raise _bad(file, f"'{name}' claims {claimed} bytes, {stored} are stored in a file of {whole}")
     if ndim is not None and len(shape) != ndim:
-        raise ZSLError(f"{where} has {len(shape)} dimensions, expected {ndim}; {again}")
+        raise _bad(file, f"'{name}' has {len(shape)} dimensions, expected {ndim}")
     if dtype is str:
         fits = h5py.check_string_dtype(kind) is not None
     else:
         fits = kind.kind in "biuf" and (dtype is None or np.can_cast(kind, dtype, casting="same_kind"))
     if not fits:
         expected = "text" if dtype is str else "numbers" if dtype is None else np.dtype(dtype)
-        raise ZSLError(f"{where} holds {kind}, expected {expected}; {again}")
+        raise _bad(file, f"'{name}' holds {kind}, expected {expected}")
     return found
 
 
@@ -388,8 +386,7 @@ def read(source: h5py.Dataset, selection: Any) -> Any:
     try:
         return source[selection]
     except UNREADABLE as error:
-        where = f"{source.file.filename}: '{source.name}'"
-        raise ZSLError(f"{where} is damaged ({error}); make the file again with dvc repro") from error
+        raise _bad(source, f"'{source.name}' is damaged ({error})") from error
 
 
 def read_rows(source: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -400,8 +397,7 @@ def read_rows(source: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     if len(rows) and not (ordered[0] >= 0 and ordered[-1] < len(source)):
-        where = f"{source.file.filename}: '{source.name}'"
-        raise ZSLError(f"{where} has {len(source)} rows, asked for others; make the file again with dvc repro")
+        raise _bad(source, f"'{source.name}' has {len(source)} rows, asked for others")
     out = np.empty((len(rows), *source.shape[1:]), dtype=source.dtype)
     starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
     for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
@@ -420,11 +416,11 @@ def strings(file: h5py.File | h5py.Group, name: str) -> tuple[str, ...]:
         for value in read(source, slice(start, start + block)):
             length += len(value)
             if length > whole:
-                raise ZSLError(f"{file.file.filename}: '{name}' repeats its text; make the file again with dvc repro")
+                raise _bad(file, f"'{name}' repeats its text")
             try:
                 values.append(value.decode("utf-8") if isinstance(value, bytes) else str(value))
             except UnicodeDecodeError as error:
-                raise ZSLError(f"{file.file.filename}: '{name}' is not UTF-8; make it again with dvc repro") from error
+                raise _bad(file, f"'{name}' is not UTF-8") from error
     return tuple(values)
 
 

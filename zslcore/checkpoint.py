@@ -17,14 +17,17 @@ from zslcore.optimisers import Optimiser
 class Checkpoint:
     """One file for one training run: parameters, the optimisers' moments, the random state and the curve so far.
 
-    path: where it stands; give each run (settings, data, seed) its own. every: epochs between two writes.
+    path: the file, another one for each run (settings, data, seed). every: epochs between two writes.
     """
 
     path: Path
     every: int = 10
 
     def store(self, optimisers: Sequence[Optimiser], curve: list[dict[str, float]], last: bool) -> None:
-        """Write the state after `len(curve)` epochs where it is due: every `every` epochs, and after the last."""
+        """Write the state after `len(curve)` epochs, where that is a multiple of `every` or the last epoch.
+
+        Raises ZSLError when it cannot be written.
+        """
         if len(curve) % self.every and not last:
             return
         tensors = {"random": torch.get_rng_state()}
@@ -36,7 +39,7 @@ class Checkpoint:
         artifacts.save_tensors(self.path, artifacts.CHECKPOINT, arrays, about)
 
     def restore(self, optimisers: Sequence[Optimiser]) -> list[dict[str, float]]:
-        """Put back what `store` wrote, and return the curve; an empty one where there is no checkpoint yet.
+        """Restore what `store` wrote and return the curve, which is empty where there is no checkpoint yet.
 
         Raises ZSLError when the file is damaged or of another training run.
         """
@@ -67,7 +70,7 @@ class Checkpoint:
         return curve
 
     def last(self) -> str:
-        """The last good checkpoint, in words."""
+        """The path of the last checkpoint, or a phrase for none, for a message."""
         return str(self.path) if self.path.exists() else f"none yet (one is written every {self.every} epochs)"
 
 

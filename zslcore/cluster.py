@@ -1,4 +1,4 @@
-"""The Ray cluster that long work may run on: finding it, what it has room for, and its errors in a line."""
+"""The Ray cluster that long work may run on: finding it, how many workers it holds, and its errors in a line."""
 
 import math
 import os
@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from zslcore.errors import ZSLError
 
 ADDRESS = (
-    "HOST:PORT, as `ray start --head` says it; default: RAY_ADDRESS, else the cluster last started with `ray start` on "
-    "this machine, else one started for this run."
+    "HOST:PORT, as `ray start --head` prints it; default: RAY_ADDRESS, else the cluster last started with `ray start` "
+    "on this machine, else one started for this run."
 )
 REACH = 10
-"""Seconds that a cluster's head is given to answer: Ray itself would try for minutes."""
+"""Seconds to wait for a cluster's head to answer: Ray itself would try for minutes."""
 NEEDS = (
     "every machine needs the same versions of Ray and Python and, where the head has a token (~/.ray/auth_token), "
     "the same token and RAY_AUTH_MODE=token"
@@ -35,67 +35,68 @@ def connect(address: str | None = None) -> ModuleType:
         raise ZSLError("engine ray: Ray is not installed; pip install 'zslcore[ray]'") from error
     if ray.is_initialized():
         return ray
-    named, origin = address, ""
+    head, origin = address, ""
     if address in (None, "auto"):
-        named, origin = os.environ.get("RAY_ADDRESS"), " (from RAY_ADDRESS)"
-        if not named:
-            named, origin = _last_started(), " (last started on this machine; `ray stop` forgets it)"
+        head, origin = os.environ.get("RAY_ADDRESS"), " (from RAY_ADDRESS)"
+        if not head:
+            head, origin = _last_started(), " (last started on this machine; `ray stop` forgets it)"
     try:
-        if named and named not in ("auto", "local"):
-            _knock(named)
+        if head and head not in ("auto", "local"):
+            check_reachable(head)
     except (OSError, ValueError) as error:
-        raise ZSLError(f"no Ray cluster at {named}{origin}: {error}; start one with `ray start --head`") from error
+        raise ZSLError(f"no Ray cluster at {head}{origin}: {error}; start one with `ray start --head`") from error
     try:
         ray.init(address=address, log_to_driver=False)
     except Exception as error:  # of many kinds, Ray's own and built-in ones
-        where = f"at {named}{origin}" if named else "of this machine"
+        where = f"at {head}{origin}" if head else "of this machine"
         why = last_line(error.__cause__ or error)
         raise ZSLError(f"the Ray cluster {where} cannot be used: {why}; {NEEDS}") from error
     return ray
 
 
-def nodes(ray: ModuleType) -> list[Mapping[str, float]]:
-    """What each living node of the cluster has in all, in use or not: `CPU`, `GPU`, ..., left out where it has none."""
+def node_resources(ray: ModuleType) -> list[Mapping[str, float]]:
+    """Number of `CPU`, `GPU`, ... of each living node of the cluster, in use or not; absent where a node has none."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def room(ray: ModuleType, cpus: float, gpus: int, option: str) -> int:
-    """How many workers of so many processors and GPUs (0 or 1) the cluster holds, at least 1.
+def worker_capacity(ray: ModuleType, cpus: float, gpus: int, option: str) -> int:
+    """Number of workers, each with so many processors and GPUs (0 or 1), that the cluster can hold; at least 1.
 
-    option: what set `cpus`. Raises ZSLError where no node is large enough for one: Ray would wait for ever.
+    option: the command line's option that set `cpus`, for the message. Raises ZSLError where no node is large enough
+    for one worker: Ray would wait for ever.
     """
-    found = [node for node in nodes(ray) if node.get("GPU", 0) >= gpus]
-    if not found:
+    nodes = [node for node in node_resources(ray) if node.get("GPU", 0) >= gpus]
+    if not nodes:
         raise ZSLError("device cuda: no node of the cluster has a GPU; set device: cpu, or add a node that has one")
-    largest = max(node.get("CPU", 0) for node in found)
+    largest = max(node.get("CPU", 0) for node in nodes)
     if largest < cpus:
         kind = "node of the cluster with a GPU" if gpus else "node of the cluster"
         raise ZSLError(
             f"{option} {cpus:g}: no {kind} has so many processors, the largest has {largest:g}; "
             "ask for fewer, or add a larger one"
         )
-    return sum(int(min(node.get("CPU", 0) // cpus, node["GPU"] if gpus else math.inf)) for node in found)
+    return sum(int(min(node.get("CPU", 0) // cpus, node["GPU"] if gpus else math.inf)) for node in nodes)
 
 
-def explained(error: Exception) -> ZSLError:
-    """An error of Ray's for people: the last line of what a worker raised, without Ray's traceback of it.
+def as_zsl_error(error: Exception) -> ZSLError:
+    """A ZSLError with the last line of what a worker raised, made of Ray's error with its whole traceback.
 
-    Raise it from the error, which keeps that for --debug.
+    Raise it from that error, so that --debug shows the traceback.
     """
     cause = getattr(error, "cause", None)
     if isinstance(cause, ZSLError):
         return ZSLError(f"engine ray: {cause}")
-    said = f"{type(cause).__name__}: {last_line(cause)}" if cause else str(error)
-    return ZSLError(f"engine ray: {said}; what was computed is kept, run again to go on (--debug shows where)")
+    message = f"{type(cause).__name__}: {last_line(cause)}" if cause else str(error)
+    return ZSLError(f"engine ray: {message}; what was computed is kept, run again to go on (--debug shows where)")
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of what an error says, without Ray's colours."""
+    """The last line of an error's message, without Ray's colours."""
     return COLOURS.sub("", str(error)).strip().rpartition("\n")[2].strip()
 
 
 def _last_started() -> str | None:
-    """Where Ray would look for a cluster of itself, also when that is gone; None where it would start one."""
+    """Address where Ray would look for a running cluster, though it may be gone; None where it would start one."""
     with suppress(ImportError):  # not of Ray's public interface
         from ray._private.utils import read_ray_address
 
@@ -103,13 +104,13 @@ def _last_started() -> str | None:
     return None
 
 
-def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT or ray://HOST:PORT, ValueError for what is neither."""
+def check_reachable(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT or ray://HOST:PORT, ValueError for another form of address."""
     kind, _, place = address.rpartition("://")
     if kind not in ("", "ray"):
         return  # Ray knows more kinds, or what is wrong with this one
     parts = urlsplit(f"//{place}")
     if not (parts.hostname and parts.port):
-        raise ValueError("an address is HOST:PORT, as `ray start --head` says it")
+        raise ValueError("an address is HOST:PORT, as `ray start --head` prints it")
     with socket.create_connection((parts.hostname, parts.port), timeout=REACH):
         pass

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 LONGEST, MOST = 200, 10_000
@@ -13,6 +14,19 @@ class ZSLError(Exception):
 
     The command line prints it without a traceback and exits with 1.
     """
+
+
+class BadFile(ZSLError):
+    """A file of the project's own kinds that cannot be used: missing, damaged, or of another kind.
+
+    path: the file. problem: what is wrong. stage: the step that writes it, empty where it is not known. remedy: what to
+    do, where that is not to run the step.
+    """
+
+    def __init__(self, path: Path, problem: str, stage: str = "", remedy: str = "") -> None:
+        self.path, self.problem, self.stage, self.remedy = path, problem, stage, remedy
+        by = f", by the step `{stage}`" if stage else ""
+        super().__init__(f"{path}: {problem}; {remedy or f'write it anew{by}'}")
 
 
 def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLError:

@@ -1,7 +1,7 @@
 """A gate for builds: is any metric of the working tree worse than at a git revision, beyond tolerance and noise?
 
-The numbers come from `dvc metrics diff --json --all`. A metric with `.mean`, `.std` and `.seeds.*` below it is one
-measurement; any other number is one by itself. It is named `<file>:<dotted name>`, and rules are globs over that.
+The numbers come from `dvc metrics diff --json --all`. A metric with `.mean` and `.seeds.*` below it is one measurement
+over seeds; any other number is one by itself. More is better for every gated metric.
 """
 
 import json
@@ -10,10 +10,10 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,33 +24,25 @@ from zslcore.errors import ZSLError
 from zslcore.settings import Section
 
 Verdict = Literal["worse", "missing", "better", "new", "same"]
+FILES = "results/*/metrics.json"
+"""The files that hold gated metrics, one a data set."""
 FETCH = "--tags origin '+refs/heads/*:refs/remotes/origin/*'"
 
 
-class Rule(Section):
-    """What is expected of the metrics a glob matches; the first rule that matches holds."""
-
-    metric: str = Field(description="glob over `<file>:<dotted name>`")
-    direction: Literal["higher", "lower"] = Field("higher", description="which way is better")
-    tolerance: float = Field(0.0, ge=0, description="change that does not count, in the metric's own unit")
-    seed_stds: float = Field(0.0, ge=0, description="the same, in standard deviations over the old seeds")
-    required: bool = Field(True, description="whether the gate fails where the metric is gone")
-    test: bool = Field(True, description="let a change count only where noise over seeds does not explain it")
-
-
 class GateSettings(Section):
-    """The rules of `zsl gate`."""
+    """What `zsl gate` looks at, in results/*/metrics.json."""
 
     alpha: float = Field(0.01, gt=0, lt=1, description="chance that unchanged settings fail the whole gate, at most")
-    rules: tuple[Rule, ...] = Field((), description="first match wins; metrics that match none are not looked at")
+    metrics: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="dotted name -> drop that does not count, in the metric's own unit"
+    )
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A metric at one revision: its value, and where known its standard deviation over seeds and each seed's value."""
+    """A metric at one revision: its value (the mean over seeds) and, where it is measured over seeds, each seed's."""
 
     value: float
-    std: float = 0.0
     seeds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -64,12 +56,11 @@ class Row:
     new: float | None
     allowed: float
     p: float | None
-    required: bool
 
     @property
     def fails(self) -> bool:
         """Whether this row fails the gate."""
-        return self.verdict == "worse" or (self.verdict == "missing" and self.required)
+        return self.verdict in ("worse", "missing")
 
 
 def resolve_revision(revision: str | None = None) -> str:
@@ -118,27 +109,18 @@ def metrics_diff(commit: str) -> dict[str, Any]:
         raise ZSLError(f"dvc metrics diff gave no JSON ({error}); check that DVC is installed whole") from error
 
 
-def measurements(diff: Mapping[str, Any], side: Literal["old", "new"]) -> dict[str, Measurement]:
-    """All metrics of one side of `dvc metrics diff`, by name; what is no number counts as absent."""
-    found: dict[str, Measurement] = {}
-    for path, metrics in diff.items():
-        values = {
-            name: float(pair[side])
-            for name, pair in metrics.items()
-            if isinstance(pair, dict) and isinstance(pair.get(side), int | float)
-        }
-        means = [name.removesuffix(".mean") for name in values if name.endswith(".mean")]
-        for name in means:
-            each = f"{name}.seeds."
-            seeds = {key.removeprefix(each): value for key, value in values.items() if key.startswith(each)}
-            found[f"{path}:{name}"] = Measurement(values[f"{name}.mean"], values.get(f"{name}.std", 0.0), seeds)
-        parts = re.compile(
-            "|".join(rf"{re.escape(name)}\.(mean|std|seeds\..*)" for name in means) or r"(?!)", re.DOTALL
-        )
-        for name, value in values.items():
-            if not parts.fullmatch(name):
-                found[f"{path}:{name}"] = Measurement(value)
-    return found
+def measurement(metrics: Mapping[str, Any], name: str, side: Literal["old", "new"]) -> Measurement | None:
+    """One metric of a file on one side of `dvc metrics diff`; None where it is absent or no number."""
+    values = {
+        key: float(pair[side])
+        for key, pair in metrics.items()
+        if isinstance(pair, dict) and isinstance(pair.get(side), int | float)
+    }
+    if f"{name}.mean" in values:
+        each = f"{name}.seeds."
+        seeds = {key.removeprefix(each): value for key, value in values.items() if key.startswith(each)}
+        return Measurement(values[f"{name}.mean"], seeds)
+    return Measurement(values[name]) if name in values else None
 
 
 def paired(old: Measurement, new: Measurement) -> bool:
@@ -153,7 +135,7 @@ def alike(old: Measurement, new: Measurement) -> tuple[Measurement, Measurement]
         return old, new
     shared = sorted(old.seeds.keys() & new.seeds.keys())
     first, second = ({name: side.seeds[name] for name in shared} for side in (old, new))
-    return Measurement(_mean(first), old.std, first), Measurement(_mean(second), new.std, second)
+    return Measurement(_mean(first), first), Measurement(_mean(second), second)
 
 
 def _mean(seeds: Mapping[str, float]) -> float:
@@ -178,27 +160,28 @@ def counts(change: Any, allowed: Any, p: Any, level: float) -> Any:
 
 
 def compare(diff: Mapping[str, Any], settings: GateSettings) -> list[Row]:
-    """The verdict on every metric that a rule matches, failures first; a required rule that matches none is missing.
+    """The verdict on every gated metric of every data set, failures first; one that no data set has is missing.
 
     With k metrics tested over seeds, each is tested at alpha / k (Bonferroni): alpha bounds the whole gate.
     """
-    old, new = measurements(diff, "old"), measurements(diff, "new")
-    for name in old.keys() & new.keys():
-        old[name], new[name] = alike(old[name], new[name])
-    ruled = {name: rule for name in sorted({*old, *new}) if (rule := _rule(name, settings.rules)) is not None}
-    p = {name: _test(old[name], new[name]) for name, rule in ruled.items() if rule.test and name in old and name in new}
+    pairs: dict[str, tuple[Measurement | None, Measurement | None]] = {}
+    allowed: dict[str, float] = {}
+    for name, tolerance in settings.metrics.items():
+        sides = {
+            f"{path}:{name}": (measurement(metrics, name, "old"), measurement(metrics, name, "new"))
+            for path, metrics in diff.items()
+            if fnmatchcase(path, FILES)
+        }
+        known = {metric: pair for metric, pair in sides.items() if any(pair)} or {f"{FILES}:{name}": (None, None)}
+        pairs |= known
+        allowed |= dict.fromkeys(known, tolerance)
+    both = {metric: alike(old, new) for metric, (old, new) in pairs.items() if old and new}
+    p = {metric: _test(old, new) for metric, (old, new) in both.items()}
     level = settings.alpha / max(1, sum(value is not None for value in p.values()))
-    rows = [_row(name, rule, old.get(name), new.get(name), p.get(name), level) for name, rule in ruled.items()]
-    rows += [
-        Row(rule.metric, "missing", None, None, rule.tolerance, None, rule.required)
-        for rule in settings.rules
-        if not any(fnmatchcase(name, rule.metric) for name in {*old, *new})
+    rows = [
+        _row(metric, *both.get(metric, pair), allowed[metric], p.get(metric), level) for metric, pair in pairs.items()
     ]
     return sorted(rows, key=lambda row: (not row.fails, row.metric))
-
-
-def _rule(name: str, rules: Iterable[Rule]) -> Rule | None:
-    return next((rule for rule in rules if fnmatchcase(name, rule.metric)), None)
 
 
 def _test(old: Measurement, new: Measurement) -> float | None:
@@ -208,22 +191,21 @@ def _test(old: Measurement, new: Measurement) -> float | None:
     return float(p_value(first, second, paired(old, new)))
 
 
-def _row(name: str, rule: Rule, old: Measurement | None, new: Measurement | None, p: float | None, level: float) -> Row:
+def _row(
+    metric: str, old: Measurement | None, new: Measurement | None, allowed: float, p: float | None, level: float
+) -> Row:
     if old is None or new is None:
-        side: Verdict = "new" if old is None else "missing"
-        before, now = (None if found is None else found.value for found in (old, new))
-        return Row(name, side, before, now, rule.tolerance, None, rule.required)
-    allowed = max(rule.tolerance, rule.seed_stds * old.std if math.isfinite(old.std) else 0.0)
-    verdict = _verdict(old.value, new.value, rule.direction, allowed, p, level)
-    return Row(name, verdict, old.value, new.value, allowed, p, rule.required)
+        before, now = (None if side is None else side.value for side in (old, new))
+        return Row(metric, "missing" if new is None else "new", before, now, allowed, None)
+    return Row(metric, _verdict(old.value, new.value, allowed, p, level), old.value, new.value, allowed, p)
 
 
-def _verdict(old: float, new: float, direction: str, allowed: float, p: float | None, level: float) -> Verdict:
+def _verdict(old: float, new: float, allowed: float, p: float | None, level: float) -> Verdict:
     if math.isnan(old) or math.isnan(new):
         return "same" if math.isnan(old) and math.isnan(new) else "worse" if math.isnan(new) else "better"
     if old == new or not counts(new - old, allowed, 0.0 if p is None else p, level):
         return "same"
-    return "better" if (new > old) == (direction == "higher") else "worse"
+    return "better" if new > old else "worse"
 
 
 def summary(rows: list[Row], commit: str) -> str:
@@ -234,7 +216,7 @@ def summary(rows: list[Row], commit: str) -> str:
         if (count := sum(row.verdict == verdict for row in rows))
     )
     outcome = "failed" if any(row.fails for row in rows) else "passed"
-    return f"gate {outcome} against {commit[:10]}: {tally or 'no rule, nothing compared'}"
+    return f"gate {outcome} against {commit[:10]}: {tally or 'no metric named, nothing compared'}"
 
 
 HEADER = ("verdict", "metric", "before", "now", "change", "allowed", "p")
@@ -247,9 +229,8 @@ def cells(row: Row) -> tuple[str, ...]:
         return "" if value is None else format(value, form)
 
     change = row.new - row.old if row.old is not None and row.new is not None else None
-    verdict = f"{row.verdict} (optional)" if row.verdict == "missing" and not row.required else row.verdict
     values = (number(row.old), number(row.new), number(change, "+.2f"), f"± {row.allowed:.2f}", number(row.p, ".2g"))
-    return (verdict, row.metric, *values)
+    return (row.verdict, row.metric, *values)
 
 
 def markdown(rows: list[Row], commit: str) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from zslcore import artifacts, recorded
+from zslcore import artifacts
 from zslcore.errors import ZSLError
 
 BYTES_AT_ONCE = 2**24
@@ -31,10 +30,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Contents:
-    """An artifact. about: `format`, `version`, `created_by` and its other attributes; params, inputs and libraries.
-
-    Of JSON and CSV, which carry nothing, all this is what dvc.lock has of them; libraries are those of their inputs.
-    """
+    """An artifact. about: `format`, `version`, `created_by` and its other attributes; params, inputs and libraries."""
 
     about: dict[str, Any]
     params: Any
@@ -44,17 +40,17 @@ class Contents:
 
 
 def inspect(path: Path) -> Contents:
-    """Look into an artifact (HDF5, safetensors) of any format and version, a block at a time; or a result (JSON, CSV).
+    """Look into an artifact (HDF5, safetensors) of any format and version, a block at a time.
 
-    Raises ZSLError for a file that is none of these, or is damaged.
+    Raises ZSLError for a file that is neither, or is damaged.
     """
+    if path.suffix in (".json", ".csv"):
+        raise ZSLError(f"{path}: text, not an artifact; open it in an editor")
     try:
         with open(path, "rb") as stream:
             hdf5 = stream.read(8) == b"\x89HDF\r\n\x1a\n"
     except OSError as error:
         raise ZSLError(f"{path}: cannot be read ({error.strerror}); give the path of an artifact") from error
-    if path.suffix in (".json", ".csv"):
-        return _result(path)
     return _hdf5(path) if hdf5 else _tensors(path)
 
 
@@ -86,63 +82,9 @@ def _array(file: h5py.File, name: str) -> Array:
 
 
 def _tensors(path: Path) -> Contents:
-    about, tensors = artifacts.open_tensors(path, "give the path of an artifact, or make it again with dvc repro")
+    about, tensors = artifacts.open_tensors(path)
     arrays = tuple(_ranged(name, value.shape, value.dtype, iter([value])) for name, value in tensors.items())
     return _contents(about, arrays)
-
-
-def _result(path: Path) -> Contents:
-    try:
-        arrays = tuple(_leaves(artifacts.read_json(path)) if path.suffix == ".json" else _columns(path))
-    except RecursionError as error:
-        raise ZSLError(f"{path}: nested too deep; delete it and run dvc repro") from error
-    about: dict[str, Any] = {"format": path.suffix.removeprefix(".").upper()}
-    record = recorded.find(path)
-    if record is None:
-        return Contents(about | {"created_by": "not known: no dvc.lock above it has it"}, {}, {}, {}, arrays)
-    about |= {"created_by": record.command + ("" if record.same else ", but the file was changed since")}
-    libraries: dict[str, str] = {}
-    for place in (record.folder / name for name in record.inputs):
-        if place.suffix == ".h5" and place.is_file():
-            with artifacts.open_hdf5(place) as file:
-                found = _json(artifacts.attribute(file, "libraries"))
-                libraries |= found if isinstance(found, dict) else {}
-    return Contents(about, record.params, record.inputs, libraries, arrays)
-
-
-def _leaves(value: Any, name: str = "") -> Iterator[Array]:
-    """Every value of nested JSON under its dotted name; a list of numbers is one array."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and not _numeric(value):
-        for position, inner in enumerate(value):
-            yield from _leaves(inner, f"{name}[{position}]")
-    elif _numeric(value):
-        values = np.asarray(value)
-        yield _ranged(name or "value", values.shape, values.dtype, iter([values]))
-    else:
-        yield Array(name or "value", (), "nothing" if value is None else "text")
-
-
-def _numeric(value: Any) -> bool:
-    """Whether a JSON value is a number, a truth value, or a table of them."""
-    try:
-        return np.asarray(value).dtype.kind in "biuf"
-    except ValueError:  # rows of unequal length
-        return False
-
-
-def _columns(path: Path) -> Iterator[Array]:
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ZSLError(f"{path}: not valid CSV ({error}); delete it and run dvc repro") from error
-    for name, column in table.items():
-        if column.dtype.kind in "biuf":
-            yield _ranged(str(name), column.shape, column.dtype, iter([column.to_numpy()]))
-        else:
-            yield Array(str(name), column.shape, "text")
 
 
 def _ranged(name: str, shape: tuple[int, ...], dtype: Any, blocks: Iterator[NDArray[Any]]) -> Array:

@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 import torch
 
-from zslcore.cluster import connect, explained, room
+from zslcore.cluster import as_zsl_error, connect, worker_capacity
 
 EngineName = Literal["local", "ray"]
 Job = tuple[str, tuple[Any, ...]]
-"""The name of the shared object a job works on, and its other arguments."""
+"""The name of the shared object that a job gets, and its other arguments."""
 RETRIES = 3
-"""Times a job is begun again after its worker died."""
+"""Times a job is restarted after its worker died."""
 
 
 def run_jobs(
@@ -23,11 +23,12 @@ def run_jobs(
     threads: int = 1,
     gpus: int = 0,
 ) -> Iterator[tuple[int, Any]]:
-    """Yield (position of the job, function(shared object, *arguments)) as jobs are done, in any order.
+    """Yield (position of the job, function(shared object, *arguments)) as jobs end, in any order.
 
     Every job computes with `threads` threads, so that its numbers are the same wherever it runs; on a cluster it has
-    `gpus` GPUs (0 or 1) to itself. What a job raises is raised, from a cluster as a ZSLError. Also raises ZSLError when
-    the cluster cannot be reached or has no machine that large, or a job's workers keep dying.
+    `gpus` GPUs (0 or 1) to itself. address: of the cluster (`cluster.connect`). Raises what a job raises, from a
+    cluster as a ZSLError; also ZSLError when the cluster cannot be reached or has no machine that large, or when a
+    job's workers keep dying.
     """
     if engine == "ray":
         if jobs:
@@ -55,11 +56,11 @@ def _on_ray(
     gpus: int,
 ) -> Iterator[tuple[int, Any]]:
     ray = connect(address)
-    room(ray, threads, gpus, "--threads")
+    worker_capacity(ray, threads, gpus, "--threads")
     remote = ray.remote(_call).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
-    there = {name: ray.put(value) for name, value in shared.items()}
+    references = {name: ray.put(value) for name, value in shared.items()}
     waiting = {
-        remote.remote(function, threads, there[name], *arguments): position
+        remote.remote(function, threads, references[name], *arguments): position
         for position, (name, arguments) in enumerate(jobs)
     }
     try:
@@ -67,7 +68,7 @@ def _on_ray(
             (done, *_), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(done), ray.get(done)
     except ray.exceptions.RayError as error:
-        raise explained(error) from error
+        raise as_zsl_error(error) from error
     finally:
         for job in waiting:
             ray.cancel(job, force=True)

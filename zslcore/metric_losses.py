@@ -25,9 +25,9 @@ def hinge_parent(squared: Tensor, tau: Tensor, z: int) -> Tensor:
 HINGES: dict[str, Hinge] = {"parent": hinge_parent, "printed": hinge_printed}
 
 
-def attribute_loss(predicted: Tensor, own: Tensor) -> Tensor:
+def attribute_loss(predicted: Tensor, true: Tensor) -> Tensor:
     """l_A of eq. 4 for positive pairs (it is 0 for others): ‖y − Â(x)‖², (n, a), (n, a) -> (n,)."""
-    return (own - predicted).square().sum(1)
+    return (true - predicted).square().sum(1)
 
 
 def regulariser(*parameters: Tensor) -> Tensor:

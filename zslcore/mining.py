@@ -60,16 +60,16 @@ def check_size(n: int, images: int, candidates: int) -> None:
         )
 
 
-def probabilities(distances: Tensor, own: Tensor, log_q: Tensor | None = None) -> Tensor:
+def probabilities(distances: Tensor, same_class: Tensor, log_q: Tensor | None = None) -> Tensor:
     """p_t of eq. 10 over each image's candidates, summing to 1; u_t of eq. 8 without `log_q`.
 
-    distances: (b, c) S_t(X, Y); own: (b, c) bool, candidates of the image's own class, which get 0. Within an image
+    distances: (b, c) S_t(X, Y); same_class: (b, c) bool, candidates of the image's class, which get 0. Within an image
     S_t(X, Y*) of eq. 8 is a common factor and cancels.
     """
     logits = -distances.double()
     if log_q is not None:
         logits = logits + log_q.double()
-    return logits.masked_fill(own, -torch.inf).softmax(1)
+    return logits.masked_fill(same_class, -torch.inf).softmax(1)
 
 
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Miner:
         random = np.random.default_rng(stream(self.seed, f"mining/{epoch}"))
         width = int(quota.max(initial=0))
         step = max(1, self.block // max(len(self.classes), width, 1))
-        found = [sparse.csr_matrix((0, len(self.classes)), dtype=np.int32)]
+        parts = [sparse.csr_matrix((0, len(self.classes)), dtype=np.int32)]
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             uniform = 1 - random.random((len(part), width))
@@ -150,24 +150,24 @@ class Miner:
                 candidates = self._by_score(part, distances, uniform)
             else:
                 candidates = self._at_random(part, uniform)
-            kept = np.arange(width) < quota[part, None]
+            used = np.arange(width) < quota[part, None]
             images = np.repeat(np.arange(len(part)), quota[part])
             ones = np.ones(len(images), dtype=np.int32)
             shape = (len(part), len(self.classes))
-            found.append(sparse.csr_matrix((ones, (images, candidates[kept])), shape=shape))
-        new = _spread(sparse.vstack(found, format="csr"), rows, len(self.labels))
+            parts.append(sparse.csr_matrix((ones, (images, candidates[used])), shape=shape))
+        new = _spread(sparse.vstack(parts, format="csr"), rows, len(self.labels))
         self.pairs = self.pairs + new if self.growth == "accumulate" else new
 
     def _by_score(
         self, rows: NDArray[np.int64], distances: Distances, uniform: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        found = distances(rows)
-        own = torch.from_numpy(self.labels[rows, None] == self.classes).to(found.device)
-        weights = probabilities(found, own, self.log_q)
-        return draw(weights, torch.from_numpy(uniform).to(found.device)).cpu().numpy()
+        to_candidates = distances(rows)
+        same_class = torch.from_numpy(self.labels[rows, None] == self.classes).to(to_candidates.device)
+        weights = probabilities(to_candidates, same_class, self.log_q)
+        return draw(weights, torch.from_numpy(uniform).to(weights.device)).cpu().numpy()
 
     def _at_random(self, rows: NDArray[np.int64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Uniformly over candidates of other classes: they stand sorted by class, and the own class is stepped over."""
+        """Uniformly over candidates of other classes: they stand sorted by class, the image's class is skipped."""
         start, size = self._start[rows, None], self._size[rows, None]
         position = ((1 - uniform) * (len(self.classes) - size)).astype(np.int64)
         return self._sorted[position + size * (position >= start)]

@@ -11,39 +11,39 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 SECONDS_BETWEEN_LINES = 15.0
 CONSOLE = Console(stderr=True)
-"""One for all, so that a bar within another's time stands below it: two consoles would overwrite each other's line."""
+"""Shared by all bars, so that a bar inside another is drawn below it: two consoles would overwrite each other."""
 T = TypeVar("T")
 
 
 class Advance(Protocol):
-    """Called with the number of items just done, and what to say beside it; with 0, of what is begun."""
+    """Counts `count` more items as done and shows `note` after the counts; count 0 shows the note alone."""
 
     def __call__(self, count: int = 1, note: str = "") -> None: ...
 
 
-def unsaid(count: int = 1, note: str = "") -> None:
-    """Progress that nobody follows."""
+def no_progress(count: int = 1, note: str = "") -> None:
+    """Show nothing: the default where the caller gives no progress."""
 
 
 @contextmanager
 def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
-    """Yield a function to call as items are done; unit: what the items are, to show how many a second."""
+    """Yield a function that counts finished items. unit: what the items are called in the rate; "" shows no rate."""
     started = last = time.monotonic()
     done = 0
 
-    def said(note: str) -> str:
+    def details(note: str) -> str:
         rate = f"{done / max(time.monotonic() - started, 1e-9):.1f} {unit}/s" if unit else ""
         return ", ".join(filter(None, (rate, note)))
 
     if CONSOLE.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[said]}"), console=CONSOLE, transient=True) as bar:
-            task = bar.add_task(description, total=total, said="")
+        with Progress(*columns, TextColumn("{task.fields[details]}"), console=CONSOLE, transient=True) as bar:
+            task = bar.add_task(description, total=total, details="")
 
             def advance(count: int = 1, note: str = "") -> None:
                 nonlocal done
                 done += count
-                bar.update(task, advance=count, said=said(note))
+                bar.update(task, advance=count, details=details(note))
 
             yield advance
         return
@@ -55,14 +55,14 @@ def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             left = f"{(now - started) / done * max(total - done, 0):.0f} s left" if done else ""
-            line = ", ".join(filter(None, (f"{description}: {done}/{total}", left, said(note))))
+            line = ", ".join(filter(None, (f"{description}: {done}/{total}", left, details(note))))
             print(line, file=sys.stderr, flush=True)
 
     yield plain
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Iterate over `items` with progress."""
+    """Iterate over `total` items and show progress."""
     with progress(description, total) as advance:
         for item in items:
             yield item

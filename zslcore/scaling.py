@@ -6,7 +6,6 @@ from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
 
 from zslcore.errors import unknown
 
@@ -57,46 +56,6 @@ class Scaler:
     def from_state(cls, scaling: Scaling, state: Mapping[str, NDArray[Any]], prefix: str = "scaler.") -> Self:
         """The scaler that `state` described."""
         return cls(scaling, state[f"{prefix}shift"], state[f"{prefix}factor"])
-
-
-@dataclass(frozen=True)
-class Whitener:
-    """x -> (x - shift) · matrix, each row then of length √d: what varies within classes alike counts alike.
-
-    shift: (d,), matrix: (d, d), both float32.
-    """
-
-    shift: NDArray[np.float32]
-    matrix: NDArray[np.float32]
-
-    @classmethod
-    def fit(cls, features: NDArray[np.float32], labels: NDArray[np.int64], ridge: float) -> Self:
-        """Fit on (n, d) training features with labels 0..K-1: matrix · matrixᵀ = (C + ridge · I)⁻¹.
-
-        C: the covariance of the features around their class means. ridge > 0 keeps it invertible.
-        """
-        x = features.astype(np.float64)
-        shift, rows = x.mean(axis=0), np.arange(len(x))
-        member = sparse.csr_matrix((np.ones(len(x)), (labels, rows)))
-        x -= (member @ x / member.sum(axis=1))[labels]
-        covariance = x.T @ x / len(x)
-        covariance.flat[:: len(covariance) + 1] += ridge
-        root = linalg.solve_triangular(linalg.cholesky(covariance, lower=True), np.eye(len(covariance)), lower=True)
-        return cls(shift.astype(np.float32), np.ascontiguousarray(root.T, dtype=np.float32))
-
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Whiten (n, d) features; float32."""
-        white = ((features - self.shift) @ self.matrix).astype(np.float32, copy=False)
-        return _to_length(white, _LENGTHS["sphere"](features.shape[1]))
-
-    def state(self, prefix: str) -> dict[str, NDArray[np.float32]]:
-        """Named arrays for saving."""
-        return {f"{prefix}shift": self.shift, f"{prefix}matrix": self.matrix}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]], prefix: str) -> Self:
-        """The whitener that `state` described."""
-        return cls(state[f"{prefix}shift"], state[f"{prefix}matrix"])
 
 
 _Float = TypeVar("_Float", np.float32, np.float64)

@@ -1,11 +1,44 @@
 """Settings of the pipeline's sections, typed and validated; importable without torch.
 
-What a paper leaves open says so: `not stated`. `None` where `select` decides on validation classes.
+What a paper leaves open says so: `not stated`. `auto`: the program decides, mostly `select` on validation classes.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from zslcore.layers import merge, validate
+
+Auto = Literal["auto"]
+
+
+def _whole_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("give a whole number of at least 1, or auto")
+
+
+def _number_or_auto(value: Any) -> Any:
+    if value == "auto" or (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    ):
+        return value
+    raise ValueError("give a number, or auto")
+
+
+WholeOrAuto = Annotated[int | Auto, BeforeValidator(_whole_or_auto)]
+"""At least 1, or `auto`."""
+NumberOrAuto = Annotated[float | Auto, BeforeValidator(_number_or_auto)]
+
+
+Number = TypeVar("Number", int, float)
+Default = TypeVar("Default")
+
+
+def number_or(value: Number | Auto, default: Default) -> Number | Default:
+    """A setting's number, or `default` where it is `auto`."""
+    return default if isinstance(value, str) else value
+
 
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 """At least one number, each at least 1."""
@@ -17,21 +50,36 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Noise(Section):
-    """Gaussian noise, eq. 10: x̃′ = x′ + strength · ε."""
+class Extract(Section):
+    """Images to features."""
 
-    strength: float = Field(0.2, ge=0, description="α of eq. 10; 0.2 for CUB and SUN, 1 for AWA2")
-    on: Literal["target", "encoder", "both", "synthetic", "none"] = Field(
-        "target",
-        description="what gets the noise: the reconstruction's target (the paper), the encoder's input, both of them, "
-        "synthetic features as they are drawn, or none",
+    backbone: str = Field("resnet101.tv_in1k", description="any timm model; vgg19 gives fc7")
+    weights: str = Field("pretrained", description="pretrained, random, or file:PATH")
+    image_size: WholeOrAuto = Field("auto", description="side of the network's input, pixels; auto: the network's")
+    batch_size: WholeOrAuto = Field("auto", description="images; auto: sized to memory")
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        "auto",
+        description="arithmetic of the network; auto: 16 bits where fast and in agreement with 32",
     )
+    compile: bool = Field(False, description="torch.compile the network; pays on some GPUs")
+    workers: WholeOrAuto = Field("auto", description="decoding threads; auto: one a core")
+    on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")
+
+
+class Select(Section):
+    """Choices on validation classes: what the paper leaves open and what must not be seen on test."""
+
+    splits: int = Field(3, ge=1, le=3, description="class splits to average over")
+    seed: int = Field(0, ge=0, description="of derived splits, held-out images and the fits")
+    train_epochs: Counts = Field((20, 40, 60, 80), description="training lengths to score")
+    classify_epochs: Counts = Field((25,), description="classifier lengths to score")
+    per_unseen: Counts = Field((200,), description="numbers of synthetic features to score")
 
 
 class Finetune(Section):
     """F, trained on trainval before the CVAE, eq. 7-9."""
 
-    enabled: bool = Field(True, description="off: features pass through scaled only")
+    enabled: bool = Field(True, description="false: features are scaled only")
     loss: Literal["gaussian", "cce"] = Field("gaussian", description="eq. 8, or the plain cross-entropy of eq. 5")
     scaling: Literal["none", "standard", "root", "minmax", "max", "l2", "sphere"] = Field(
         "standard",
@@ -44,43 +92,45 @@ class Finetune(Section):
     epochs: int = Field(10, ge=0, description="passes over trainval; not stated")
     lr: float = Field(1e-4, gt=0, description="Adam's step; not stated")
     batch_size: int = Field(256, ge=1, description="images; not stated")
-    weight_decay: float = Field(0.0, ge=0, description="not stated")
-    rescale: bool = Field(True, description="scale F(x) again as x was, by trainval statistics; not stated")
-    whiten: float = Field(
-        0.0,
-        ge=0,
-        description="ridge of whitening F(x) by its within-class covariance; 0: no whitening, as in the paper",
+    rescale: bool = Field(True, description="scale F(x) as x was, by trainval statistics; not stated")
+
+
+class Noise(Section):
+    """Gaussian noise, eq. 10: x̃′ = x′ + strength · ε."""
+
+    strength: float = Field(0.2, ge=0, description="α of eq. 10; 0.2 for CUB and SUN, 1 for AWA2")
+    applies_to: Literal["target", "encoder", "both", "synthetic", "none"] = Field(
+        "target",
+        description="what gets the noise: the reconstruction's target (the paper), the encoder's input, both of them, "
+        "synthetic features as they are drawn, or none",
     )
 
 
 class Train(Section):
     """M, C, E and G, trained jointly, eq. 1-4, 10 and 11."""
 
-    epochs: int | None = Field(None, ge=1, description="passes over trainval; null: select decides")
+    epochs: WholeOrAuto = Field("auto", description="passes over trainval; auto: select decides")
     lr: float = Field(1e-3, gt=0, description="Adam's step")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's")
     batch_size: int = Field(256, ge=1, description="images; not stated")
     hidden: int = Field(4096, ge=1, description="units of the hidden layer of E and of G")
-    latent: int | None = Field(None, ge=1, description="size of z; null: as the signature")
+    latent: WholeOrAuto = Field("auto", description="size of z; auto: as the signature")
     members: int = Field(1, ge=1, description="sets of M, C, E and G whose scores are averaged; 1 in the paper")
     projection: int = Field(512, ge=0, description="outputs of M; 0: no M and no C, the plain CVAE (NA)")
     lambda_cls: float = Field(1.0, ge=0, description="λcls of eq. 4")
     lambda_synthetic: float = Field(0.1, ge=0, description="λcls′ of eq. 4")
-    feedback: float = Field(0.0, ge=0, description="weight of R, which tells the signature; not in the paper")
+    feedback: float = Field(0.0, ge=0, description="weight of R, which predicts the signature; not in the paper")
     feedback_loss: Literal["regression", "cosine"] = Field(
         "regression", description="R's: squared error (from x̂′ too), or softmax of cosines over seen classes"
     )
-    feedback_scale: float = Field(15.0, gt=0, description="of R's cosines")
     feedback_from: Literal["projection", "features"] = Field(
-        "projection", description="R sees x′ and so leads M, or sees F(x) and stands beside M"
+        "projection", description="R's input: x′, so that it leads M, or F(x), apart from M"
     )
-    feedback_noise: float = Field(0.0, ge=0, description="spread of Gaussian noise on what R sees while training")
-    kl_weight: float = Field(0.005, ge=0, description="of the KL term, beside a mean over dimensions; not stated")
-    kl_warmup: int = Field(0, ge=0, description="epochs over which the KL weight rises from 0; not stated")
-    reconstruction: Literal["mean", "sum"] = Field("mean", description="squared error over dimensions; not stated")
+    feedback_noise: float = Field(0.0, ge=0, description="spread of Gaussian noise on R's input while training")
+    kl_weight: float = Field(0.005, ge=0, description="of the KL term, next to a mean over dimensions; not stated")
     target_grad: bool = Field(True, description="whether the reconstruction loss also pulls on M, as eq. 4 is printed")
-    encoder_signature: bool = Field(False, description="E sees the signature too; E(x) in eq. 1")
+    encoder_signature: bool = Field(False, description="E gets the signature too; E(x) in eq. 1")
     output: Literal["relu", "sigmoid", "linear"] = Field("relu", description="last activation of G")
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32", description="of the matrix products while training; auto: bf16 where the device has units for it"
@@ -94,12 +144,11 @@ class Train(Section):
 class Generate(Section):
     """Synthetic features from z ~ N(0, I) and the signature."""
 
-    per_unseen: int | None = Field(None, ge=1, description="features an unseen class; null: select decides")
+    per_unseen: WholeOrAuto = Field("auto", description="features an unseen class; auto: select decides")
     per_seen: int = Field(
         0, ge=0, description="features a seen class, for classify.seen: synthetic or both; not stated"
     )
     noise: float = Field(0.0, ge=0, description="spread of Gaussian noise added to them; not in the paper")
-    storage: Literal["float32", "float16"] = Field("float32", description="type on disk")
 
 
 class Classify(Section):
@@ -109,84 +158,17 @@ class Classify(Section):
         "softmax",
         description="softmax (the paper), softmax of scaled cosines, or the nearest mean of a class's features",
     )
-    epochs: int | None = Field(None, ge=1, description="passes; null: select decides")
+    epochs: WholeOrAuto = Field("auto", description="passes; auto: select decides")
     lr: float = Field(1e-3, gt=0, description="Adam's step; not stated")
     batch_size: int = Field(512, ge=1, description="features; not stated")
-    weight_decay: float = Field(0.0, ge=0, description="not stated")
     standardise: bool = Field(True, description="inputs, by the training set's statistics (softmax); not stated")
     temperature: float = Field(20.0, gt=0, description="scale of cosine similarities (kind: cosine)")
     seen: Literal["real", "synthetic", "both"] = Field("real", description="what seen classes learn from; not stated")
-    feedback: float = Field(0.0, ge=0, description="weight of R's scaled cosines beside log-probabilities")
+    feedback: float = Field(0.0, ge=0, description="weight of R's scaled cosines, added to log-probabilities")
     zsl: Literal["own", "joint"] = Field(
-        "own", description="ZSL by a classifier of the unseen classes alone, or by the joint one kept to them"
+        "own", description="ZSL by a classifier of the unseen classes alone, or by the joint one restricted to them"
     )
-    calibration: float | None = Field(None, description="factor off seen scores; null: select decides")
-
-
-class Select(Section):
-    """Choices on validation classes: what the paper leaves open and what must not be seen on test."""
-
-    splits: int = Field(3, ge=1, le=3, description="class splits to average over")
-    holdout: float = Field(0.2, gt=0, lt=1, description="share of the remaining classes' images that play test_seen")
-    seed: int = Field(0, ge=0, description="of derived splits, held-out images and the fits")
-    train_epochs: Counts = Field((20, 40, 60, 80), description="training lengths to score")
-    classify_epochs: Counts = Field((25,), description="classifier lengths to score")
-    per_unseen: Counts = Field((200,), description="numbers of synthetic features to score")
-
-
-class ClusterabilitySettings(Section):
-    """k-means on the features of each space (Table 4)."""
-
-    n_init: int = Field(10, ge=1, description="starts of k-means, the best kept; not stated")
-    clusters: int | None = Field(None, ge=2, description="null: as many as there are classes")
-    settings: dict[str, Any] = Field({}, description="sections as in params.yaml, in place of the data set's own")
-
-
-class ProtoNet(Section):
-    """Prototypical Networks, trained by episodes of base classes."""
-
-    way: int = Field(20, ge=2, description="classes a training episode; not stated")
-    shot: int = Field(1, ge=1, description="support images a class; not stated")
-    query: int = Field(5, ge=1, description="queries a class; not stated")
-    episodes: int = Field(400, ge=1, description="training episodes; not stated")
-    lr: float = Field(1e-4, gt=0, description="Adam's step; not stated")
-    scale: float = Field(10.0, gt=0, description="of the squared distances, over the dimension; not stated")
-
-
-class DeltaEncoderSettings(Section):
-    """Δ-encoder on fixed features."""
-
-    hidden: int = Field(512, ge=1, description="units of the hidden layers; 8192 in its paper")
-    latent: int = Field(16, ge=1, description="size of z, as in its paper")
-    dropout: float = Field(0.5, ge=0, lt=1, description="as in its paper")
-    samples: int = Field(64, ge=1, description="synthetic features a class; 1024 in its paper")
-    epochs: int = Field(12, ge=1, description="passes over the base classes, as in its paper")
-    batch_size: int = Field(128, ge=1, description="pairs, as in its paper")
-    lr: float = Field(1e-3, gt=0, description="Adam's step")
-
-
-class FewshotFinetune(Section):
-    """F for few-shot: null as in the data set's own `finetune`."""
-
-    epochs: int | None = Field(None, ge=0, description="passes over the base classes")
-    lr: float | None = Field(None, gt=0, description="Adam's step")
-    gamma: float | None = Field(
-        10.0, gt=0, description="start of γ in eq. 7, times the dimension; chosen on validation classes of CUB"
-    )
-
-
-class FewshotSettings(Section):
-    """Few-shot episodes on novel (unseen) classes (Table 5)."""
-
-    way: int = Field(5, ge=2, description="classes an episode")
-    shots: Counts = Field((1, 5, 10, 20), description="support images a class, one column each")
-    query: int = Field(15, ge=1, description="queries a class; not stated")
-    episodes: int = Field(600, ge=2, description="episodes a column; not stated")
-    seed: int = Field(0, ge=0, description="of the episodes and of the fits")
-    ridge: float = Field(1.0, gt=0, description="of the linear classifier, times the features' mean squared length")
-    finetune: FewshotFinetune = FewshotFinetune()
-    protonet: ProtoNet = ProtoNet()
-    delta: DeltaEncoderSettings = DeltaEncoderSettings()
+    calibration: NumberOrAuto = Field("auto", description="factor off seen scores; auto: select decides")
 
 
 class TSNESettings(Section):
@@ -196,3 +178,37 @@ class TSNESettings(Section):
     per_class: int = Field(40, ge=1, description="real and synthetic features a class, at most; not stated")
     perplexity: float = Field(30.0, gt=0, description="of t-SNE; not stated")
     seed: int = Field(0, ge=0, description="of the classes, the fits and t-SNE")
+
+
+class Settings(Section):
+    """Everything the pipeline takes for one data set."""
+
+    extract: Extract = Extract()
+    select: Select = Select()
+    finetune: Finetune = Finetune()
+    train: Train = Train()
+    generate: Generate = Generate()
+    classify: Classify = Classify()
+    tsne: TSNESettings = TSNESettings()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.classify.feedback and not self.train.feedback:
+            raise ValueError(
+                "classify.feedback needs the mapping R that train.feedback trains; set train.feedback above 0, or "
+                "classify.feedback to 0"
+            )
+        if self.classify.seen != "real" and not self.generate.per_seen:
+            raise ValueError(
+                f"classify.seen: {self.classify.seen} learns seen classes from synthetic features, but "
+                "generate.per_seen is 0; set it above 0, or classify.seen to real"
+            )
+        return self
+
+    def override(self, values: dict[str, Any], where: str = "settings") -> Self:
+        """The same settings with other values: {"train": {"lr": 0.01}}.
+
+        where: what messages call `values`. Raises ZSLError for unknown names and for values that make no sense.
+        """
+        changed: Self = validate(type(self), merge(self.model_dump(), values), where)
+        return changed

@@ -1,13 +1,11 @@
 """The one training loop: batches, device, seeds, curves."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +23,6 @@ LossTerms = Callable[[Tensor, int], Terms]
 """Of the rows (n,) of a batch, in an epoch counted from 0."""
 OptimiserName = Literal["adam", "sgd"]
 PrecisionName = Literal["fp32", "bf16", "auto"]
-CompileName = Literal["always", "never", "auto"]
 Curve = list[dict[str, float]]
 """Mean of each term over an epoch, one entry an epoch."""
 EXPLODED = 1e8
@@ -61,7 +58,7 @@ def fast_precisions(device: torch.device) -> list[str]:
 
 
 def in_bf16(precision: PrecisionName, device: torch.device) -> bool:
-    """Whether matrix products are taken in bfloat16: where told to, or under `auto` where the device has units for it.
+    """Whether matrix products are taken in bfloat16: under `bf16`, and under `auto` where the device has units for it.
 
     Without them a product takes hundreds of times longer than in float32.
     """
@@ -83,12 +80,12 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
 
 def tensor(values: NDArray[np.generic], device: torch.device) -> Tensor:
     """A copy of an array on a device; floats as float32."""
-    found = torch.from_numpy(np.array(values))
-    return found.to(device, torch.float32) if found.is_floating_point() else found.to(device)
+    copy = torch.from_numpy(np.array(values))
+    return copy.to(device, torch.float32) if copy.is_floating_point() else copy.to(device)
 
 
 def write_curves(path: Path, curves: Mapping[int, Curve]) -> None:
-    """Write training curves as CSV for `dvc plots`: seed, epoch (from 1), and each term's mean."""
+    """Write training curves as CSV: seed, epoch (from 1), and each term's mean."""
     import pandas as pd
 
     rows = [
@@ -105,29 +102,7 @@ def batches(count: int, batch_size: int, device: torch.device) -> Iterator[Tenso
     """One shuffled pass over 0..count-1, drawn on the CPU so that the order is the same on every device."""
     order = torch.randperm(count).to(device)
     for start in range(0, count, batch_size):
-        yield order[..., start : start + batch_size]
-
-
-def compiled(terms: LossTerms, how: CompileName, device: torch.device) -> LossTerms:
-    """Loss terms by `torch.compile`, on CUDA replayed as CUDA graphs: where told to, or under `auto` on CUDA.
-
-    They draw the numbers that they would draw uncompiled. Raises ZSLError on a CPU without a C++ compiler.
-    """
-    if how == "never" or (how == "auto" and device.type != "cuda"):
-        return terms
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
-        raise ZSLError("compile: always needs a C++ compiler on a CPU; install g++ or clang++, or use compile: never")
-    # static shapes: the rows of a batch, and of the last one of an epoch
-    options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": device.type == "cuda"}
-    graph: Any = torch.compile(terms, dynamic=False, options=options)
-
-    def run(rows: Tensor, epoch: int) -> Terms:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        # the epoch as a tensor: a number would be compiled in, anew in each epoch
-        found: Terms = graph(rows, torch.tensor(epoch, dtype=torch.float32, device=device))
-        return found
-
-    return run
+        yield order[start : start + batch_size]
 
 
 @dataclass(frozen=True)
@@ -165,24 +140,20 @@ def alternate(
     batch_size: int,
     label: str = "training",
     precision: PrecisionName = "fp32",
-    compile: CompileName = "never",
     begin: Callable[[int], None] | None = None,
     observe: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Curve:
-    """Each player in turn on every shuffled batch of the rows 0..count-1, each with an optimiser of its own.
+    """Each player in turn on every shuffled batch of the rows 0..count-1, each with a separate optimiser.
 
     begin(epoch), counted from 0, is called before each epoch, observe(epochs done) after it. precision: with bf16, or
-    auto where `in_bf16`, matrix products are taken in bfloat16 and everything else in float32. compile: the terms, as
-    `compiled` says. With a checkpoint, training goes on where a killed run with the same checkpoint stood, to the same
-    bytes on the CPU. Call it inside `seeded`, or with the players of `Together` inside its streams: then terms and
-    the curve's values have one entry a run.
-    Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
+    auto where `in_bf16`, matrix products are taken in bfloat16 and everything else in float32. With a checkpoint,
+    training goes on where a killed run with the same checkpoint stood, to the same bytes on the CPU. Call it inside
+    `seeded`. Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
     """
     moved = [[parameter for parameter in player.parameters if parameter.requires_grad] for player in players]
     optimisers = [player.stepper(parameters) for player, parameters in zip(players, moved, strict=True)]
     device = moved[0][0].device
-    losses = [compiled(player.terms, compile, device) for player in players]
     bf16 = in_bf16(precision, device)
     curve: Curve = [] if checkpoint is None else checkpoint.restore(optimisers)
     for epoch in range(len(curve), epochs):
@@ -190,25 +161,23 @@ def alternate(
             begin(epoch)
         sums: Terms = {}
         for batch in batches(count, batch_size, device):
-            for player, loss, parameters, optimiser in zip(players, losses, moved, optimisers, strict=True):
+            for player, parameters, optimiser in zip(players, moved, optimisers, strict=True):
                 for left in reversed(range(player.steps)):
-                    rows = torch.randint(count, batch.shape[-1:]).to(device) if left else batch
+                    rows = torch.randint(count, batch.shape).to(device) if left else batch
                     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                        values = loss(rows, epoch)
-                    torch.autograd.backward(values["total"].sum(), inputs=parameters)
-                    optimiser.step()  # forgets the gradients at once: the next CUDA graph may overwrite them
+                        values = player.terms(rows, epoch)
+                    torch.autograd.backward(values["total"], inputs=parameters)
+                    optimiser.step()
                     for name, value in values.items():
                         key = f"{player.name}.{name}" if player.name else name
-                        sums[key] = sums.get(key, 0) + value.detach().float() * rows.shape[-1]
+                        sums[key] = sums.get(key, 0) + value.detach().float() * len(rows)
         steps = {player.name: player.steps for player in players}
-        means = {name: value.double() / count / steps[_player(name)] for name, value in sums.items()}
+        means = {name: float(value.double() / count / steps[_player(name)]) for name, value in sums.items()}
         for name, mean in means.items():
-            worst = float(mean.abs().max())
-            if name.split(".")[-1] == "total" and not worst < EXPLODED:
+            if name.split(".")[-1] == "total" and not abs(mean) < EXPLODED:
                 good = "" if checkpoint is None else f"; the last good checkpoint is {checkpoint.last()}"
-                raise ZSLError(f"{label}: the loss ({name}) is {worst:g} in epoch {epoch + 1}; use a smaller lr{good}")
-        entry: dict[str, Any] = {name: mean.tolist() for name, mean in means.items()}
-        curve.append(entry)
+                raise ZSLError(f"{label}: the loss ({name}) is {mean:g} in epoch {epoch + 1}; use a smaller lr{good}")
+        curve.append(means)
         if checkpoint is not None:
             checkpoint.store(optimisers, curve, last=epoch + 1 == epochs)
         if observe is not None:

@@ -21,27 +21,23 @@ from zslcore.methods.eszsl import ESZSL
 from zslcore.training import minimise, seeded
 
 HERE = Path(__file__).parent
-PARAMS = """
-datasets: [toy]
-seeds: [0]
-device: cpu
-presets:
-  toy:
-    best:
-      finetune: {epochs: 1}
-      train: {epochs: 2, hidden: 4, projection: 3}
-      generate: {per_unseen: 2}
-      classify: {epochs: 1, calibration: 0.5}
-"""
+TOY = {
+    "source": {"kind": "birds"},
+    "finetune": {"epochs": 1},
+    "train": {"epochs": 2, "hidden": 4, "projection": 3},
+    "generate": {"per_unseen": 2},
+    "classify": {"epochs": 1, "calibration": 0.5},
+}
 FILES: dict[str, artifacts.Format] = {
     "dataset.h5": artifacts.DATASET,
     "features.h5": artifacts.FEATURES,
     "finetuned.h5": artifacts.FINETUNED,
-    "F.safetensors": artifacts.FINETUNED,
+    "finetuned.safetensors": artifacts.FINETUNED,
     "projected.h5": artifacts.PROJECTED,
-    "model.safetensors": artifacts.PROJECTED,
+    "trained.safetensors": artifacts.PROJECTED,
     "synthetic.h5": artifacts.SYNTHETIC,
     "scores.h5": artifacts.SCORES,
+    "model.safetensors": artifacts.MODEL,
     "method.safetensors": artifacts.METHOD,
     "checkpoint.safetensors": artifacts.CHECKPOINT,
 }
@@ -79,7 +75,9 @@ def make(folder: Path) -> None:
     data = toy()
     assert data.features is not None
     home = folder / "artifacts/toy"
-    (folder / "params.yaml").write_text(PARAMS)
+    settings = {"params.yaml": {"datasets": ["toy"], "seeds": [0], "device": "cpu"}, "data/toy.yaml": TOY}
+    for name, values in settings.items():
+        artifacts.write_json(folder / name, values)  # which is YAML too
     datasets.save(home / "dataset.h5", data, {"kind": "toy"})
     with artifacts.create(home / "features.h5", artifacts.FEATURES, {"given": True}) as file:
         file["features"] = data.features
@@ -87,7 +85,7 @@ def make(folder: Path) -> None:
     before = os.getcwd()
     os.chdir(folder)
     try:
-        for stage in ("finetune", "train", "generate", "classify"):
+        for stage in ("resolve", "finetune", "train", "generate", "classify"):
             import_module(f"stages.{stage}").command("toy")
     finally:
         os.chdir(before)

@@ -8,13 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from zslcore import artifacts
 from zslcore.checkpoint import Checkpoint
 from zslcore.datasets import dataset as datasets
-from zslcore.errors import ZSLError
+from zslcore.errors import BadFile, ZSLError
 from zslcore.inspection import inspect
 from zslcore.methods.eszsl import ESZSL
+from zslcore.project.remedies import remedy
+from zslcore.settings import Finetune, Train
+from zslcore.steps.classify import Classifier
+from zslcore.steps.finetune import Finetuned
+from zslcore.steps.train import Trained
 
 HERE = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("kept_artifacts", HERE / "make.py")
@@ -83,13 +89,26 @@ def read_checkpoint(path: Path) -> None:
     np.testing.assert_allclose(weight.detach().numpy(), 0.8, atol=1e-3)
 
 
+def read_model(path: Path) -> None:
+    """All of it stands in one file: x through F and M to the joint classifier's scores of the four classes."""
+    settings, tensors = artifacts.read_tensors(path, artifacts.MODEL)
+    state, cpu = artifacts.under(tensors, "seed=0/"), torch.device("cpu")
+    f = Finetuned.from_state(Finetune(**settings["finetune"]), state, cpu)
+    m = Trained.from_state(Train(**settings["train"]), state, cpu)
+    joint = Classifier.from_state(settings["classify"]["kind"], artifacts.under(state, "joint."), cpu)
+    scores = joint.scores(m.project(f(make.toy().features)))
+    assert scores.shape == (12, 4)
+    np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)
+
+
 READERS: dict[str, Callable[[Path], None]] = {
     "dataset.h5": read_dataset,
     "features.h5": read_features,
     "finetuned.h5": read_seed(artifacts.FINETUNED, 3),
-    "F.safetensors": read_weights(artifacts.FINETUNED),
+    "finetuned.safetensors": read_weights(artifacts.FINETUNED),
     "projected.h5": read_seed(artifacts.PROJECTED, 3),
-    "model.safetensors": read_weights(artifacts.PROJECTED),
+    "trained.safetensors": read_weights(artifacts.PROJECTED),
+    "model.safetensors": read_model,
     "synthetic.h5": read_arrays(artifacts.SYNTHETIC, ("unseen/features", (2, 3)), ("unseen/labels", (2,))),
     "scores.h5": read_arrays(artifacts.SCORES, ("zsl", (3, 1)), ("joint_seen", (3, 4)), ("joint_unseen", (3, 4))),
     "method.safetensors": read_method,
@@ -124,9 +143,10 @@ def test_an_older_version_is_refused_with_the_command_that_rebuilds_it(name: str
     format = make.FILES[name]
     shutil.copyfile(HERE / f"v{format.version}" / name, path)
     newer = replace(format, version=format.version + 1)
-    command = newer.remedy or f"run `dvc repro -s {format.stage}@toy` to make it again"
     look = artifacts.params if path.suffix == ".h5" else artifacts.read_tensors
-    with pytest.raises(ZSLError) as caught:
+    with pytest.raises(BadFile) as caught:
         look(path, newer)
     version = f"version {format.version}, this program reads version {format.version + 1}"
-    assert str(caught.value) == f"{path}: {format.name} {version}; {command}"
+    assert (caught.value.path, caught.value.problem) == (path, f"{format.name} {version}")
+    command = newer.remedy or f"run `dvc repro -s {format.stage}@toy` to make it anew"
+    assert remedy(caught.value) == command

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from zslcore import progress
-from zslcore.datasets import birds, registry
-from zslcore.datasets.birds import BirdsSource, DrawnBirds, draw_birds
+from zslcore.datasets import registry
+from zslcore.datasets.birds import drawing
+from zslcore.datasets.birds import source as birds
+from zslcore.datasets.birds.source import BirdsSource, DrawnBirds, draw_birds
 from zslcore.errors import ZSLError
 
 
@@ -102,14 +104,14 @@ def test_image_attributes_vary_within_a_class_and_follow_its_signature(drawn: Dr
 
 
 def test_what_is_out_of_the_picture_or_covered_counts_as_hidden() -> None:
-    canvas = birds.bird_drawing.Canvas(Image.new("RGB", (96, 96)))
+    canvas = drawing.Canvas(Image.new("RGB", (96, 96)))
     square = np.array([(-0.1, 0.2), (0.1, 0.2), (0.1, 0.4), (-0.1, 0.4)])  # half of it left of the picture
     canvas.fill(square, (200, 0, 0), "tail")
     canvas.fill(square + np.array([0.5, 0]), (0, 200, 0), "beak")
     whole = canvas.areas(framed=False)
     canvas.fill(square + np.array([0.5, 0.1]), (0, 0, 200), "nothing")  # covers the beak's lower half
     share = canvas.areas(framed=True) / np.maximum(whole, 1)
-    tail, beak = (birds.bird_drawing.PARTS.index(part) for part in ("tail", "beak"))
+    tail, beak = (drawing.PARTS.index(part) for part in ("tail", "beak"))
     assert share[[tail, beak]] == pytest.approx([0.5, 0.5], abs=0.06)
 
 
@@ -118,7 +120,7 @@ def test_every_value_of_every_trait_is_drawn_differently(trait: str) -> None:
     """With the same random numbers, another value gives another picture."""
     plain = {t: values[0] for t, values in birds.TRAITS.items()}
     pictures = {
-        np.asarray(birds.draw_bird({**plain, trait: value}, np.random.default_rng(5), 64)).tobytes()
+        np.asarray(drawing.draw({**plain, trait: value}, np.random.default_rng(5), 64)[0]).tobytes()
         for value in birds.TRAITS[trait]
     }
     assert len(pictures) == len(birds.TRAITS[trait])

@@ -36,6 +36,25 @@ def test_candidates_are_the_defaults_then_every_point_once() -> None:
     assert list(candidates({})) == [{}]
 
 
+def test_a_trials_score_is_the_mean_of_t1_and_h() -> None:
+    assert Trial({}, 0.0, top1=80.0, harmonic=30.0, tasks=1).score == 55.0
+
+
+def test_neither_t1_nor_h_alone_nor_one_task_decides(seen: Seen, monkeypatch: Any) -> None:
+    figures = {0: (90.0, 10.0), 1: (10.0, 90.0), 2: (70.0, 60.0), 3: (60.0, 50.0)}
+
+    def assessed(method: Any, settings: Any, tasks: Any, *_: Any) -> Trial:
+        top1, harmonic = figures[settings["alpha"]]
+        if len(tasks) == 1 and settings["alpha"] == 3:
+            top1, harmonic = 99.0, 99.0  # the best on the first task, and only there
+        return Trial(settings, float(settings["alpha"]), top1, harmonic, len(tasks))
+
+    monkeypatch.setattr(choosing, "assess", assessed)
+    best, trials = choose(ESZSL, seen, budget=8, among=[{"alpha": alpha} for alpha in range(4)])
+    assert (best.settings, best.calibration, best.tasks) == ({"alpha": 2}, 2.0, 3)
+    assert [trial.settings["alpha"] for trial in trials] == [0, 1, 2, 3, 3, 2], "the best quarter goes on"
+
+
 def test_a_finalist_that_fails_on_another_task_is_passed_over(seen: Seen, monkeypatch: Any) -> None:
     def assessed(method: Any, settings: Any, tasks: Any, *_: Any) -> Trial:
         if len(tasks) > 1 and settings["alpha"] != 2:
@@ -112,7 +131,12 @@ def test_training_length_is_the_best_observed(seen: Seen) -> None:
     trial = assess(SJE, settings.model_dump(), tasks)
     fixed = [assess(SJE, {**settings.model_dump(), "epochs": epochs}, tasks, lengths=1) for epochs in range(1, 11)]
     assert trial.score == pytest.approx(max(one.score for one in fixed))
-    assert trial.settings["epochs"] == 1 + int(np.argmax([one.score for one in fixed]))
+    best = int(np.argmax([one.score for one in fixed]))
+    assert trial.settings["epochs"] == 1 + best
+    assert (trial.calibration, trial.top1, trial.harmonic) == pytest.approx(
+        (fixed[best].calibration, fixed[best].top1, fixed[best].harmonic)
+    )
+    assert len({one.calibration for one in fixed}) > 1
 
 
 def test_the_choice_does_not_depend_on_unseen_signatures(seen: Seen) -> None:

@@ -2,14 +2,30 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
-from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity, steps
-from zslcore.params import Params
-from zslcore.settings import ClusterabilitySettings
+from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity, spaces, steps
+from zslcore.features.settings import ExtractSettings
+from zslcore.project.params import Params
+from zslcore.settings import Settings
+from zslcore.settings import Classify, ClusterabilitySettings, Finetune, Generate, Select, Train
+from zslcore.steps.finetune import finetune
+from zslcore.steps.train import train
 
 SETTINGS = ClusterabilitySettings(n_init=2)
+
+
+def quick(projection: int) -> Settings:
+    return Settings(
+        extract=ExtractSettings(),
+        select=Select(),
+        finetune=Finetune(epochs=3, lr=0.01, batch_size=32),
+        train=Train(hidden=16, projection=projection, epochs=2),
+        generate=Generate(),
+        classify=Classify(),
+    )
 
 
 def test_hand_computed() -> None:
@@ -62,14 +78,8 @@ def test_fewer_points_than_clusters_are_noticed_before_training(toy: Dataset) ->
 
 @pytest.mark.parametrize("projection", [8, 0])
 def test_every_space_and_side(projection: int, toy: Dataset) -> None:
-    raw = {
-        "preset": "best",
-        "presets": {
-            "toy": {"best": {"train": {"hidden": 16, "projection": projection, "epochs": 2}, "finetune": {"epochs": 1}}}
-        },
-    }
     assert toy.features is not None
-    settings = Params(raw).resolve("toy")
+    settings = quick(projection)
     found = measure(toy, toy.features, settings, SETTINGS, 0, "cpu")
     names = ("x", "M(x)", "F(x)", "M(F(x))", "F′(x)", "M(F′(x))") if projection else ("x", "F(x)", "F′(x)")
     rows = [f"{side} {name}" for name in names for side in ("unseen", "seen-test")]
@@ -84,3 +94,32 @@ def test_every_space_and_side(projection: int, toy: Dataset) -> None:
         f"seed 0: k-means of {row}" for row in rows
     ]
     assert found["unseen x"]["NMI arithmetic"] > 0.8
+
+
+def test_each_row_is_k_means_on_its_space_and_its_side(toy: Dataset) -> None:
+    """The spaces, put together from the steps: M(x) without F, F by eq. 8, F′ by eq. 5."""
+    assert toy.features is not None
+    settings = quick(projection=8)
+    train_rows = toy.features[toy.trainval], np.searchsorted(toy.seen, toy.labels[toy.trainval])
+    cpu = torch.device("cpu")
+    wanted = {}
+    for names, update in (
+        (("x", "M(x)"), {"enabled": False}),
+        (("F(x)", "M(F(x))"), {"loss": "gaussian"}),
+        (("F′(x)", "M(F′(x))"), {"loss": "cce"}),
+    ):
+        tuned = finetune(*train_rows, settings.finetune.model_copy(update=update), 4, cpu)
+        model = train(tuned(train_rows[0]), train_rows[1], toy.signatures[toy.seen], settings.train, 4, cpu)
+        wanted |= {names[0]: tuned(toy.features), names[1]: model.project(tuned(toy.features))}
+    found = dict(spaces(toy, toy.features, settings, 4, "cpu"))
+    assert list(found) == list(wanted)
+    for name, space in wanted.items():
+        np.testing.assert_array_equal(found[name], space, err_msg=name)
+        others = [other for key, other in wanted.items() if key != name and other.shape == space.shape]
+        assert all(np.abs(space - other).max() > 1e-3 for other in others), "no space is another"
+    figures = measure(toy, toy.features, settings, SETTINGS, 4, "cpu")
+    for side, rows in (("unseen", toy.test_unseen), ("seen-test", toy.test_seen)):
+        for name, space in wanted.items():
+            alone = clusterability(space[rows], toy.labels[rows], SETTINGS, 4)
+            assert figures[f"{side} {name}"] == alone, (side, name)
+    assert figures["unseen x"] != figures["seen-test x"]

@@ -51,6 +51,16 @@ def test_curve_equals_brute_force_at_any_factor(seed: int, factor: float) -> Non
     assert (np.diff(curve.unseen) >= -1e-12).all()
 
 
+def test_a_step_begins_at_its_factor() -> None:
+    curve = metrics.Curve(np.array([-np.inf, 0.0, 2.0]), np.array([1.0, 0.6, 0.0]), np.array([0.0, 0.4, 1.0]))
+    assert [curve.at(factor) for factor in (-1e-9, 0.0, 1.9, 2.0, 99.0)] == [
+        (0.0, 1.0, 0.0), (0.4, 0.6, pytest.approx(0.48)), (0.4, 0.6, pytest.approx(0.48)), (1.0, 0.0, 0.0),
+        (1.0, 0.0, 0.0),
+    ]  # fmt: skip
+    assert curve.best_factor == 1.0, "the middle of the best step"
+    assert curve.area == pytest.approx(0.4 * (1.0 + 0.6) / 2 + 0.6 * (0.6 + 0.0) / 2)
+
+
 def test_area_of_a_perfect_and_a_useless_classifier() -> None:
     eye = 10 * np.eye(2)
     perfect = metrics.seen_unseen_curve(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from zslcore.project.params import load_params
 
 import stages.metric_learning
 import stages.mining
@@ -15,11 +16,10 @@ from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, load_seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation import mining
-from zslcore.evaluation.cells import cell
 from zslcore.evaluation.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
 from zslcore.evaluation.protocol import Task, benchmark_task
+from zslcore.evaluation.result_cache import cached_result
 from zslcore.methods.base import Method
-from zslcore.params import load_params
 from zslcore.report.blocks import Figure, Table
 from zslcore.report.experiments import mining as report_section
 from zslcore.report.results import Results
@@ -39,7 +39,7 @@ def study(toy: Dataset, tmp_path: Path) -> Study:
     artifacts_of(toy, tmp_path)
     assert toy.features is not None
     seen = load_seen(tmp_path / "dataset.h5", tmp_path / "features.h5")
-    return Study(SETTINGS, benchmark_task(toy, toy.features), seen, "cpu", tmp_path / "cells")
+    return Study(SETTINGS, benchmark_task(toy, toy.features), seen, "cpu", tmp_path / "results")
 
 
 def artifacts_of(data: Dataset, folder: Path) -> None:
@@ -48,10 +48,10 @@ def artifacts_of(data: Dataset, folder: Path) -> None:
         file["features"] = data.features
 
 
-def test_cells_are_computed_once_for_each_key(tmp_path: Path) -> None:
+def test_results_are_computed_once_for_each_key(tmp_path: Path) -> None:
     calls = []
     for key in ({"a": 1}, {"a": 1}, {"a": 2}):
-        assert cell(key, lambda: calls.append(1) or [1.5], tmp_path) == [1.5]
+        assert cached_result(key, lambda: calls.append(1) or [1.5], tmp_path) == [1.5]
     assert len(calls) == 2
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -72,9 +72,9 @@ def test_an_interrupted_search_resumes(study: Study, monkeypatch: pytest.MonkeyP
     later: list[int] = []
     monkeypatch.setattr(mining, "accuracy_by_epoch", lambda *a: later.append(1) or real(*a))
     rows = study.table1()
-    monkeypatch.setattr(mining, "accuracy_by_epoch", lambda *a: pytest.fail("all cells are done"))
+    monkeypatch.setattr(mining, "accuracy_by_epoch", lambda *a: pytest.fail("all results are cached"))
     assert study.table1() == rows
-    assert len(done) + len(later) == study.fits[0] == (2 * 2 + 1) + 4 * (2 * 2 + 2)
+    assert len(done) + len(later) == study.fits.table1 == (2 * 2 + 1) + 4 * (2 * 2 + 2)
 
 
 def test_chooses_on_held_out_training_classes_only(study: Study, toy: Dataset) -> None:

@@ -1,10 +1,14 @@
+"""The protocol against brute force: an image, a class, a factor at a time."""
+
+import itertools
+
 import numpy as np
 import pytest
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation import protocol
-from zslcore.evaluation.metrics import harmonic_mean, per_class_top1
+from zslcore.methods.base import TrainData
 from zslcore.methods.eszsl import ESZSL
 
 
@@ -46,29 +50,167 @@ def test_validation_splits_published_first_else_by_seed(toy: Dataset) -> None:
         protocol.validation_splits(Seen(**{**seen.__dict__, "seen": toy.seen[:3]}))
 
 
-def test_evaluate_against_brute_force(toy_task: protocol.Task) -> None:
-    scores = protocol.score(ESZSL().fit(toy_task.train), toy_task)
-    found = protocol.evaluate(scores, calibration=0.1)
-    mask = scores.seen_mask
-    unseen = per_class_top1(scores.unseen_labels, (scores.joint_unseen - 0.1 * mask).argmax(axis=1))
-    seen = per_class_top1(scores.seen_labels, (scores.joint_seen - 0.1 * mask).argmax(axis=1))
-    assert found["gzsl"]["U"] == pytest.approx(100 * unseen)
-    assert found["gzsl"]["S"] == pytest.approx(100 * seen)
-    assert found["gzsl"]["H"] == pytest.approx(100 * harmonic_mean(seen, unseen))
-    assert found["zsl"]["T1"] == pytest.approx(
-        100 * per_class_top1(scores.unseen_labels, scores.seen_count + scores.zsl.argmax(axis=1))
+def random_scores(seed: int, seen: int = 4, unseen: int = 3) -> protocol.Scores:
+    """Small whole numbers, so that scores tie; classes of 1 to 7 images."""
+    random = np.random.default_rng(seed)
+    seen_labels = np.repeat(np.arange(seen), random.integers(1, 8, seen))
+    unseen_labels = np.repeat(seen + np.arange(unseen), random.integers(1, 8, unseen))
+
+    def scores(labels: np.ndarray, classes: int, first: int = 0) -> np.ndarray:
+        right = 2 * np.eye(first + classes)[labels][:, first:]
+        return (right + random.integers(0, 5, (len(labels), classes))).astype("f4")
+
+    return protocol.Scores(
+        zsl=scores(unseen_labels, unseen, seen),
+        joint_seen=scores(seen_labels, seen + unseen),
+        joint_unseen=scores(unseen_labels, seen + unseen),
+        seen_labels=seen_labels,
+        unseen_labels=unseen_labels,
+        seen_count=seen,
     )
-    assert found["diagnostic"]["test_selected_H"] >= found["gzsl"]["H"] - 1e-9
 
 
-def test_calibration_is_the_best_mean_over_tasks(toy_task: protocol.Task) -> None:
-    curves = [protocol.score(ESZSL(ESZSL.Settings(alpha=a)).fit(toy_task.train), toy_task).curve() for a in (0.0, 4.0)]
+def mean_of_classes(labels: np.ndarray, right: list[bool]) -> float:
+    shares = [np.mean([r for r, label in zip(right, labels, strict=True) if label == k]) for k in set(labels)]
+    return 100 * float(np.mean(shares))
+
+
+def at(scores: protocol.Scores, factor: float) -> tuple[float, float, float]:
+    """(U, S, H) in percent, an image at a time: seen while the best seen class leads by more than the factor."""
+    found = []
+    for labels, rows in ((scores.unseen_labels, scores.joint_unseen), (scores.seen_labels, scores.joint_seen)):
+        right = []
+        for label, row in zip(labels, rows, strict=True):
+            seen, unseen = list(row[: scores.seen_count]), list(row[scores.seen_count :])
+            is_seen = max(seen) - max(unseen) > factor
+            called = seen.index(max(seen)) if is_seen else scores.seen_count + unseen.index(max(unseen))
+            right.append(called == label)
+        found.append(mean_of_classes(labels, right))
+    unseen, seen = found
+    return unseen, seen, 2 * unseen * seen / (unseen + seen) if unseen + seen else 0.0
+
+
+def leads(scores: protocol.Scores) -> list[float]:
+    """Every factor at which something changes, ascending."""
+    rows = [*scores.joint_seen, *scores.joint_unseen]
+    return sorted({float(max(row[: scores.seen_count]) - max(row[scores.seen_count :])) for row in rows})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_figure_by_brute_force(seed: int) -> None:
+    scores = random_scores(seed)
+    factors = [leads(scores)[0] - 1, *leads(scores)]
+    points = [at(scores, factor) for factor in factors]
+    path = [(0.0, points[0][1]), *((u, s) for u, s, _ in points), (points[-1][0], 0.0)]
+    area = sum((u2 - u1) * (s1 + s2) / 2 for (u1, s1), (u2, s2) in itertools.pairwise(path)) / 100
+    best = max(h for _, _, h in points)
+    top1 = mean_of_classes(
+        scores.unseen_labels,
+        [scores.seen_count + int(row.argmax()) == k for row, k in zip(scores.zsl, scores.unseen_labels, strict=True)],
+    )
+    oracle_seen, oracle_unseen = at(scores, -100)[1], at(scores, 100)[0]
+    for calibration in (-2.0, 0.5, 1.0, 2.5):
+        unseen, seen, harmonic = at(scores, calibration)
+        found = protocol.evaluate(scores, calibration)
+        factor = found["diagnostic"].pop("test_selected_calibration")
+        assert at(scores, factor)[2] == pytest.approx(best)
+        figures = {
+            "zsl": {"T1": top1},
+            "gzsl": {
+                "U": unseen, "S": seen, "H": harmonic, "AUSUC": area, "retention": 100 * unseen / top1,
+                "calibration": calibration,
+            },
+            "plain": dict(zip("USH", at(scores, 0.0), strict=True)),
+            "diagnostic": {
+                "test_selected_H": best,
+                "selection_gap_H": best - harmonic,
+                "oracle_domain_U": oracle_unseen,
+                "oracle_domain_S": oracle_seen,
+                "oracle_domain_H": 2 * oracle_unseen * oracle_seen / (oracle_unseen + oracle_seen),
+            },
+        }  # fmt: skip
+        assert found.keys() == figures.keys()
+        for group, values in figures.items():
+            assert found[group] == pytest.approx(values, abs=1e-9), group
+    assert len({*points[0], *at(scores, 0.0), *at(scores, 1.0), top1, area}) > 6, "no figure stands for another"
+
+
+def test_a_tie_of_seen_and_unseen_counts_as_unseen() -> None:
+    rows = np.array([[1.0, 1.0]], dtype="f4")
+    zeros, ones = np.zeros(1, int), np.ones(1, int)
+    scores = protocol.Scores(rows[:, 1:], rows, rows, zeros, ones, seen_count=1)
+    assert protocol.evaluate(scores, 0.5)["plain"] == {"U": 100.0, "S": 0.0, "H": 0.0}
+    assert protocol.evaluate(scores, -0.1)["gzsl"]["S"] == 100.0
+
+
+def test_nothing_is_retained_where_nothing_is_right() -> None:
+    right, wrong = np.array([[0, 9, 0]], dtype="f4"), np.array([[0, 0, 9]], dtype="f4")
+    scores = protocol.Scores(wrong[:, 1:], right, right, np.zeros(1, int), np.ones(1, int), seen_count=1)
+    found = protocol.evaluate(scores, 0.0)
+    assert found["zsl"]["T1"] == 0.0
+    assert (found["gzsl"]["U"], found["gzsl"]["retention"]) == (100.0, 0.0)
+
+
+def test_score_lets_unseen_classes_compete_alone_and_then_all() -> None:
+    """A method whose scores are dot products with signatures it has not scaled: every block can be written down."""
+
+    class Dot(ESZSL):
+        def for_classes(self, signatures, seen_mask, seed=0):
+            class Scorer:
+                def scores(self, features):
+                    return features @ signatures.T + 100 * seen_mask + 1000 * seed
+
+            return Scorer()
+
+    random = np.random.default_rng(0)
+    signatures, images = random.normal(size=(5, 4)).astype("f4"), random.normal(size=(7, 4)).astype("f4")
+    labels = np.array([0, 1, 2, 3, 4, 3, 4])
+    task = protocol.Task(
+        TrainData(images[:3], labels[:3], signatures[:3]), signatures, images[:3], labels[:3], images[3:], labels[3:]
+    )
+    found = protocol.score(Dot(), task, seed=2)
+    mask = np.array([1, 1, 1, 0, 0])
+    np.testing.assert_allclose(found.zsl, images[3:] @ signatures[3:].T + 2000, rtol=1e-6)
+    np.testing.assert_allclose(found.joint_seen, images[:3] @ signatures.T + 100 * mask + 2000, rtol=1e-6)
+    np.testing.assert_allclose(found.joint_unseen, images[3:] @ signatures.T + 100 * mask + 2000, rtol=1e-6)
+    assert found.seen_count == 3
+    np.testing.assert_array_equal(found.seen_labels, labels[:3])
+    np.testing.assert_array_equal(found.unseen_labels, labels[3:])
+
+
+def test_a_transductive_method_gets_the_unlabelled_images_of_unseen_classes_alone(toy_task: protocol.Task) -> None:
+    class Spy(ESZSL):
+        def fit_unlabelled(self, features: np.ndarray) -> None:
+            assert self.seen_classes, "once fitted"
+            self.looked_at = features
+
+    np.testing.assert_array_equal(protocol.fit(Spy(), toy_task).looked_at, toy_task.unseen_features)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_calibration_is_the_middle_of_the_best_step_of_the_mean_over_tasks(seed: int) -> None:
+    tasks = [random_scores(10 * seed + k) for k in range(3)]
+    curves = [scores.curve() for scores in tasks]
     chosen = protocol.choose_calibration(curves)
+    factors = sorted({lead for scores in tasks for lead in leads(scores)})
+    means = [np.mean([at(scores, factor)[2] for scores in tasks]) for factor in factors]
+    best = int(np.argmax(means))
+    assert chosen == pytest.approx((factors[best] + factors[min(best + 1, len(factors) - 1)]) / 2)
+    assert np.mean([at(scores, chosen)[2] for scores in tasks]) == pytest.approx(max(means))
 
-    def mean(factor: float) -> float:
-        return float(np.mean([curve.at(factor)[2] for curve in curves]))
 
-    assert mean(chosen) >= max(mean(factor) for factor in np.linspace(-2, 2, 201)) - 1e-9
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_validation_figures_are_means_at_one_factor_for_all_tasks(seed: int) -> None:
+    tasks = [random_scores(10 * seed + k) for k in range(3)]
+    curves = [task.curve() for task in tasks]
+    found = protocol.validation_figures(list(zip((0.9, 0.2, 0.7), curves, strict=True)))
+    table = np.array([[at(task, factor)[2] for task in tasks] for factor in np.arange(-8.5, 9)])
+    harmonic = table.mean(axis=1).max()
+    assert table.max(axis=0).mean() > harmonic + 0.1, "with a factor of its own each task would have done better"
+    assert found["T1"] == pytest.approx(60.0)
+    assert found["H"] == pytest.approx(harmonic)
+    assert found["score"] == pytest.approx((60.0 + harmonic) / 2)
+    assert np.mean([at(task, found["calibration"])[2] for task in tasks]) == pytest.approx(harmonic)
 
 
 def test_summarise_keeps_each_seed() -> None:
@@ -76,3 +218,15 @@ def test_summarise_keeps_each_seed() -> None:
     got = protocol.summarise(runs)["zsl"]["T1"]
     assert got == {"mean": 12.0, "std": pytest.approx(np.sqrt(8)), "seeds": {"0": 10.0, "5": 14.0}}
     assert protocol.summarise({0: runs[0]})["zsl"]["T1"]["std"] == 0.0
+
+
+def test_summarise_takes_every_metric_by_itself() -> None:
+    values = {seed: {"gzsl": {"U": 1.0 * seed, "S": 5.0}, "plain": {"U": 10.0 * seed}} for seed in (1, 2, 6)}
+    found = protocol.summarise(values)
+    assert {group: list(names) for group, names in found.items()} == {"gzsl": ["U", "S"], "plain": ["U"]}
+    assert found["gzsl"]["U"] == {
+        "mean": 3.0,
+        "std": pytest.approx(np.sqrt(((1 - 3) ** 2 + (2 - 3) ** 2 + (6 - 3) ** 2) / 2)),
+        "seeds": {"1": 1.0, "2": 2.0, "6": 6.0},
+    }
+    assert (found["gzsl"]["S"]["mean"], found["gzsl"]["S"]["std"], found["plain"]["U"]["mean"]) == (5.0, 0.0, 30.0)

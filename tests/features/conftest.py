@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zslcore.features.settings import ExtractSettings
+from zslcore.settings import Extract
 
 
 @pytest.fixture(scope="session")
-def tiny() -> ExtractSettings:
+def tiny() -> Extract:
     """Settings that need no download and little time."""
-    return ExtractSettings(
+    return Extract(
         backbone="test_resnet.r160_in1k", weights="random", image_size=32, batch_size=4, precision="fp32", workers=2
     )
 

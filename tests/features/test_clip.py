@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stages import clip as command_module
-from tests.conftest import make_dataset
+from tests.conftest import make_dataset, write_project
 from zslcore import artifacts, progress
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
@@ -83,7 +83,7 @@ def test_the_command_scores_a_data_set_s_pictures_and_marks_the_row(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     torch.save(tiny.model.state_dict(), tmp_path / "weights.pt")
-    (tmp_path / "params.yaml").write_text("datasets: [toy]\nsources: {toy: {kind: folder}}")
+    write_project(tmp_path)
     data = make_dataset(seen=3, unseen=2, per_class=4)
     colours = np.random.default_rng(0).integers(0, 256, (len(data.labels), 3))
     pictures = [picture(tuple(map(int, colour))) for colour in colours]
@@ -106,7 +106,7 @@ def test_the_command_scores_a_data_set_s_pictures_and_marks_the_row(
 
 
 def test_the_command_says_that_given_features_are_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(write_project(tmp_path))
     datasets.save(Path("artifacts/toy/dataset.h5"), make_dataset(), {})
     with pytest.raises(ZSLError, match="features but no images"):
         command_module.command("toy")

@@ -16,8 +16,8 @@ from PIL import Image
 from zslcore import progress
 from zslcore.errors import ZSLError
 from zslcore.features.extract import extract_images
-from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import Folder, ListFile
+from zslcore.features.image_sources import Folder, ListFile
+from zslcore.settings import Extract
 
 DAMAGED = 37
 
@@ -72,7 +72,7 @@ def repair(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def check(folder: Path, count: int, settings: ExtractSettings) -> None:
+def check(folder: Path, count: int, settings: Extract) -> None:
     names = [f"{number:05}.png" for number in range(count)]
     listing = folder.parent / "list.txt"
     listing.write_text("\n".join(f"{folder.name}/{name}" for name in names))

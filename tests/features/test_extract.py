@@ -15,12 +15,12 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.features import backbones, batches, images, network
 from zslcore.features.extract import SAMPLE, extract, extract_images, forecast, sample
+from zslcore.features.image_sources import ListFile, of_dataset
 from zslcore.features.images import transform
-from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import ListFile, of_dataset
 from zslcore.features.store import open_store
+from zslcore.settings import Extract
 
-SETTINGS = ExtractSettings(
+SETTINGS = Extract(
     backbone="test_resnet.r160_in1k", weights="random", image_size=32, batch_size=4, precision="fp32", workers=2
 )
 COUNT = 18
@@ -70,7 +70,7 @@ def plain_features(backbone: backbones.Backbone, pixels: np.ndarray) -> np.ndarr
     return backbone.module((values - 0.5) / 0.5)[0].numpy()
 
 
-def run(out: str = "features.h5", settings: ExtractSettings = SETTINGS, store: str = "store") -> np.ndarray:
+def run(out: str = "features.h5", settings: Extract = SETTINGS, store: str = "store") -> np.ndarray:
     extract(Path("dataset.h5"), Path(out), settings, "cpu", None, Path(store))
     return datasets.load_features(Path(out), np.arange(COUNT))
 
@@ -101,7 +101,7 @@ def test_the_order_of_files_does_not_matter(folder):
 
 @pytest.mark.parametrize("large_first", [True, False])
 def test_the_order_of_large_jpegs_does_not_matter_in_fp32(folder, large_first):
-    """However few of them stand among the first images, on which what is `auto` is decided."""
+    """However few of them stand among the first images, on which `auto` is decided."""
     y, x = np.mgrid[0:500, 0:700] / 300
     large = [f"{row}.jpg" for row in range(SAMPLE)]
     for row, name in enumerate(large):
@@ -114,7 +114,7 @@ def test_the_order_of_large_jpegs_does_not_matter_in_fp32(folder, large_first):
     backbone = backbones.load(SETTINGS.backbone, "random", 32)
     content = Path("0.jpg").read_bytes()
     whole, scaled = (
-        plain_features(backbone, transform(backbone.preprocessing, scaled)(content)) for scaled in (False, True)
+        plain_features(backbone, transform(backbone.preprocessing, downscale)(content)) for downscale in (False, True)
     )
     assert np.abs(scaled - whole).max() > 1e-4 * np.abs(whole).max(), "else there is nothing to be seen"
     row = 0 if large_first else COUNT
@@ -142,7 +142,7 @@ def test_the_first_readable_images_are_the_sample(folder, monkeypatch, readable,
 
 def test_nothing_is_decided_for_good_on_no_image(folder, monkeypatch):
     monkeypatch.setattr(network, "fast_precisions", lambda device: ["bf16"])
-    monkeypatch.setattr(network, "AGREEMENT", 0.9)
+    monkeypatch.setattr(network, "MIN_COSINE", 0.9)
     auto = SETTINGS.model_copy(update={"precision": "auto"})
     for row in range(COUNT):
         Path(f"{row}.png").write_bytes(b"damaged")
@@ -159,7 +159,7 @@ def test_nothing_is_decided_for_good_on_no_image(folder, monkeypatch):
         assert json.loads(file.attrs["params"])["extract"]["precision"] == "bf16"
 
 
-def test_what_was_decided_is_told_at_every_start(folder, caplog):
+def test_the_plan_is_logged_at_every_start(folder, caplog):
     caplog.set_level("INFO", "zslcore")
     run()
     how = "test_resnet.r160_in1k on cpu in fp32, not compiled, batches of 4 in "

@@ -17,14 +17,14 @@ from zslcore.datasets.dataset import Dataset, hold_out_seen, load_features
 from zslcore.evaluation.protocol import benchmark_task, score
 from zslcore.features import backbones
 from zslcore.features.extract import extract_images
+from zslcore.features.image_sources import Folder, ImageRef, ImageSource
 from zslcore.features.images import transform
-from zslcore.features.network import AGREEMENT, Network, _smallest_cosine, resolve
-from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import Folder, ImageRef, Images
+from zslcore.features.network import MIN_COSINE, Network, _smallest_cosine, plan_extraction
 from zslcore.methods.eszsl import ESZSL, ESZSLSettings
+from zslcore.settings import Extract
 from zslcore.training import fast_precisions
 
-SETTINGS = ExtractSettings(backbone="tf_efficientnet_lite0", precision="fp32", compile="never")
+SETTINGS = Extract(backbone="tf_efficientnet_lite0", precision="fp32")
 Features = NDArray[np.float32]
 
 
@@ -57,7 +57,7 @@ def extracted(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     where = tmp_path_factory.mktemp("flowers")
 
     def run(name: str, engine=None, **changes: object) -> Features:
-        images: Images = Folder(str(real_data / "flo" / "images"))
+        images: ImageSource = Folder(str(real_data / "flo" / "images"))
         settings = SETTINGS.model_copy(update=changes)
         count = extract_images(images, where / f"{name}.h5", settings, "cpu", engine, where / name).images
         return load_features(where / f"{name}.h5", np.arange(count))
@@ -96,16 +96,16 @@ def test_photographs_decoded_small_are_refused_and_bf16_is_warned_of(real_data, 
         picture = Image.open(image.path)
         picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.LANCZOS).save(stream, "JPEG")
         large.append(stream.getvalue())
-    ways = (transform(backbone.preprocessing, scaled) for scaled in (False, True))
-    plain, scaled = (np.stack([way(content) for content in large]) for way in ways)
-    run = resolve(backbone, SETTINGS.model_copy(update={"precision": "bf16"}), "cpu", plain, scaled)
+    ways = (transform(backbone.preprocessing, downscale) for downscale in (False, True))
+    plain, downscaled = (np.stack([way(content) for content in large]) for way in ways)
+    plan = plan_extraction(backbone, SETTINGS.model_copy(update={"precision": "bf16"}), "cpu", plain, downscaled)
     found = re.search(r"precision: bf16: features .* fall to a cosine of (0\.99\d\d)", caplog.text)
     assert found, "this network's features in bf16 agree with those in fp32"
-    network = Network(replace(run, precision="fp32", batch_size=len(large), parts=1), backbone)
-    cosine = _smallest_cosine(network(scaled), network(plain))
+    network = Network(replace(plan, precision="fp32", batch_size=len(large), cpu_splits=1), backbone)
+    cosine = _smallest_cosine(network(downscaled), network(plain))
     print(f"bf16: cosine at least {found[1]}; decoded small, in fp32: {cosine:.5f}")
-    assert cosine < AGREEMENT, "this network sees it"
-    assert not run.scaled
+    assert cosine < MIN_COSINE, "this network sees it"
+    assert not plan.jpeg_downscaled
 
 
 @pytest.mark.slow

@@ -178,4 +178,4 @@ def test_large_jpegs_are_decoded_small_and_stay_close():
     content = encode(picture, "JPEG", quality=95)
     assert decode(content, 400).size == (1000, 700)
     expected = create_transform(**config, normalize=False)(Image.open(io.BytesIO(content))).permute(1, 2, 0).numpy()
-    assert np.abs(transform(config, scaled=True)(content).astype(float) - expected).mean() < 1
+    assert np.abs(transform(config, jpeg_downscaled=True)(content).astype(float) - expected).mean() < 1

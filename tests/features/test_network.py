@@ -1,7 +1,7 @@
-"""The ready network: folding keeps the output, and what is resolved is resolved by agreement."""
+"""The ready network: folding keeps the output, and the plan takes faster ways only where features agree."""
 
+import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from torch import nn
 
 from zslcore.errors import ZSLError
 from zslcore.features import backbones, network
-from zslcore.features.network import Network, folded, resolve
+from zslcore.features.network import Network, folded, plan_extraction
 
 
 def randomised(module: nn.Module) -> nn.Module:
@@ -55,51 +55,52 @@ def test_precision_auto_takes_sixteen_bits_only_where_they_agree(tiny, monkeypat
     auto = tiny.model_copy(update={"precision": "auto"})
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     monkeypatch.setattr(network, "fast_precisions", lambda device: ["bf16"])
-    monkeypatch.setattr(network, "AGREEMENT", 0.9)
-    assert resolve(backbone, auto, "cpu", sample).precision == "bf16"
-    monkeypatch.setattr(network, "AGREEMENT", 1.1)
-    assert resolve(backbone, auto, "cpu", sample).precision == "fp32"
-    assert resolve(backbone, auto, "cpu", sample[:0]).precision == "fp32"
+    monkeypatch.setattr(network, "MIN_COSINE", 0.9)
+    assert plan_extraction(backbone, auto, "cpu", sample).precision == "bf16"
+    monkeypatch.setattr(network, "MIN_COSINE", 1.1)
+    assert plan_extraction(backbone, auto, "cpu", sample).precision == "fp32"
+    assert plan_extraction(backbone, auto, "cpu", sample[:0]).precision == "fp32"
 
 
 def test_large_jpegs_are_decoded_small_only_where_features_agree(tiny, monkeypatch):
     backbone = backbones.load(tiny.backbone, "random", 32)
     bf16 = tiny.model_copy(update={"precision": "bf16"})
     sample = np.random.default_rng(0).integers(0, 250, (4, 32, 32, 3), dtype=np.uint8)
-    assert resolve(backbone, bf16, "cpu", sample, sample + 1).scaled
-    assert not resolve(backbone, bf16, "cpu", sample, sample.copy()).scaled, "nothing there to be decoded small"
-    assert not resolve(backbone, bf16, "cpu", sample, sample[:, ::-1].copy()).scaled
-    assert not resolve(backbone, tiny, "cpu", sample, sample + 1).scaled, "fp32 has one way of decoding"
-    monkeypatch.setattr(network, "AGREEMENT", 1.1)
-    assert not resolve(backbone, bf16, "cpu", sample, sample + 1).scaled
+    assert plan_extraction(backbone, bf16, "cpu", sample, sample + 1).jpeg_downscaled
+    assert not plan_extraction(backbone, bf16, "cpu", sample, sample.copy()).jpeg_downscaled, "nothing to decode small"
+    assert not plan_extraction(backbone, bf16, "cpu", sample, sample[:, ::-1].copy()).jpeg_downscaled
+    assert not plan_extraction(backbone, tiny, "cpu", sample, sample + 1).jpeg_downscaled, "never in fp32"
+    monkeypatch.setattr(network, "MIN_COSINE", 1.1)
+    assert not plan_extraction(backbone, bf16, "cpu", sample, sample + 1).jpeg_downscaled
 
 
 @pytest.mark.parametrize(
     ("change", "asked"),
     [
         ({"precision": "bf16"}, "extract.precision: bf16: features"),
-        ({"compile": "always"}, "extract.compile: always: features"),
-        ({"precision": "bf16", "compile": "always"}, "extract.precision: bf16, compile: always: features"),
+        ({"compile": True}, "extract.compile: true: features"),
+        ({"precision": "bf16", "compile": True}, "extract.precision: bf16, compile: true: features"),
     ],
 )
 def test_what_is_asked_for_is_done_with_a_warning_where_it_does_not_agree(tiny, monkeypatch, caplog, change, asked):
     backbone = backbones.load(tiny.backbone, "random", 32)
     sample = np.random.default_rng(0).integers(0, 250, (6, 32, 32, 3), dtype=np.uint8)
-    settings = tiny.model_copy(update={"compile": "never", **change})
+    settings = tiny.model_copy(update=change)
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
-    run = resolve(backbone, settings, "cpu", sample)
-    assert (run.precision, run.compiled) == (settings.precision, settings.compile == "always")
+    plan = plan_extraction(backbone, settings, "cpu", sample)
+    assert (plan.precision, plan.compiled) == (settings.precision, settings.compile)
     assert not caplog.records
     plain = Network._features
 
     def turned(self, pixels):
-        exact = self.run.precision == "fp32" and not self.run.compiled
+        exact = self.plan.precision == "fp32" and not self.plan.compiled
         return plain(self, pixels) * (1 if exact else torch.tensor([1.0, -1.0]).repeat(48))
 
     monkeypatch.setattr(Network, "_features", turned)
-    assert resolve(backbone, settings, "cpu", sample) == run
+    assert plan_extraction(backbone, settings, "cpu", sample) == plan
     assert asked in caplog.text
-    assert "set it to auto" in caplog.text
+    assert ("precision: auto" in caplog.text.rpartition("; set ")[2]) == ("precision" in change)
+    assert ("compile: false" in caplog.text.rpartition("; set ")[2]) == ("compile" in change)
 
 
 def test_agreement_is_that_of_the_worst_image():
@@ -109,79 +110,33 @@ def test_agreement_is_that_of_the_worst_image():
     assert np.isnan(network._smallest_cosine(np.array([[3, 4], [np.inf, 1], [0, 0]], np.float32), exact))
 
 
-class Compiler:
-    """Leaves a network as it is; by a clock of its own a batch then takes `seconds`, and one without it a second."""
-
-    def __init__(self) -> None:
-        self.now, self.seconds, self.compiled = 0.0, 0.5, 0
-
-    def __call__(self, module: nn.Module, **_: object) -> nn.Module:
-        self.compiled += 1
-        return module
-
-
-@pytest.fixture
-def compiler(monkeypatch):
-    found = Compiler()
-    plain_start = Network.start
-
-    def start(self, staged, count):
-        found.now += found.seconds if self.run.compiled else 1.0
-        return plain_start(self, staged, count)
-
-    monkeypatch.setattr(Network, "start", start)
-    monkeypatch.setattr(network, "time", SimpleNamespace(perf_counter=lambda: found.now))
-    monkeypatch.setattr(torch, "compile", found)
-    return found
-
-
-def test_compile_auto_compiles_where_a_long_run_gets_shorter(tiny, compiler, monkeypatch):
-    backbone = backbones.load(tiny.backbone, "random", 32)
-    sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
-    assert resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
-    compiler.seconds = 0.86
-    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled, "the decoders would eat so small a gain"
-    compiler.seconds = 0.84
-    assert resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
-    assert compiler.compiled == 3
-    monkeypatch.setattr(network, "WORTH_TRYING", 1e9)
-    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
-    assert compiler.compiled == 3, "a short run was compiled to see"
-
-
-def test_compile_auto_leaves_it_where_it_cannot_be_done_or_differs(tiny, compiler, monkeypatch, caplog):
-    backbone = backbones.load(tiny.backbone, "random", 32)
-    sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
-    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda pixels: module(pixels.flip(2)))
-    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
-
+def test_a_network_that_cannot_be_compiled_is_an_error(tiny, monkeypatch):
     def no_compiler(module, **_):
         raise RuntimeError("no g++")
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
-    assert "no g++" in caplog.text
-    with pytest.raises(ZSLError, match=r"no g\+\+.*extract.compile to never"):
-        Network(resolve(backbone, tiny.model_copy(update={"compile": "always"}), "cpu", sample), backbone)
-
-
-def test_fp32_is_compiled_only_where_that_changes_no_feature(tiny, compiler, monkeypatch):
-    """Else the first images would decide on the others' features: their cosines are too coarse for fp32."""
     backbone = backbones.load(tiny.backbone, "random", 32)
-    bf16 = tiny.model_copy(update={"precision": "bf16"})
+    compiled = tiny.model_copy(update={"compile": True})
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
-    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda pixels: 1.001 * module(pixels))
-    assert not resolve(backbone, tiny, "cpu", sample, count=10**6).compiled
-    assert resolve(backbone, bf16, "cpu", sample, count=10**6).compiled
+    with pytest.raises(ZSLError, match=r"no g\+\+.*extract.compile to false"):
+        Network(plan_extraction(backbone, compiled, "cpu", sample[:0]), backbone)
 
 
-@pytest.mark.parametrize(("batch_size", "parts"), [(1, 1), (5, 2), (8, 3), (8, 8)])
-def test_parts_of_a_batch_do_not_matter(tiny, batch_size, parts):
+def test_a_plan_is_stored_and_read_whole(tiny):
+    backbone = backbones.load(tiny.backbone, "random", 32)
+    plan = plan_extraction(backbone, tiny, "cpu", np.empty((0, 1, 1, 3), np.uint8))
+    for changed in (plan, replace(plan, cpu_splits=7), replace(plan, jpeg_downscaled=True, compiled=True)):
+        assert network.ExtractionPlan.from_dict(json.loads(json.dumps(changed.as_dict()))) == changed
+    assert {"parts", "scaled"} < plan.as_dict().keys(), "their names in files of features"
+
+
+@pytest.mark.parametrize(("batch_size", "splits"), [(1, 1), (5, 2), (8, 3), (8, 8)])
+def test_how_a_batch_is_split_does_not_matter(tiny, batch_size, splits):
     backbone = backbones.load(tiny.backbone, "random", 32)
     sample = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)
-    run = resolve(backbone, tiny, "cpu", sample)
-    expected = Network(replace(run, batch_size=8, parts=1), backbone)(sample)
-    other = Network(replace(run, batch_size=batch_size, parts=parts), backbone, threads=2)
+    plan = plan_extraction(backbone, tiny, "cpu", sample)
+    expected = Network(replace(plan, batch_size=8, cpu_splits=1), backbone)(sample)
+    other = Network(replace(plan, batch_size=batch_size, cpu_splits=splits), backbone, threads=2)
     found = np.concatenate([other(sample[first : first + batch_size]) for first in range(0, 8, batch_size)])
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
@@ -189,7 +144,7 @@ def test_parts_of_a_batch_do_not_matter(tiny, batch_size, parts):
 def test_batch_size_shrinks_with_the_pictures(tiny):
     auto = tiny.model_copy(update={"batch_size": None})
     none = np.empty((0, 1, 1, 3), np.uint8)
-    small, large = (resolve(backbones.load(tiny.backbone, "random", s), auto, "cpu", none) for s in (32, 1024))
+    small, large = (plan_extraction(backbones.load(tiny.backbone, "random", s), auto, "cpu", none) for s in (32, 1024))
     assert small.batch_size == 256
     assert 1 <= large.batch_size < 256
 
@@ -199,7 +154,7 @@ def test_compiled_agrees(tiny):
     backbone = backbones.load(tiny.backbone, "random", 32)
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     plain, compiled = (
-        Network(resolve(backbone, tiny.model_copy(update={"compile": choice}), "cpu", sample), backbone)(sample)
-        for choice in ("never", "always")
+        Network(plan_extraction(backbone, tiny.model_copy(update={"compile": choice}), "cpu", sample), backbone)(sample)
+        for choice in (False, True)
     )
     assert np.abs(plain - compiled).max() <= 1e-5 * np.abs(plain).max()

@@ -1,6 +1,5 @@
 """A real Ray cluster, whose second node dies, whose driver is killed, whose answers get lost: one machine's bytes."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,15 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import write_project
 from tests.features.conftest import stored
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features import ray_engine as engines
 from zslcore.features.batches import local
 from zslcore.features.extract import extract_images
-from zslcore.features.network import resolve
+from zslcore.features.image_sources import Folder
+from zslcore.features.network import plan_extraction
 from zslcore.features.ray_engine import Worker, ray_engine
-from zslcore.features.sources import Folder
 from zslcore.features.store import Outcome, open_store
 
 ray = pytest.importorskip("ray")
@@ -80,8 +80,8 @@ def test_two_nodes_one_killed_in_the_middle(cluster, pictures, tiny, tmp_path, c
 @pytest.mark.slow
 def test_the_driver_killed_in_the_middle(cluster, pictures, tiny, tmp_path):
     folder, store = pictures(200), tmp_path / ".zsl/features"
-    settings = json.dumps({"datasets": [], "seeds": [0], "device": "cpu", "extract": tiny.model_dump()})
-    (tmp_path / "params.yaml").write_text(settings)
+    values = tiny.model_dump(exclude_none=True, exclude={"compile"})
+    write_project(tmp_path, {"extract": values}, data={})
     extract = ["stages.cli", "extract", "--images", str(folder), "--out", "out.h5"]
     command = [sys.executable, "-m", *extract, "--engine", "ray", "--address", cluster.address, "--workers", "1"]
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
@@ -112,14 +112,14 @@ def test_the_driver_killed_in_the_middle(cluster, pictures, tiny, tmp_path):
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
 
 
-def run_of(settings):
+def plan_of(settings):
     backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
-    return resolve(backbone, settings, "cpu", [])
+    return plan_extraction(backbone, settings, "cpu", [])
 
 
 def test_a_worker_computes_what_is_not_known_each_in_its_place(pictures, tiny):
     worker = Worker()
-    worker.begin(run_of(tiny), 1)
+    worker.begin(plan_of(tiny), 1)
     images = list(Folder(str(pictures(4))))
     keys = worker.decode(0, images)
     assert worker.decode(1, images[:2]) == keys[:2]
@@ -139,7 +139,7 @@ def test_a_worker_keeps_a_part_where_it_sees_the_folder(pictures, tiny, tmp_path
     (tmp_path / "not to be written").touch()
     for parts in (tmp_path, tmp_path / "of another machine", tmp_path / "not to be written"):
         worker = Worker()
-        worker.begin(run_of(tiny), 1, parts)
+        worker.begin(plan_of(tiny), 1, parts)
         keys = worker.decode(0, images)
         outcomes = worker.compute(0, set())
         assert [outcome.key for outcome in outcomes] == keys
@@ -152,7 +152,7 @@ def test_a_worker_keeps_a_part_where_it_sees_the_folder(pictures, tiny, tmp_path
 
 def test_other_weights_on_a_worker_are_refused(tiny):
     with pytest.raises(ZSLError, match=r"weights of test_resnet\.r160_in1k on .*; copy the same file to every machine"):
-        Worker().begin(replace(run_of(tiny), fingerprint="another"), 1)
+        Worker().begin(replace(plan_of(tiny), fingerprint="another"), 1)
 
 
 @pytest.mark.slow
@@ -170,9 +170,9 @@ def test_features_that_travel_lost_ones_and_none_that_the_store_knows(
             raise ray.exceptions.ObjectLostError(asked.hex(), b"", "")
         return answer
 
-    def watched(run, backbone, batches, store):
+    def watched(plan, backbone, batches, store):
         monkeypatch.setattr(store, "parts", nullcontext)  # no folder is shared: features come back through Ray
-        for images, outcomes in ray_engine(workers=1)(run, backbone, batches, store):
+        for images, outcomes in ray_engine(workers=1)(plan, backbone, batches, store):
             computed.extend(
                 image.name for image, done in zip(images, outcomes, strict=True) if done.features is not None
             )
@@ -198,26 +198,26 @@ def test_features_that_travel_lost_ones_and_none_that_the_store_knows(
 
 
 def changed(**changes):
-    """An engine that is told of another run."""
-    return lambda run, *others: ray_engine(workers=1)(replace(run, **changes), *others)
+    """An engine that gets another plan."""
+    return lambda plan, *others: ray_engine(workers=1)(replace(plan, **changes), *others)
 
 
 def test_a_gpu_has_the_processors_of_its_own_node(tiny, monkeypatch):
-    def room(ray, cpus, gpus, option):
+    def capacity(ray, cpus, gpus, option):
         raise ZSLError(f"{cpus:g} and {gpus} asked")
 
     monkeypatch.setattr(engines, "connect", lambda address: None)
     monkeypatch.setattr(
-        engines, "nodes", lambda ray: [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 9.0, "GPU": 1.0}]
+        engines, "node_resources", lambda ray: [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 9.0, "GPU": 1.0}]
     )
-    monkeypatch.setattr(engines, "room", room)
+    monkeypatch.setattr(engines, "worker_capacity", capacity)
     for device, asked in [("cuda:1", "4 and 1"), ("cpu", "1 and 0")]:
         with pytest.raises(ZSLError, match=f"^{asked} asked$"):
-            next(changed(device=device)(run_of(tiny), None, [], None))
+            next(changed(device=device)(plan_of(tiny), None, [], None))
 
 
 @pytest.mark.slow
-def test_what_ends_a_run_at_once_and_how_it_is_told(cluster, pictures, tiny, tmp_path, monkeypatch, caplog):
+def test_what_ends_a_run_at_once_and_its_message(cluster, pictures, tiny, tmp_path, monkeypatch, caplog):
     class Unimportable:
         def __init__(self) -> None:  # what Ray makes of a class whose module a worker cannot import
             raise ImportError("no module named zslcore")

@@ -9,7 +9,7 @@ import pytest
 
 from zslcore.errors import ZSLError
 from zslcore.features import store as module
-from zslcore.features.sources import ImageRef
+from zslcore.features.image_sources import ImageRef
 from zslcore.features.store import Outcome, open_store
 
 

@@ -13,61 +13,10 @@ from zslcore.methods._scaled import ScaledMethod
 from zslcore.methods._trained import TrainedSettings
 from zslcore.methods.base import Method, TrainData
 
-SMALL = {
-    "hidden": 64,
-    "latent": 4,
-    "batch_size": 32,
-    "epochs": 30,
-    "lr": 3e-3,
-    "generate": {"per_unseen": 40},
-    "classify": {"lr": 0.03, "batch_size": 128, "epochs": 5},
-}
-GAN = {**SMALL, "hidden": 256, "epochs": 60, "lr": 1.5e-3, "critic_lr": 4e-3, "average": 0.95}
-WGAN = {**GAN, "cls_weight": 0.1, "pretrain_epochs": 5}
-QUICK: dict[str, dict[str, object]] = {
-    "cada-vae": {
-        **SMALL,
-        "image_hidden": (64, 64),
-        "signature_hidden": (64, 64),
-        "latent": 16,
-        "epochs": 60,
-        "beta_span": (0, 30),
-        "cross_span": (0, 20),
-        "alignment_span": (0, 20),
-        "per_seen": 20,
-        "lr": 1e-3,
-    },
-    "ce-gzsl": {**GAN, "embedding": 32, "projection": 16, "comparator": 16, "class_level": 0.1},
-    "cvae-zsl": SMALL,
-    "f-clswgan": WGAN,
-    "f-vaegan-d2": GAN,
-    "jgm-zsl": GAN,
-    "lisgan": WGAN,
-    "ocd": {**SMALL, "regressor_hidden": 32},
-    "rff-gzsl": {**WGAN, "mapped": 32},
-    "se-zsl": {**SMALL, "regressor_hidden": 32},
-    "tf-vaegan": {**GAN, "strength": 0.3, "adversarial": 1.0},
-    "clusterable": {
-        "train": {"hidden": 64, "projection": 32, "epochs": 40, "batch_size": 32, "lr": 3e-3},
-        "generate": {"per_unseen": 40},
-        "classify": {"lr": 0.03, "batch_size": 64},
-    },
-    "metric-learning": {"epochs": 40, "batch_size": 32, "lr": 0.02},
-    "ale": {"lr": 0.01, "epochs": 40, "batch_size": 32, "signature_scaling": "standard"},
-    "cn": {"hidden": 64, "epochs": 20, "batch_size": 32, "lr": 0.003},
-    "dem": {"hidden": 64, "epochs": 60, "batch_size": 32, "lr": 0.01},
-    "devise": {"lr": 0.01, "epochs": 20, "batch_size": 32},
-    "latem": {"lr": 0.01, "epochs": 3, "batch_size": 32, "maps": 2, "margin": 3.0, "signature_scaling": "standard"},
-    "sje": {"lr": 0.01, "epochs": 20, "batch_size": 32},
-    "sse": {"epochs": 20, "batch_size": 32},
-    "conse": {"signature_scaling": "standard"},
-}
-"""Settings that keep a method's training short on the toy set, by method name."""
-
 
 def make(name: str) -> Method:
     cls = registry.get(name)
-    return cls(cls.Settings(**QUICK.get(name, {})))
+    return cls(cls.Settings(**cls.quick))
 
 
 @pytest.fixture(scope="module", params=sorted(registry.METHODS))

@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task
-from zslcore.losses import class_means, ramp
 from zslcore.methods import registry
 from zslcore.methods._generative import Generative
 from zslcore.methods.base import TrainData
@@ -47,7 +46,7 @@ def two_gaussians(count: int = 300) -> TrainData:
 
 TINY: dict[str, Any] = {
     "scaling": "none",
-    "signatures": "none",
+    "signature_scaling": "none",
     "hidden": 32,
     "latent": 2,
     "batch_size": 100,
@@ -126,7 +125,7 @@ def test_cada_vae_aligns_two_gaussians() -> None:
     method = made(
         "cada-vae",
         scaling="none",
-        signatures="none",
+        signature_scaling="none",
         latent=2,
         image_hidden=(32, 32),
         signature_hidden=(32, 32),
@@ -169,19 +168,6 @@ def test_search_spaces_are_valid(name: str) -> None:
     for setting, values in cls.search_space.items():
         for value in values:
             cls.Settings(**{setting: value})
-
-
-def test_ramp() -> None:
-    assert [ramp(epoch, 6, 22) for epoch in (0, 6, 14, 22, 90)] == [0, 0, 0.5, 1, 1]
-    assert ramp(1, 0, 0) == 1, "no warm-up"
-
-
-def test_class_means() -> None:
-    x, y = torch.randn(9, 4), torch.tensor([0, 0, 3, 3, 3, 1, 1, 1, 1])
-    found = class_means(x, y, 4)
-    for k in (0, 1, 3):
-        torch.testing.assert_close(found[k], x[y == k].mean(0))
-    assert not found[2].any()
 
 
 def gaussian_pairs(seed: int = 0, n: int = 12, d: int = 5) -> tuple[np.ndarray, ...]:

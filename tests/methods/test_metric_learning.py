@@ -70,7 +70,7 @@ def test_dense_columns() -> None:
 
 def test_predicts_the_nearest_signature(toy_task: Task) -> None:
     """Eq. 7, with S of eq. 1 computed for each image and class by itself."""
-    method = make(signatures="none").fit(toy_task.train)
+    method = make(signature_scaling="none").fit(toy_task.train)
     scores = method.for_classes(toy_task.signatures, toy_task.seen_mask).scores(toy_task.unseen_features[:6])
     w_x, b_x, w_a = (p.detach().numpy() for p in (method.model.w_x, method.model.b_x, method.model.w_a))
     for x, row in zip(method.scaler(toy_task.unseen_features[:6]), scores, strict=True):
@@ -109,13 +109,13 @@ def test_strategies_differ_and_are_deterministic(toy_task: Task) -> None:
 
 def test_attributes_below_zero_are_shifted_where_relu_reaches(toy_task: Task) -> None:
     """Vectors that the method learns from are ≥ 0, and the same shift at scoring leaves S of eq. 1 as it is."""
-    method = make(signatures="power", attributes="class").fit(toy_task.train)
+    method = make(signature_scaling="power", attributes="class").fit(toy_task.train)
     scaled = method.attribute_scaler(toy_task.train.signatures)
     assert scaled.min() < 0
     np.testing.assert_allclose((scaled - method.floor).min(axis=0), 0, atol=1e-7)
     scorer = method.for_classes(toy_task.signatures, toy_task.seen_mask)
     np.testing.assert_array_equal(scorer.signatures[: toy_task.seen_count], scaled - method.floor)
-    assert not make(signatures="none").fit(toy_task.train).floor.any()
+    assert not make(signature_scaling="none").fit(toy_task.train).floor.any()
 
 
 def test_observe_sees_every_epoch_and_can_score(toy_task: Task) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from zslcore.artifacts import write_json
 from zslcore.errors import ZSLError
-from zslcore.evaluation.tables import write_csv
-from zslcore.params import Params
+from zslcore.evaluation.per_class import write_csv
+from zslcore.project.params import Resolved
 from zslcore.report.build import write_report
+from zslcore.settings import Settings
 
 
 def value(mean: float, *seeds: float) -> dict[str, Any]:
@@ -36,10 +37,11 @@ def folder(tmp_path: Path) -> Path:
 def report(
     folder: Path, experiments: bool = False, bench: Path | None = None, best: dict[str, Any] | None = None
 ) -> tuple[str, str]:
-    raw = {"datasets": ["cub-x"], "preset": "best", "presets": {"cub-x": {"best": best or {}}}}
-    sources = {"cub-x": {"kind": "xlsa17", "features": "data/res.mat", "splits": "data/att.mat"}}
+    source = {"kind": "xlsa17", "features": "data/res.mat", "splits": "data/att.mat"}
+    settings = Settings().override(best or {})
+    resolved = Resolved("cub-x", "best", "cpu", (0, 1), source, settings, {})
     others = folder / "experiments" if experiments else None
-    write_report(Params({**raw, "sources": sources}), folder / "results", folder / "report", others, bench)
+    write_report([resolved], folder / "results", folder / "report", others, bench)
     return (folder / "report/report.md").read_text(), (folder / "report/report.html").read_text()
 
 

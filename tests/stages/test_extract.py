@@ -9,15 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from stages.cli import app, main
+from tests.conftest import write_project
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 
-PARAMS = """
-datasets: [none]
-seeds: [0]
-device: cpu
-extract: {backbone: test_resnet.r160_in1k, weights: random, image_size: 32, precision: fp32}
-"""
+EXTRACT = {"backbone": "test_resnet.r160_in1k", "weights": "random", "image_size": 32, "precision": "fp32"}
 
 
 @pytest.fixture
@@ -25,7 +21,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(PARAMS)
+    write_project(tmp_path, {"extract": EXTRACT})
     Path("photos").mkdir()
     for name in ("a", "b", "c"):
         Image.effect_noise((40, 40), 50).save(f"photos/{name}.png")
@@ -68,14 +64,16 @@ def test_what_was_decided_is_shown(project, monkeypatch, caplog, capsys):
 
 
 def test_dry_run_counts_and_writes_nothing(project):
+    before = {path.name for path in project.iterdir()}
     said = zsl("--images", "photos", "--dry-run")
     assert "3 images, 3 to compute" in said
     assert "disk" in said
-    assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "photos"]
+    assert not (project / ".zsl").exists()
+    assert {path.name for path in project.iterdir()} == before
 
 
 def test_dry_run_of_given_features(project, toy):
-    Path("params.yaml").write_text(PARAMS + "preset: paper\npresets: {toy: {paper: {}}}\n")
+    write_project(project, {"preset": "paper"}, presets={"paper": {}})
     Path("artifacts/toy").mkdir(parents=True)
     datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
     assert zsl("toy", "--dry-run") == "toy: its features are given; nothing is to be computed\n"

@@ -40,7 +40,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DATASET = "birds"
 CONTEXT = multiprocessing.get_context("forkserver")
 WARM = ["stages.cli", "zslcore.features.extract", "zslcore.evaluation.select", "zslcore.evaluation.tsne"]
-WARM += ["zslcore.datasets.birds", "zslcore.report", "dvc.cli", "dvc.repo", "dvc.commands.repro", "dvc.stage.cache"]
+WARM += [
+    "zslcore.datasets.birds.source",
+    "zslcore.report",
+    "dvc.cli",
+    "dvc.repo",
+    "dvc.commands.repro",
+    "dvc.stage.cache",
+]
 WARM += ["dvc.repo.reproduce", "dvc.repo.index", "dvc.output", "dvc_data.index", "scmrepo.git"]
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.scandir", "sqlite3.connect"}
 WRITTEN = ("artifacts", "results", "report", ".zsl", ".dvc")

@@ -6,30 +6,40 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import typer
+from pydantic import Field
+from ruamel.yaml import YAML
 from scipy.io import savemat
 from typer.testing import CliRunner
 
-from stages import import_data, prepare
-from zslcore import imports
+from stages import import_data, prepare, resolve
+from tests.conftest import make_dataset
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets import registry
 from zslcore.datasets.dataset import Dataset
+from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
-from zslcore.params import load_params
-from zslcore.params_edit import with_dataset
+from zslcore.project import import_data as imports
+from zslcore.project.edit import with_name, with_source, with_values
+from zslcore.project.params import Params
 
-PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+xlsa17, folder = (import_data.COMMANDS[kind] for kind in ("xlsa17", "folder"))
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with this project's params.yaml, which is the working folder."""
+    """A folder with this project's settings, which is the working folder."""
     folder = tmp_path / "project"
     (folder / "data").mkdir(parents=True)
-    shutil.copyfile(PARAMS, folder / "params.yaml")
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    for file in (ROOT / "data").glob("*.yaml"):
+        shutil.copyfile(file, folder / "data" / file.name)
     monkeypatch.chdir(folder)
     return folder
 
@@ -74,7 +84,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def add_pair(pair: Path, name: str = "toy", **options: object) -> None:
-    import_data.xlsa17(pair / "res101.mat", pair / "att_splits.mat", name, **{"no_dvc": True, **options})
+    xlsa17(pair / "res101.mat", pair / "att_splits.mat", name, **{"no_dvc": True, **options})
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -96,7 +106,7 @@ def test_a_pair_is_copied_entered_and_can_be_prepared(project: Path, pair: Path,
     ]
     assert os.access(home / "features-res101.mat", os.W_OK)
     assert not list((project / "data").glob(".*"))
-    params = load_params()
+    params = Params()
     assert params.datasets[-1] == "toy"
     assert params.source("toy") == {
         "kind": "xlsa17",
@@ -106,6 +116,7 @@ def test_a_pair_is_copied_entered_and_can_be_prepared(project: Path, pair: Path,
         "signatures": "att",
     }
     shutil.rmtree(pair)  # nothing of it is needed any more
+    resolve.command("toy")
     prepare.command("toy")
     data = datasets.load(Path("artifacts/toy/dataset.h5"), with_features=True)
     np.testing.assert_array_equal(data.features, toy.features)
@@ -116,13 +127,11 @@ def test_a_pair_is_copied_entered_and_can_be_prepared(project: Path, pair: Path,
 
 
 def test_a_folder_is_copied_without_hidden_files(project: Path, photos: Path) -> None:
-    import_data.folder(
-        photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", test_share=0.4, no_dvc=True
-    )
+    folder(photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", test_share=0.4, no_dvc=True)
     files = set(everything(project / "data/mine"))
     images = {f"images/{name}/{number}.JPG" for name in ("kiwi", "moa", "weka") for number in range(3)}
     assert files == images | {"signatures-words.csv", "unseen-new.txt"}
-    source = load_params().source("mine")
+    source = Params().source("mine")
     data = registry.source(source, "sources").load("mine", Path())
     assert data.image_files[0] == "data/mine/images/kiwi/0.JPG"
     assert Path(data.image_files[0]).read_bytes() == b"kiwi0"
@@ -136,45 +145,60 @@ def test_every_other_line_of_the_parameters_stays(project: Path, pair: Path) -> 
     lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
     removed = [line for line in lines if line.startswith("- ")]
     assert [line[:12] for line in removed] == ["- datasets: "]
-    assert all("#" not in line for line in lines if line.startswith("+ ") and "datasets:" not in line)
+    added = [line for line in lines if line.startswith("+ ")]
+    assert added == [f"+ {removed[0][2:].replace('[birds]', '[birds, toy]')}"]
 
 
-def test_null_stays_null_and_long_lines_stay_whole() -> None:
+def test_edits_leave_comments_and_long_lines_as_they_are() -> None:
     long = f"  long: {'word ' * 60}end\n"
-    text = f"datasets: [a] # c\nsources:\n  a: {{x: 1}}\n\n# next\ntrain:\n  lr: null\n{long}presets:\n"
-    added = with_dataset(text, "b", {"kind": "folder", "split_name": None}, {"best": {"train": {"lr": None}}})
-    assert "  lr: null\n" in added
-    assert long in added
-    assert "\n\n# next\ntrain:\n" in added
-    assert "train: {lr: null}" in added
-    assert added.startswith("datasets: [a, b] # c\n")
+    text = f"datasets: [a] # c\n\n# next\ntrain:\n  lr: 0.5\n{long}override: {{}} # o\n"
+    assert with_name(text, "b") == text.replace("[a]", "[a, b]")
+    assert with_name(text, "a") == text
+    text = f"# head\nbest: {{train: {{lr: 0.5}}}} # b\ntrain:\n{long}"
+    source = with_source(text, {"kind": "folder", "unseen": "u.txt"})
+    assert {"# head\n", "best: {train: {lr: 0.5}} # b\n", long} <= set(source.splitlines(keepends=True))
+    assert YAML(typ="safe").load(source)["source"] == {"kind": "folder", "unseen": "u.txt"}
+    assert next(line for line in source.splitlines() if not line.startswith("#")) == "source:"
+    replaced = with_source(source, {"kind": "birds"})
+    assert "unseen" not in replaced
+    assert long in replaced
+    assert with_source("", {"kind": "birds"}) == "source:\n  kind: birds\n"
 
 
-def test_the_preset_is_that_of_like_or_of_the_beginning_of_the_name(project: Path, pair: Path) -> None:
-    text = (project / "params.yaml").read_text(encoding="utf-8")
+def test_values_go_under_a_preset_beside_what_stands_there() -> None:
+    text = "train: {lr: 0.1}\nbest: {train: {hidden: 8}} # chosen\n"
+    edited = with_values(text, "best", {"train": {"lr": 0.5}, "generate": {"noise": 0.2}})
+    assert "# chosen" in edited
+    assert YAML(typ="safe").load(edited) == {
+        "train": {"lr": 0.1},
+        "best": {"train": {"hidden": 8, "lr": 0.5}, "generate": {"noise": 0.2}},
+    }
+    assert YAML(typ="safe").load(with_values("", "paper", {"train": {"lr": 1.0}})) == {"paper": {"train": {"lr": 1.0}}}
+
+
+def test_settings_are_those_of_like_or_of_the_beginning_of_the_name(project: Path, pair: Path) -> None:
     for known, hidden in (("zed", 11), ("zed2", 22)):
-        text = with_dataset(text, known, {"kind": "folder"}, {"best": {"train": {"hidden": hidden}}, "paper": {}})
-    text = with_dataset(text, "default", {"kind": "folder"}, {"best": {"train": {"hidden": 33}}})
-    (project / "params.yaml").write_text(text, encoding="utf-8")
+        Path(f"data/{known}.yaml").write_text(f"best: {{train: {{hidden: {hidden}}}}} # chosen\n")
     for name, like, hidden in (
         ("Zed-x", None, 11),
         ("zed2-x", None, 22),
         ("q", "zed2", 22),
-        ("q2", None, 33),
-        ("zedX", None, 33),
+        ("q2", None, 1024),
+        ("zedX", None, 1024),
     ):
         add_pair(pair, name, like=like)
-        assert load_params().resolve(name).train.hidden == hidden
-        assert set(load_params().raw["presets"][name]) == {"best", "paper"}
-    with pytest.raises(ZSLError, match=r"unknown preset 'zd2': did you mean 'zed2'"):
+        assert Params().resolve(name).pipeline.train.hidden == hidden
+        assert ("# chosen" in Path(f"data/{name}.yaml").read_text()) is (hidden < 1024)
+    with pytest.raises(ZSLError, match=r"--like: unknown data set 'zd2': did you mean 'zed2'"):
         add_pair(pair, "q3", like="zd2")
 
 
-def test_a_preset_of_the_same_name_stays_as_it_is_written(project: Path, pair: Path) -> None:
-    before = (project / "params.yaml").read_text(encoding="utf-8")
+def test_the_settings_of_a_benchmark_s_data_set_stay_as_they_are_written(project: Path, pair: Path) -> None:
+    before = Path("data/sun.yaml").read_text(encoding="utf-8")
     add_pair(pair, "sun")
-    after = (project / "params.yaml").read_text(encoding="utf-8")
-    assert after.partition("\npresets:")[2] == before.partition("\npresets:")[2] != ""
+    after = Path("data/sun.yaml").read_text(encoding="utf-8")
+    assert after.startswith("source:\n  kind: xlsa17\n")
+    assert after.endswith(before)
 
 
 def test_an_existing_name_is_refused_unless_replaced(project: Path, pair: Path) -> None:
@@ -186,12 +210,12 @@ def test_an_existing_name_is_refused_unless_replaced(project: Path, pair: Path) 
     assert everything(project) == before
     (pair / "valclasses1.txt").unlink()
     add_pair(pair, replace=True, signatures="att")
-    assert "validation_classes" not in load_params().source("toy")
+    assert "validation_classes" not in Params().source("toy")
     assert sorted(path.name for path in (project / "data/toy").iterdir()) == [
         "features-res101.mat",
         "splits-att_splits.mat",
     ]
-    assert load_params().datasets.count("toy") == 1
+    assert Params().datasets.count("toy") == 1
     assert not list((project / "data").glob(".*"))
 
 
@@ -241,6 +265,17 @@ class Faults:
         self.patch.setattr(imports, "_dvc_add", self.add)
         self.patch.setattr(Path, "write_text", fail)
 
+    def parameters_not_writable_after_the_data_set_s_file(self) -> None:
+        write = import_data.write_text
+
+        def fail(path: Path, text: str) -> None:
+            if path.name == "params.yaml":
+                raise ZSLError(f"{path}: cannot be written (No space left on device)")
+            write(path, text)
+
+        self.patch.setattr(imports, "_dvc_add", self.add)
+        self.patch.setattr(import_data, "write_text", fail)
+
     @staticmethod
     def add(home: Path) -> None:
         """The traces that `dvc add` leaves."""
@@ -257,7 +292,8 @@ class Faults:
         ("disk_full_at_the_second_file", ZSLError, r"data/toy: cannot be written \(No space left on device\)"),
         ("dvc_not_set_up", ZSLError, "`dvc add data/toy` failed; put that right or give --no-dvc: ERROR"),
         ("interrupted_while_dvc_adds", KeyboardInterrupt, None),
-        ("parameters_not_writable", ZSLError, r"params\.yaml: cannot be written \(Read-only"),
+        ("parameters_not_writable_after_the_data_set_s_file", ZSLError, r"params\.yaml: cannot be written \(No space"),
+        ("parameters_not_writable", ZSLError, r"toy\.yaml: cannot be written \(Read-only"),
     ],
 )
 def test_a_failure_leaves_everything_as_it_was(
@@ -309,16 +345,64 @@ def test_the_help_says_where_the_benchmark_is_downloaded() -> None:
         assert "datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip" in output
 
 
+class NumbersSource(Source):
+    """Numbers in plain files, a kind that nothing else knows."""
+
+    kind: ClassVar[str] = "numbers"
+    settings_only: ClassVar[frozenset[str]] = frozenset({"hidden"})
+    table: Path = Field(description="The table of numbers.")
+    extra: tuple[Path, ...] = Field((), description="More of them.")
+    scale: float = Field(1.0, gt=0, description="Times this.")
+    exact: bool = Field(False, description="No rounding.")
+    title: str | None = Field(None, description="What it is called.")
+    hidden: int = Field(3, description="In the data set's file alone.")
+
+    def load(self, name: str, root: Path) -> Dataset:
+        assert all((root / path).is_file() for path in (self.table, *self.extra))
+        return make_dataset()
+
+
+def test_a_new_kind_gets_its_command_from_the_fields_of_its_source(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.SOURCES, "numbers", f"{__name__}:NumbersSource")
+    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(NumbersSource=NumbersSource))
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(name)
+    app = typer.Typer()
+    app.command()(import_data.import_command("numbers", registry.get("numbers")))
+    output = CliRunner().invoke(app, ["--help"], terminal_width=200).output
+    for option, help_text in {"--table": "The table of numbers.", "--exact": "No rounding."}.items():
+        assert any(option in line and help_text in line for line in output.splitlines()), option
+    assert "Add numbers in plain files" in output
+    assert "--no-exact" not in output
+    assert "--hidden" not in output
+    arguments = ["--table", str(tmp_path / "a.txt"), "--name", "n", "--no-dvc"]
+    repeated = ["--extra", str(tmp_path / "b.txt"), "--extra", str(tmp_path / "c.txt")]
+    result = CliRunner().invoke(app, [*arguments, *repeated, "--exact", "--scale", "2.5"])
+    assert result.exit_code == 0, result.output
+    assert Params().source("n") == {
+        "kind": "numbers",
+        "table": "data/n/table-a.txt",
+        "extra": ["data/n/extra1-b.txt", "data/n/extra2-c.txt"],
+        "scale": 2.5,
+        "exact": True,
+    }
+    assert CliRunner().invoke(app, [*arguments, "--replace"]).exit_code == 0
+    assert Params().source("n") == {"kind": "numbers", "table": "data/n/table-a.txt", "scale": 1.0}
+    failed = CliRunner().invoke(app, [*arguments, "--replace", "--scale", "-1"])
+    assert "scale is -1" in str(failed.exception)
+
+
 @pytest.mark.realdata
 def test_real_flowers_and_cub_are_imported(project: Path, real_data: Path) -> None:
     lists = [real_data / f"splits/class_lists/CUB_valclasses{k}.txt" for k in (1, 2, 3)]
     cub = real_data / "cub"
-    import_data.xlsa17(
-        cub / "resnet_fc1000.mat", cub / "att_splits.mat", "cub-fc1000", validation_classes=lists, no_dvc=True
-    )
+    xlsa17(cub / "resnet_fc1000.mat", cub / "att_splits.mat", "cub-fc1000", validation_classes=lists, no_dvc=True)
     flo = real_data / "flo"
-    import_data.folder(flo / "images", flo / "class_embeddings.csv", flo / "classes.csv", "flo", no_dvc=True)
+    folder(flo / "images", flo / "class_embeddings.csv", flo / "classes.csv", "flo", no_dvc=True)
     for name, images in (("cub-fc1000", 11788), ("flo", 1246)):
+        resolve.command(name)
         prepare.command(name)
         data = datasets.load(Path("artifacts") / name / "dataset.h5")
         assert len(data.labels) == images

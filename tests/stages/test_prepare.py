@@ -1,28 +1,22 @@
-"""Stage `prepare`: the same bytes for the same input, nothing written on an error, an honest forecast of disk use."""
+"""Stage `prepare`: the same bytes for the same input, and nothing written on an error."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from stages import prepare
+from stages import prepare, resolve
+from tests.conftest import write_project
 from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
-from zslcore.datasets.dataset import Dataset
-from zslcore.disk import Size, artifact_sizes
 from zslcore.errors import ZSLError
-from zslcore.params import load_params
 
-PARAMS = """\
-datasets: [mine]
-seeds: [0, 7]
-sources:
-  mine: {kind: folder, images: data/mine/images, signatures: data/mine/signatures.csv, unseen: data/mine/unseen.txt}
-  odd: {kind: flder}
-presets:
-  mine: {best: {train: {hidden: 12}}}
-  odd: {best: {}}
-"""
+HOME = "data/mine"
+SOURCE = {
+    "kind": "folder",
+    "images": f"{HOME}/images",
+    "signatures": f"{HOME}/signatures.csv",
+    "unseen": f"{HOME}/unseen.txt",
+}
 
 
 @pytest.fixture
@@ -36,7 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [f"{name},{position},{position * position}" for position, name in enumerate("abcde")]
     (home / "signatures.csv").write_text("\n".join(["class,x,y", *rows]), encoding="utf-8")
     (home / "unseen.txt").write_text("e\n", encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(PARAMS, encoding="utf-8")
+    write_project(tmp_path, {"seeds": [0, 7]}, {"mine": {"source": SOURCE}})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -67,47 +61,31 @@ def test_an_error_leaves_the_old_artifact_alone(project: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "dataset", "message"),
     [
-        (("", ""), "main", r"unknown data set 'main': did you mean 'mine'\?"),
-        (("", ""), "odd", r"unknown kind of data set 'flder': did you mean 'folder'\?"),
+        ({}, "main", r"data/main\.yaml: unknown data set 'main': did you mean 'mine'\?"),
         (
-            ("unseen:", "unsene:"),
+            {"source": SOURCE | {"kind": "flder"}},
             "mine",
-            r"params\.yaml: sources\.mine: unknown parameter 'unsene'; did you mean 'unseen'",
+            r"mine\.yaml: source: unknown kind .*'flder': did you mean 'folder'\?",
         ),
-        (("hidden: 12", "hidden: many"), "mine", r"train \(data set 'mine'\): hidden is 'many'"),
+        ({"source": {"seed": 1}}, "mine", r"data/mine\.yaml: source: a data set needs a 'kind', one of birds, "),
+        (
+            {"source": {"kind": "folder", "images": "i", "signatures": "s", "unsene": "u"}},
+            "mine",
+            r"data/mine\.yaml: source: unknown parameter 'unsene'; did you mean 'unseen'",
+        ),
+        ({"train": {"hidden": "many"}}, "mine", r"data/mine\.yaml \(data set 'mine'\): train\.hidden is 'many'"),
     ],
 )
-def test_wrong_parameters_are_named(change: tuple[str, str], dataset: str, message: str, project: Path) -> None:
-    (project / "params.yaml").write_text(PARAMS.replace(*change), encoding="utf-8")
+def test_wrong_settings_are_named(change: dict, dataset: str, message: str, project: Path) -> None:
+    write_project(project, data={"mine": {"source": SOURCE} | change}, resolve=False)
     with pytest.raises(ZSLError, match=message):
-        prepare.command(dataset)
+        resolve.command(dataset)
     assert not (project / "artifacts").exists()
 
 
 def test_strict_splits_is_refused_where_it_means_nothing(project: Path) -> None:
     with pytest.raises(ZSLError, match="unknown parameter 'strict_splits'"):
         prepare.command("mine", strict_splits=True)
-
-
-def test_a_dry_run_writes_nothing_and_counts_bytes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    prepare.command("mine", dry_run=True, images=40_000, dimensions=2048)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    sizes = {line[0]: float(line[1]) for line in lines if line[-1] == "MB"}
-    assert sizes["features.h5"] == pytest.approx(40_000 * 2048 * 4 / 1e6, abs=0.1)
-    assert sizes["finetuned.h5"] == pytest.approx(2 * sizes["features.h5"], abs=0.1)
-    assert sizes["projected.h5"] == pytest.approx(2 * 40_000 * 512 * 4 / 1e6, abs=0.1)
-    assert sizes["total"] == pytest.approx(sum(size for name, size in sizes.items() if name != "total"), abs=1)
-    assert not (project / "artifacts").exists()
-
-
-def test_a_dry_run_of_images_asks_the_backbone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = PARAMS.replace("hidden: 12}", "hidden: 12}, extract: {backbone: vgg19}")
-    (project / "params.yaml").write_text(text, encoding="utf-8")
-    prepare.command("mine", dry_run=True)
-    assert "50 images x 4096 dimensions" in capsys.readouterr().out
-    (project / "params.yaml").write_text(text.replace("vgg19", "vgg91"), encoding="utf-8")
-    with pytest.raises(ZSLError, match="unknown backbone 'vgg91'"):
-        prepare.command("mine", dry_run=True)
 
 
 def test_too_few_seen_classes_are_refused_before_anything_is_extracted(project: Path) -> None:
@@ -121,39 +99,3 @@ def test_classes_of_one_signature_are_noted(project: Path, capsys: pytest.Captur
     signatures.write_text(signatures.read_text().replace("e,4,16", "e,1,1"), encoding="utf-8")
     prepare.command("mine")
     assert "mine: note: 'b', 'e': the same signature, so nothing can tell them apart" in capsys.readouterr().err
-
-
-RUN = """\
-datasets: [toy]
-seeds: [0, 7]
-device: cpu
-sources: {toy: {kind: folder}}
-presets: {toy: {best: {
-  finetune: {epochs: 1}, train: {epochs: 1, hidden: 256, projection: 64, latent: 20},
-  generate: {per_unseen: 500, per_seen: 100, storage: STORAGE}, classify: {epochs: 1, calibration: 0.1}}}}
-"""
-
-
-@pytest.mark.parametrize("storage", ["float32", "float16"])
-def test_the_forecast_is_what_the_stages_write(
-    storage: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from stages import classify, finetune, generate, train
-
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(RUN.replace("STORAGE", storage), encoding="utf-8")
-    assert toy.features is not None
-    wide = np.tile(toy.features, (1, 10))
-    data = Dataset(**{**vars(toy), "name": "toy", "features": wide, "pictures": [b"x" * 1000] * len(wide)})
-    home = Path("artifacts/toy")
-    datasets.save(home / "dataset.h5", data, {})
-    with artifacts.create(home / "features.h5", artifacts.FEATURES, {}) as file:
-        file["features"] = wide
-    artifacts.write_json(Path("results/toy/selected.json"), {"train": {}, "generate": {}, "classify": {}})
-    for stage in (finetune, train, generate, classify):
-        stage.command("toy")
-    forecast = artifact_sizes(Size.of(data, None, wide.shape[1]), load_params().resolve("toy"), 2)
-    assert set(forecast) == {path.name for path in home.iterdir()}
-    for name, size in forecast.items():
-        actual = (home / name).stat().st_size
-        assert 0.98 * size - 1000 <= actual <= 1.02 * size + 15_000, (name, size, actual)

@@ -65,7 +65,7 @@ def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path, cluster: Non
     assert list(found["gzsl"]["H"]["seeds"]) == ["0", "1"]
     assert len(set(here.values())) == 2
 
-    for path in (project / ".zsl/cells").iterdir():
+    for path in (project / ".zsl/results").iterdir():
         path.unlink()
     sweep.command(GRID, engine="ray")
     assert results(project) == here

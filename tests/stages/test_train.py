@@ -6,18 +6,14 @@ from pathlib import Path
 import pytest
 
 from stages import finetune, train
+from tests.conftest import write_project
 from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 
-PARAMS = """
-datasets: [toy]
-seeds: [SEED]
-device: cpu
-presets: {toy: {best: {finetune: {epochs: 1}, train: {hidden: 8, projection: 4}}}}
-"""
-OUTPUTS = ("finetuned.h5", "F.safetensors", "projected.h5", "model.safetensors")
+TOY = {"finetune": {"epochs": 1}, "train": {"hidden": 8, "projection": 4, "epochs": 2}}
+OUTPUTS = ("finetuned.h5", "finetuned.safetensors", "projected.h5", "trained.safetensors")
 
 
 @pytest.mark.parametrize("write", ["zslcore.artifacts._Writer.flush", "safetensors.numpy.save"])
@@ -31,17 +27,15 @@ def test_a_full_disk_leaves_features_and_weights_that_belong_together(
         return [Path("artifacts/toy", name).read_bytes() for name in OUTPUTS]
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(PARAMS.replace("SEED", "0"))
+    write_project(tmp_path, data={"toy": TOY})
     datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
     with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
         file["features"] = toy.features
-    artifacts.write_json(
-        Path("results/toy/selected.json"), {"train": {"epochs": 2}, "generate": {}, "classify": {"calibration": 0.5}}
-    )
+    artifacts.write_json(Path("results/toy/selected.json"), {"train": {}, "generate": {}, "classify": {}})
     for stage in (finetune, train):
         stage.command("toy")
     before = outputs()
-    (tmp_path / "params.yaml").write_text(PARAMS.replace("SEED", "1"))  # whose outputs have other bytes
+    write_project(tmp_path, {"seeds": [1]}, {"toy": TOY})  # whose outputs have other bytes
     for stage in (finetune, train):
         with monkeypatch.context() as patched:
             patched.setattr(write, full)

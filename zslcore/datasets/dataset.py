@@ -26,7 +26,7 @@ class Dataset:
     labels: (n,) int64 in 0..classes-1, one an image.
     trainval, test_seen, test_unseen: disjoint int64 row numbers (0-based). Rows in none of them are unused.
     features: (n, d) float32, or None where they are yet to be extracted.
-    image_files: n paths relative to the project, or () where features or drawn pictures are given.
+    image_files: n paths relative to the project, or () where there are features or pictures instead.
     pictures: encoded image files, one a row, for sets that carry their pictures (drawn birds), else ().
     image_attributes: (n, a) float32, what is visible in each image, or None.
     attribute_names: a names, or ().
@@ -63,6 +63,28 @@ class Dataset:
         """Unseen classes: those with images in test_unseen, ascending."""
         return np.unique(self.labels[self.test_unseen])
 
+    @property
+    def class_order(self) -> NDArray[np.int64]:
+        """(seen + unseen,) int64: the classes that compete, seen ones first; a column of scores is one of them."""
+        return np.concatenate([self.seen, self.unseen])
+
+    @property
+    def class_position(self) -> NDArray[np.int64]:
+        """(classes,) int64: the position of each class in `class_order`, -1 for one that is in no split."""
+        return positions(self.class_order, len(self.classes))
+
+    @property
+    def train_labels(self) -> NDArray[np.int64]:
+        """(n_trainval,) int64: the label of each trainval image as a position in `seen`."""
+        return self.class_position[self.labels[self.trainval]]
+
+
+def positions(order: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """(count,) int64: the position of each class 0..count-1 in `order`, -1 for one that `order` lacks."""
+    position = np.full(count, -1, np.int64)
+    position[order] = np.arange(len(order))
+    return position
+
 
 def check_choosable(data: "Dataset | Seen") -> None:
     """Raise ZSLError where too few classes are seen for some to be held out and some left to learn from."""
@@ -72,12 +94,12 @@ def check_choosable(data: "Dataset | Seen") -> None:
         )
 
 
-def twins(data: Dataset) -> list[str]:
-    """A note for each group of classes with one signature, which no zero-shot method can tell apart."""
+def duplicate_signatures(data: Dataset) -> list[str]:
+    """A note for each group of classes that share one signature: no zero-shot method can tell them apart."""
     _, group, sizes = np.unique(data.signatures, axis=0, return_inverse=True, return_counts=True)
-    groups = [np.flatnonzero(group.ravel() == same) for same in np.flatnonzero(sizes > 1)]
-    named = (", ".join(repr(data.classes[k]) for k in members[:5]) for members in groups)
-    return [f"{names}: the same signature, so nothing can tell them apart" for names in named]
+    groups = [np.flatnonzero(group.ravel() == shared) for shared in np.flatnonzero(sizes > 1)]
+    names = (", ".join(repr(data.classes[k]) for k in members[:5]) for members in groups)
+    return [f"{some}: the same signature, so nothing can tell them apart" for some in names]
 
 
 def check(data: Dataset) -> None:
@@ -179,7 +201,10 @@ def _check_finite(name: str, what: str, values: NDArray[Any], rows: str) -> None
 
 
 def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[str, Path] | None = None) -> None:
-    """Write a data set as one HDF5 artifact."""
+    """Write a data set as one HDF5 artifact.
+
+    params, inputs: for its provenance, as in `artifacts.create`. Raises ZSLError when it cannot be written.
+    """
     with artifacts.create(path, artifacts.DATASET, params, inputs) as file:
         file.attrs["name"] = data.name
         file.attrs["split_name"] = data.split_name
@@ -203,13 +228,18 @@ def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[s
             file[f"validation_splits/{position}"] = np.sort(held_out).astype(np.int64)
 
 
-def load(path: Path, with_features: bool = False, features: Path | None = None) -> Dataset:
+def load(
+    path: Path,
+    with_features: bool = False,
+    features: Path | None = None,
+    format: artifacts.Format = artifacts.FEATURES,
+) -> Dataset:
     """Read a data set; features and pictures are left out unless asked for (a reader of splits needs neither).
 
-    features: the features artifact made of it; the images that had to be skipped there leave every split.
+    features: an artifact of this format made of it; the images that had to be skipped there leave every split.
     Raises ZSLError when the file is damaged, of another version, or breaks the data contract.
     """
-    skipped = skipped_rows(features) if features is not None else np.empty(0, np.int64)
+    skipped = skipped_rows(features, format) if features is not None else np.empty(0, np.int64)
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
 
         def split(name: str) -> NDArray[np.int64]:
@@ -254,7 +284,10 @@ class Seen:
 
 
 def load_seen(path: Path, features: Path) -> Seen:
-    """Read what fitting may look at, from a data set and its features; no test row of either file is opened."""
+    """Read what fitting may look at, from a data set and its features; no test row of either file is opened.
+
+    Raises ZSLError when a file is damaged or of another version, or a trainval image has no features.
+    """
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
         rows = artifacts.array(file, "trainval", np.int64, ndim=1)
         rows = rows[~np.isin(rows, skipped_rows(features))]
@@ -295,14 +328,24 @@ def load_features(
         return artifacts.read_rows(artifacts.dataset(file, where, ndim=2), rows).astype(np.float32)
 
 
-def skipped_rows(path: Path) -> NDArray[np.int64]:
-    """Rows (k,) of a features artifact that have no features, because their images were bad and skipped."""
-    with artifacts.open_artifact(path, artifacts.FEATURES) as file:
+def copy_skipped(path: Path, format: artifacts.Format, file: h5py.File) -> None:
+    """Put into an artifact which rows the one it is made of lacks, where there are any."""
+    rows = skipped_rows(path, format)
+    if len(rows):
+        file["skipped"] = rows
+
+
+def skipped_rows(path: Path, format: artifacts.Format = artifacts.FEATURES) -> NDArray[np.int64]:
+    """Rows (k,) int64 of an artifact without features, because their images were bad and skipped.
+
+    Raises ZSLError when the file is damaged or of another version.
+    """
+    with artifacts.open_artifact(path, format) as file:
         return artifacts.array(file, "skipped", np.int64, ndim=1) if "skipped" in file else np.empty(0, np.int64)
 
 
 def has_features(path: Path) -> bool:
-    """Whether a data set comes with its features."""
+    """Whether a data set includes its features. Raises ZSLError when the file is damaged or of another version."""
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
         return "features" in file
 

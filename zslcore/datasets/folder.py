@@ -2,7 +2,7 @@
 
 from itertools import compress
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,32 +18,32 @@ ROLES = ("trainval", "test_unseen", "ignored")
 
 
 class FolderSource(Source):
-    """A folder of images.
+    """Your own images: a folder a class, their signatures, and which are unseen.
 
-    images: folder with one folder a class, whose name is the class's; images lie directly in it.
-    signatures: CSV with a header; first column the class, the others its signature.
-    unseen: the unseen classes, one name a line, or CSV `class,split` with `trainval`, `test_unseen` or `ignored`.
-    image_attributes: CSV with a header; first column the image as `class/file.jpg`, the others what is visible in it,
-        under the same names as in `signatures`.
-    test_share: the part of each seen class's images that is test_seen, drawn from `split_seed`.
-    split_name: what results call the split.
+    A class is called after its folder. `image_attributes` is a CSV with a header: the first column the image as
+    `class/file.jpg`, the others what is visible in it, under the same names as in `signatures`.
     """
 
     kind: ClassVar[str] = "folder"
-    images: Path
-    signatures: Path
-    unseen: Path
-    image_attributes: Path | None = None
-    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    split_seed: Annotated[int, Field(ge=0)] = 0
-    split_name: str = "own split"
+    images: Path = Field(description="Folder with one folder a class, images directly in it.")
+    signatures: Path = Field(description="CSV with a header: first column the class, then its signature.")
+    unseen: Path = Field(description="Unseen classes, one a line, or CSV class,split (trainval, test_unseen, ignored).")
+    image_attributes: Path | None = Field(
+        None, description="What is visible in each image, in the signature's entries: .csv."
+    )
+    test_share: float = Field(0.2, gt=0, lt=1, description="Part of each seen class's images that is test_seen.")
+    split_seed: int = Field(0, ge=0, description="Seed that draws the test_seen images.")
+    split_name: str | None = Field(None, description="What results call the split; default: own split.")
 
     def files(self) -> tuple[Path, ...]:
         """The tables; the images themselves are read by the extraction."""
         return self.signatures, self.unseen, *([self.image_attributes] if self.image_attributes else [])
 
     def load(self, name: str, root: Path) -> Dataset:
-        """List the images, read the tables and check that they speak of the same classes."""
+        """List the images, read the tables and check that they have the same classes.
+
+        Raises ZSLError naming the file or folder, what is wrong with it and what to do.
+        """
         images, unseen_file = root / self.images, root / self.unseen
         folders = class_folders(images)
         table = read_table(root / self.signatures)
@@ -54,16 +54,16 @@ class FolderSource(Source):
             raise ZSLError(f"{table.path}: no signature for {_some(lacking)}{hint}; add one row a class")
         classes = tuple(known for known in table.names if known in folders and known not in ignored)
         listed = [list_files(folders[known]) for known in classes]
-        files = [found for found, _ in listed]
-        others = [file for _, found in listed for file in found]
-        if empty := [known for known, found in zip(classes, files, strict=True) if not found]:
+        files = [images_of for images_of, _ in listed]
+        others = [file for _, others_of in listed for file in others_of]
+        if empty := [known for known, images_of in zip(classes, files, strict=True) if not images_of]:
             raise ZSLError(f"{images}: no images directly in {_some(empty)}; remove these folders, or fill them")
-        labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
+        labels = np.repeat(np.arange(len(classes)), [len(images_of) for images_of in files])
         is_unseen = np.isin(labels, [classes.index(known) for known in unseen])
         if is_unseen.all():
             raise ZSLError(f"{unseen_file}: no seen class is left; leave at least two out")
         trainval, test_seen = hold_out_seen(labels, np.flatnonzero(~is_unseen), self.test_share, self.split_seed)
-        keys = [f"{file.parent.name}/{file.name}" for found in files for file in found]
+        keys = [f"{file.parent.name}/{file.name}" for images_of in files for file in images_of]
         attributes = _image_attributes(root / self.image_attributes, keys, table) if self.image_attributes else None
         notes = []
         if spare := len(table.names) - len(classes):
@@ -84,7 +84,7 @@ class FolderSource(Source):
                 image_files=tuple((self.images / key).as_posix() for key in keys),
                 image_attributes=attributes,
                 attribute_names=table.columns,
-                split_name=self.split_name,
+                split_name=self.split_name or "own split",
                 notes=tuple(notes),
             )
         except ZSLError as error:
@@ -97,13 +97,13 @@ def class_folders(images: Path) -> dict[str, Path]:
     Raises ZSLError when there is no such folder, it has no folders in it, or two names differ in spaces only.
     """
     try:
-        found = sorted(path for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
+        paths = sorted(path for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise ZSLError(f"{images}: cannot be listed ({error.strerror}); give the folder of the images") from error
-    if not found:
+    if not paths:
         raise ZSLError(f"{images}: holds no folders; put each class's images into a folder of the class's name")
     folders: dict[str, Path] = {}
-    for path in found:
+    for path in paths:
         if clean(path.name) in folders:
             raise ZSLError(f"{path}: the class name is also that of {folders[clean(path.name)]}; rename one")
         folders[clean(path.name)] = path

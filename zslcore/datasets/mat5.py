@@ -32,7 +32,7 @@ Value = NDArray[Any] | None
 
 
 class Damaged(Exception):
-    """What a file says of itself does not hold; the message says what."""
+    """A file that does not hold what its header or sizes claim; the message names what."""
 
 
 def read(path: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, Value]]:
@@ -41,7 +41,7 @@ def read(path: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, Valu
     Raises Damaged for a file that is none of this format or does not hold what it says, OSError when it cannot be read.
     """
     present: list[str] = []
-    found: dict[str, Value] = {}
+    variables: dict[str, Value] = {}
     with open(path, "rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
@@ -68,15 +68,15 @@ def read(path: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, Valu
             present.append(name)
             if len(present) > VARIABLES:
                 raise Damaged(f"more than {VARIABLES:,} variables")
-            if name in wanted and name not in found:
+            if name in wanted and name not in variables:
                 stream.seek(end - length)
                 if kind == COMPRESSED:
                     content = _unpack(stream, length, inner[1] + 8, whole=True)[8:]
                 else:
                     content = memoryview(stream.read(length))
-                found[name] = _value(_Elements(content, order))
+                variables[name] = _value(_Elements(content, order))
             stream.seek(end)
-    return present, found
+    return present, variables
 
 
 def _unpack(stream: BinaryIO, length: int, size: int, whole: bool = False) -> memoryview:
@@ -113,7 +113,7 @@ class _Elements:
         self.content, self.order, self.at = content, order, 0
 
     def tag(self) -> tuple[int, int]:
-        """Type and length of the next element, whose bytes come next then."""
+        """Type and length of the next element; its bytes follow. Raises Damaged where there is none."""
         self.at += 8
         if self.at > len(self.content):
             raise Damaged("the bytes end where an element should stand")
@@ -121,7 +121,7 @@ class _Elements:
         return kind, length
 
     def next(self) -> tuple[int, memoryview]:
-        """Type and bytes of the next element."""
+        """Type and bytes of the next element. Raises Damaged where they are not all there."""
         kind, length = self.tag()
         start = self.at
         if kind >> 16:  # at most four bytes, kept within the tag
@@ -135,7 +135,7 @@ class _Elements:
         return kind, self.content[start : start + length]
 
     def integers(self, expected: int) -> tuple[int, ...]:
-        """The next element as integers of four bytes; `expected` is their type."""
+        """The next element as integers of four bytes of type `expected`. Raises Damaged for anything else."""
         kind, content = self.next()
         if kind != expected or len(content) % 4:
             raise Damaged(f"an element of type {kind} and {len(content)} bytes where integers should stand")

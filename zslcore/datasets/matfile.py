@@ -17,7 +17,7 @@ CHARACTERS = 2**24
 
 
 def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
-    """Read variables of a MATLAB file: numbers in MATLAB's own shape, text and cells of text as (n,) object of str.
+    """Read variables of a MATLAB file: numbers in MATLAB's shape, text and cells of text as (n,) object of str.
 
     Only the variables asked for are read; optional ones may be absent. Versions 5 to 7 and 7.3 (HDF5) all work.
     Raises ZSLError when the file is missing or damaged, lacks a required variable, holds one of another type, or claims
@@ -27,7 +27,7 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
         raise ZSLError(f"{path}: no such file; check the path")
     wanted = (*required, *optional)
     try:
-        present, found = (_read_hdf5 if h5py.is_hdf5(path) else mat5.read)(path, wanted)
+        present, variables = (_read_hdf5 if h5py.is_hdf5(path) else mat5.read)(path, wanted)
     except ZSLError:
         raise
     except Exception as error:  # h5py raises errors of a dozen types on damaged files
@@ -35,13 +35,13 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
             f"{path}: cannot be read as a MATLAB file ({type(error).__name__}: {error}); download or save it again"
         ) from error
     for name in required:
-        if name not in found:
+        if name not in variables:
             raise ZSLError(
                 f"{path}: no variable '{name}', only {', '.join(sorted(present)[:50]) or 'none at all'}; "
                 "check that this is the right file"
             )
     values = {}
-    for name, value in found.items():
+    for name, value in variables.items():
         if value is None:
             raise ZSLError(f"{path}: '{name}' is neither numbers nor a list of text; check that this is the right file")
         values[name] = value
@@ -50,7 +50,7 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
 
 def _read_hdf5(path: Path, wanted: Sequence[str]) -> tuple[list[str], dict[str, mat5.Value]]:
     """Version 7.3: HDF5 with the axes of every array reversed, text as codes, cells as references."""
-    found: dict[str, mat5.Value] = {}
+    variables: dict[str, mat5.Value] = {}
     with h5py.File(path, "r") as file:
         for name in wanted:
             link = file.get(name, getlink=True)  # first, for a look through an external one opens another file
@@ -60,12 +60,12 @@ def _read_hdf5(path: Path, wanted: Sequence[str]) -> tuple[list[str], dict[str, 
                 raise ZSLError(f"{path}: '{name}' is not stored in the file itself; save it again with MATLAB")
             _check_stored(path, node)
             if h5py.check_ref_dtype(node.dtype) is h5py.Reference:
-                found[name] = _cells(path, file, node[()].T.ravel())
+                variables[name] = _cells(path, file, node[()].T.ravel())
             elif node.dtype.kind in "biuf":
-                found[name] = node[()].T
+                variables[name] = node[()].T
             else:
-                found[name] = None
-        return [name for name in file if not name.startswith("#")], found
+                variables[name] = None
+        return [name for name in file if not name.startswith("#")], variables
 
 
 def _check_stored(path: Path, node: h5py.Dataset) -> None:

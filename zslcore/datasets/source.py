@@ -12,9 +12,14 @@ class Source(Section, ABC):
     """Settings of one way to get a data set, as they stand in params.yaml under `sources.<name>`.
 
     Immutable; unknown settings are refused. Paths are relative to the project (absolute ones are taken as they are).
+    The first line of a subclass's docstring and the descriptions of its fields are the help of `zsl import KIND`.
     """
 
     kind: ClassVar[str]
+    settings_only: ClassVar[frozenset[str]] = frozenset()
+    """Names of settings that stand in params.yaml alone: `zsl import` has no option for them."""
+    downloads: ClassVar[str] = ""
+    """Where data sets of this kind can be downloaded, for the help of `zsl import`."""
 
     @abstractmethod
     def load(self, name: str, root: Path) -> Dataset:
@@ -24,13 +29,13 @@ class Source(Section, ABC):
         """
 
     def files(self) -> tuple[Path, ...]:
-        """The tables it reads, relative to the project; their hashes are stored with the data set."""
+        """Paths of the tables it reads, relative to the project; their hashes are stored with the data set."""
         return ()
 
     def sheet(self) -> bytes | None:
         """A picture (PNG) that shows every class, for the report; None where the source draws none itself."""
         return None
 
-    def named(self, root: Path) -> Self:
-        """The same settings with every file named that would else be found by itself."""
+    def with_found_files(self, root: Path) -> Self:
+        """The same settings, with the files that `load` would find without being given their paths. root: as there."""
         return self

@@ -52,8 +52,8 @@ def read_table(path: Path) -> Table:
     for line, cells in rows:
         names.append(cells[0])
         values.append(np.array(_numbers(path, line, cells, columns), dtype=np.float32))
-    for what, found in (("column", columns), ("name", names)):
-        if repeated := [value for value, times in Counter(found).items() if times > 1]:
+    for what, all_names in (("column", columns), ("name", names)):
+        if repeated := [value for value, times in Counter(all_names).items() if times > 1]:
             raise ZSLError(f"{path}: {what} {repeated[0]!r} appears twice; every {what} needs a name of its own")
     if not names:
         raise ZSLError(f"{path}: a header and no rows; add one row a name")

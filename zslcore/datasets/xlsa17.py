@@ -1,4 +1,4 @@
-"""The benchmark's own files: a feature file (`res101.mat`) and a split file (`att_splits.mat`).
+"""The benchmark's files: a feature file (`res101.mat`) and a split file (`att_splits.mat`).
 
 Y. Xian, C. H. Lampert, B. Schiele, Z. Akata: "Zero-Shot Learning - A Comprehensive Evaluation of the Good, the Bad and
 the Ugly", TPAMI 2019. The files count rows and classes from 1; everything this module returns counts from 0.
@@ -6,7 +6,7 @@ the Ugly", TPAMI 2019. The files count rows and classes from 1; everything this 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,31 +26,41 @@ Signatures = Literal["att", "original_att"]
 class XLSA17Source(Source):
     """A pair of files in the benchmark's format.
 
-    features: .mat with `features` (d, n) and `labels` (n, 1); `image_files` (n, 1) is checked where present.
-    splits: .mat with `att` (a, classes), `trainval_loc`, `test_seen_loc`, `test_unseen_loc`; usually `original_att`
-        and `allclasses_names`; sometimes `train_loc` and `val_loc`.
-    validation_classes: lists of the classes to hold out for validation, one name a line; when none is given,
-        `valclasses*.txt` beside `splits`; when there is none, `val_loc` where it leaks no test image.
-    signatures: `att` (each class's vector has length 1) or `original_att` (raw values).
-    image_attributes: what is visible in each image: .npy (n, a), .mat with `image_attributes` (a, n), or .csv with a
-        header and n rows in the order of the features, a name in the first column.
-    unseen_classes: a list of names that makes another split: these are unseen, and a `test_share` of the images of
-        each other class, drawn from `split_seed`, is test_seen. The file's own split is not used then.
-    split_name: what results call the split.
-    strict_splits: refuse a file whose `train_loc` or `val_loc` contain test images rather than ignore those two.
+    `features` has the variables `features` (d, n) and `labels` (n, 1); `image_files` (n, 1) is checked where present.
+    `splits` has `att` (a, classes), `trainval_loc`, `test_seen_loc`, `test_unseen_loc`; usually `original_att` and
+    `allclasses_names`; sometimes `train_loc` and `val_loc`. Validation classes are, in this order: those of
+    `validation_classes`, one name a line; those of `valclasses*.txt` in the folder of `splits`; those of `val_loc`
+    where it leaks no test image. `image_attributes` is .npy (n, a), .mat with `image_attributes` (a, n), or .csv with a
+    header and n rows in the order of the features, a name in the first column. `unseen_classes` makes another split:
+    these classes are unseen, and a `test_share` of the images of each other class, drawn from `split_seed`, is
+    test_seen.
     """
 
     kind: ClassVar[str] = "xlsa17"
-    features: Path
-    splits: Path
-    validation_classes: tuple[Path, ...] = ()
-    signatures: Signatures = "att"
-    image_attributes: Path | None = None
-    unseen_classes: Path | None = None
-    split_name: str | None = None
-    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    split_seed: Annotated[int, Field(ge=0)] = 0
-    strict_splits: bool = False
+    settings_only: ClassVar[frozenset[str]] = frozenset({"test_share", "split_seed"})
+    downloads: ClassVar[str] = (
+        "The benchmark's res101.mat and att_splits.mat of CUB, SUN, AWA1, AWA2 and APY, with the published validation "
+        "classes, are in http://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip (0.9 GB), those of FLO in "
+        "http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip. Unpack, and give the two files of one data set."
+    )
+    features: Path = Field(description=".mat with features (d, n) and labels (n, 1): res101.mat.")
+    splits: Path = Field(description=".mat with att (a, classes) and the splits: att_splits.mat.")
+    validation_classes: tuple[Path, ...] = Field(
+        (), description="List of validation classes, up to three times; default: valclasses*.txt beside SPLITS."
+    )
+    signatures: Signatures = Field("att", description="att (vectors of length 1) or original_att (raw).")
+    image_attributes: Path | None = Field(
+        None, description="What is visible in each image, in the signature's entries: .csv, .npy or .mat."
+    )
+    unseen_classes: Path | None = Field(
+        None, description="List of classes that are unseen, for another split than the file's."
+    )
+    split_name: str | None = Field(None, description="What results call the split; default: proposed split, own split.")
+    test_share: float = Field(
+        0.2, gt=0, lt=1, description="With unseen_classes: part of each seen class's images that is test_seen."
+    )
+    split_seed: int = Field(0, ge=0, description="With unseen_classes: seed that draws the test_seen images.")
+    strict_splits: bool = Field(False, description="Refuse train_loc and val_loc that contain test images.")
 
     def files(self) -> tuple[Path, ...]:
         """The files named in the settings."""
@@ -58,18 +68,21 @@ class XLSA17Source(Source):
         return self.features, self.splits, *self.validation_classes, *optional
 
     def class_lists(self, root: Path) -> tuple[Path, ...]:
-        """The lists of validation classes: those named in the settings, else those found beside the split file."""
+        """Paths of the lists of validation classes: those in the settings, else those in the split file's folder."""
         if self.validation_classes or self.unseen_classes:
             return tuple(root / path for path in self.validation_classes)
         return tuple(sorted((root / self.splits).parent.glob("valclasses*.txt")))
 
-    def named(self, root: Path) -> Self:
-        """With the lists of validation classes that were found beside the split file."""
-        found = self.class_lists(root)
-        return self.model_copy(update={"validation_classes": found}) if found else self
+    def with_found_files(self, root: Path) -> Self:
+        """With the lists of validation classes that stand in the folder of the split file."""
+        lists = self.class_lists(root)
+        return self.model_copy(update={"validation_classes": lists}) if lists else self
 
     def load(self, name: str, root: Path) -> Dataset:
-        """Read both files and check that they belong together."""
+        """Read both files and check that they belong together.
+
+        Raises ZSLError naming the file, what is wrong with it and what to do.
+        """
         features_file, splits_file = root / self.features, root / self.splits
         splits = read_splits(splits_file, self.signatures, self.strict_splits)
         features, labels = read_features(features_file, splits.classes)
@@ -81,7 +94,7 @@ class XLSA17Source(Source):
                     f"{len(labels)}; take the two files of one data set"
                 )
         if self.unseen_classes:
-            splits = self._own_split(splits, labels, root / self.unseen_classes)
+            splits = self._other_split(splits, labels, root / self.unseen_classes)
         held_out, note = validation_classes(splits, labels, self.class_lists(root))
         attributes = read_image_attributes(root / self.image_attributes) if self.image_attributes else None
         try:
@@ -102,7 +115,7 @@ class XLSA17Source(Source):
         except ZSLError as error:
             raise ZSLError(f"{features_file} with {splits_file}: {error}") from error
 
-    def _own_split(self, splits: "Splits", labels: NDArray[np.int64], path: Path) -> "Splits":
+    def _other_split(self, splits: "Splits", labels: NDArray[np.int64], path: Path) -> "Splits":
         is_unseen = np.isin(labels, read_classes(path, splits.classes))
         if is_unseen.all():
             raise ZSLError(f"{path}: names every class; leave at least two out, which are seen")
@@ -142,12 +155,12 @@ def read_splits(path: Path, signatures: Signatures = "att", strict: bool = False
     Circulating first versions have `train_loc` and `val_loc` that contain the test_seen images; these two are ignored
     with a note, or refused when `strict`. Raises ZSLError for a file that is missing, damaged or lacks a variable.
     """
-    own = ("trainval_loc", "test_seen_loc", "test_unseen_loc")
-    found = read_mat(path, (signatures, *own), ("allclasses_names", "train_loc", "val_loc"))
-    att = found[signatures]
+    required = ("trainval_loc", "test_seen_loc", "test_unseen_loc")
+    variables = read_mat(path, (signatures, *required), ("allclasses_names", "train_loc", "val_loc"))
+    att = variables[signatures]
     if att.ndim != 2 or att.dtype.kind not in "fiu":
         raise ZSLError(f"{path}: '{signatures}' is no table of numbers; it should be (attributes, classes)")
-    classes, notes = tuple(map(str, found.get("allclasses_names", ()))), []
+    classes, notes = tuple(map(str, variables.get("allclasses_names", ()))), []
     if not classes:
         classes = tuple(f"class_{k:03d}" for k in range(1, att.shape[1] + 1))
         notes.append(f"{path}: no 'allclasses_names'; the classes are called {classes[0]} to {classes[-1]}")
@@ -157,7 +170,11 @@ def read_splits(path: Path, signatures: Signatures = "att", strict: bool = False
             f"{path}: '{signatures}' is {att.shape} for {len(classes)} class names{hint}; "
             "it should be (attributes, classes), one column a class"
         )
-    rows = {name: _from_one(path, name, found[name]) for name in (*own, "train_loc", "val_loc") if name in found}
+    rows = {
+        name: _from_one(path, name, variables[name])
+        for name in (*required, "train_loc", "val_loc")
+        if name in variables
+    }
     train, val = rows.get("train_loc"), rows.get("val_loc")
     if train is not None and val is not None:
         division = np.concatenate([train, val])
@@ -192,8 +209,8 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
     Where the file names its images and all their folders are class names, the labels must agree with them.
     Raises ZSLError for a file that is missing, damaged, transposed, or whose labels do not fit the classes.
     """
-    found = read_mat(path, ("features", "labels"), ("image_files",))
-    labels, features = _from_one(path, "labels", found["labels"]), found["features"]
+    variables = read_mat(path, ("features", "labels"), ("image_files",))
+    labels, features = _from_one(path, "labels", variables["labels"]), variables["features"]
     if features.dtype.kind not in "fiu" or features.ndim != 2 or features.shape[1] != len(labels):
         hint = ": transposed?" if features.ndim == 2 and features.shape[0] == len(labels) else ""
         raise ZSLError(
@@ -209,7 +226,7 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
     if len(empty):
         names = ", ".join(repr(classes[k]) for k in empty[:5])
         raise ZSLError(f"{path}: {len(empty)} classes have no image: {names}; leave them out of the split file")
-    _check_folders(path, found.get("image_files"), labels, classes)
+    _check_folders(path, variables.get("image_files"), labels, classes)
     return _float32(features.T), labels
 
 
@@ -236,7 +253,8 @@ def validation_classes(
 ) -> tuple[tuple[NDArray[np.int64], ...], tuple[str, ...]]:
     """The published classes to hold out for validation, and a note where there are none.
 
-    From the lists where given, else from train and val where they share no class and leave at least two to learn from.
+    From the lists where there are any, else from train and val where they share no class and leave at least two to
+    learn from.
     Raises ZSLError for a list that names an unknown or unseen class, or leaves fewer than two seen ones.
     """
     if lists:

@@ -1,6 +1,6 @@
 """The ablation: variants of the main method, each chosen on validation classes and scored like the main run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,14 @@ from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.protocol import Task, benchmark_task, evaluate, score, summarise
 from zslcore.evaluation.select import select
+from zslcore.evaluation.selected import fill
+from zslcore.experiments.settings import Ablation, Overrides
+from zslcore.io.yaml import read_yaml
+from zslcore.layers import flat, merge, validate
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.params import Params, Settings, flat, merge, read_yaml, validate
 from zslcore.progress import Advance, progress, track
-from zslcore.settings import Section
+from zslcore.settings import Section, Settings, number_or
 from zslcore.steps.train import DEFAULT_EPOCHS
-
-Overrides = dict[str, Any]
-"""Sections of params.yaml and the values that replace theirs."""
-
-
-class AblationSettings(Section):
-    """What all rows share."""
-
-    settings: Overrides = Field({}, description="sections as in params.yaml, in place of the data set's own")
 
 
 class Variant(Section):
@@ -39,13 +33,13 @@ class Variant(Section):
     @property
     def candidates(self) -> list[Overrides]:
         """Every combination of the grid on top of the settings; the settings alone where there is no grid."""
-        found = []
+        candidates = []
         for choice in product(*self.grid):
             candidate: Overrides = dict(self.settings)
             for overrides in choice:
                 candidate = merge(candidate, overrides)
-            found.append(candidate)
-        return found
+            candidates.append(candidate)
+        return candidates
 
 
 def load_variants(path: Path) -> dict[str, Variant]:
@@ -65,49 +59,54 @@ def get_variant(variants: Mapping[str, Variant], name: str) -> Variant:
 
 
 def run_variant(
-    params: Params,
-    dataset: str,
+    settings: Settings,
+    ablation: Ablation,
     name: str,
     variants: Mapping[str, Variant],
     data: Dataset,
     seen: Seen,
     features: Any,
     main: tuple[Path, Path],
+    *,
+    preset: str,
+    seeds: Sequence[int],
+    device: str,
 ) -> dict[str, Any]:
-    """The figures of one variant, in memory: choose on validation classes, fit once a seed, score the test images.
+    """The metrics of one variant, in memory: choose on validation classes, fit once a seed, score the test images.
 
-    features: (n, d) float32 of all images. main: the main run's selected.json and metrics.json, whose figures are
-    reused where the variant's settings equal the main run's.
+    settings: the data set's own. features: (n, d) float32 of all images. main: the main run's selected.json and
+    metrics.json, whose metrics are reused where the variant's settings equal the main run's.
+    Raises ZSLError for an unknown variant, settings that are not valid, or a fit that fails.
     """
     variant = get_variant(variants, name)
-    common = params.extra("ablation", AblationSettings, dataset).settings
+    common = ablation.settings
     overrides = [merge(common, candidate) for candidate in variant.candidates]
-    candidates = {str(position): params.resolve(dataset, over) for position, over in enumerate(overrides)}
+    candidates = {str(position): settings.override(over, name) for position, over in enumerate(overrides)}
     about = {
-        "dataset": dataset,
+        "dataset": data.name,
         "variant": name,
         "row": list(variants).index(name),
         "title": variant.title,
         "against": variant.against,
         "split": data.split_name,
-        "preset": params.preset,
+        "preset": preset,
         "candidates": len(candidates),
         "common": flat(common),
         "splits": candidates["0"].select.splits,
         "members": candidates["0"].train.members,
     }
-    if list(candidates.values()) == [params.resolve(dataset)]:
+    if list(candidates.values()) == [settings]:
         selected, metrics = (read_json(path) for path in main)
         return {**metrics, "about": {**about, "reused": True}, "chosen": selected, "settings": {}, "warnings": []}
-    title = f"{dataset}: {name}"
-    chosen, position = _choose(seen, candidates, params.device, title)
-    settings = candidates[position].filled(chosen)
+    title = f"{data.name}: {name}"
+    chosen, position = _choose(seen, candidates, device, title)
+    filled = fill(candidates[position], chosen)
     task = benchmark_task(data, features)
     runs, warnings = {}, []
-    with progress(title, len(params.seeds) * (settings.train.epochs or DEFAULT_EPOCHS)) as advance:
-        for seed in params.seeds:
-            runs[seed], found = _run(settings, task, seed, params.device, advance)
-            warnings += [f"seed {seed}: {warning}" for warning in found]
+    with progress(title, len(seeds) * number_or(filled.train.epochs, DEFAULT_EPOCHS)) as advance:
+        for seed in seeds:
+            runs[seed], of_seed = _run(filled, task, seed, device, advance)
+            warnings += [f"seed {seed}: {warning}" for warning in of_seed]
     return {
         **summarise(runs),
         "about": {**about, "reused": False},
@@ -118,20 +117,19 @@ def run_variant(
 
 
 def _run(settings: Settings, task: Task, seed: int, device: str, advance: Advance) -> tuple[dict[str, Any], list[str]]:
-    """The figures of one seed, and what training warned of; `advance` is called for each epoch."""
+    """The metrics of one seed, and what training warned of; `advance` is called for each epoch."""
     advance(0, f"seed {seed}: F")
     method = Clusterable(ClusterableSettings.of(settings, device))
     method.fit(task.train, seed, lambda done: advance(1, f"seed {seed}: M, C, E and G"))
     advance(0, f"seed {seed}: classifiers")
-    figures = evaluate(score(method, task, seed), settings.classify.calibration or 0.0)
-    return figures, method.model.warnings
+    metrics = evaluate(score(method, task, seed), number_or(settings.classify.calibration, 0.0))
+    return metrics, method.model.warnings
 
 
 def _choose(seen: Seen, candidates: Mapping[str, Settings], device: str, title: str) -> tuple[dict[str, Any], str]:
     """What `select` chose for the candidate with the best validation score, and which candidate that is."""
-    found = {}
+    chosen = {}
     for name, settings in track(candidates.items(), f"{title}: candidates", len(candidates)):
-        chosen, _ = select(seen, settings, device)
-        found[name] = chosen
-    best = max(found, key=lambda name: found[name]["validation"]["T1"] + found[name]["validation"]["H"])
-    return found[best], best
+        chosen[name], _ = select(seen, settings, device)
+    best = max(chosen, key=lambda name: chosen[name]["validation"]["T1"] + chosen[name]["validation"]["H"])
+    return chosen[best], best

@@ -11,14 +11,22 @@ import numpy as np
 
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.cells import cell, fingerprint
-from zslcore.evaluation.metrics import Curve
-from zslcore.evaluation.protocol import Task, fit, score, validation_figures, validation_splits, validation_task
+from zslcore.evaluation.metrics import SeenUnseenCurve
+from zslcore.evaluation.protocol import (
+    HOLDOUT,
+    Task,
+    fit,
+    score,
+    validation_figures,
+    validation_splits,
+    validation_task,
+)
+from zslcore.evaluation.result_cache import cached_result, fingerprint
 from zslcore.methods.base import Method
 from zslcore.progress import progress
 
 LENGTHS = 10
-"""How many training lengths of one run are scored unless told otherwise, evenly spaced."""
+"""How many training lengths of one run are scored by default, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -42,69 +50,74 @@ class Trial:
 
 
 def choose(
-    method: type[Method],
+    method: type[Method[Any]],
     seen: Seen,
     *,
     budget: int = 20,
     splits: int = 3,
-    holdout: float = 0.2,
+    holdout: float = HOLDOUT,
     seed: int = 0,
     lengths: int = LENGTHS,
     among: Sequence[Mapping[str, Any]] | None = None,
     store: Path | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> tuple[Trial, list[Trial]]:
-    """Search `method.search_space` on validation classes only: (the best trial, all trials).
+    """Choose the settings of any method on validation classes, out of its search space; `select`: the main method's.
 
     `budget` candidates (the default settings first, then random ones, none twice) are scored on the first validation
-    task; the best quarter (at least one) goes on to all `splits` tasks, and the best mean there wins.
+    task; the best quarter (at least one) goes on to all `splits` tasks, and the best mean there wins. Returns the best
+    trial and all trials.
     among: candidates to try in place of the search space. lengths: of one run that are scored, evenly spaced.
-    store: folder where each trial is kept, so that an interrupted search goes on; None: nowhere. fixed: settings that
+    store: folder where each trial is cached, so that an interrupted search goes on; None: nowhere. fixed: settings that
     every candidate shares.
     Raises ZSLError when no candidate can be fitted.
     """
     tasks = validation_tasks(seen, splits, holdout, seed)
     names = [fingerprint(task) for task in tasks] if store is not None else []
 
-    def tried(settings: Mapping[str, Any], count: int) -> Trial:
+    def assess_cached(settings: Mapping[str, Any], count: int) -> Trial:
         if store is None:
             return assess(method, settings, tasks[:count], seed, lengths)
-        full = method.Settings(**settings).model_dump(mode="json")
-        key = {"trial": method.name, "settings": full, "tasks": names[:count], "seed": seed, "lengths": lengths}
-        kept = cell(key, lambda: assess(method, settings, tasks[:count], seed, lengths).summary(), store)
-        return Trial(**kept)
+        complete = method.Settings(**settings).model_dump(mode="json")
+        key = {"trial": method.name, "settings": complete, "tasks": names[:count], "seed": seed, "lengths": lengths}
+        return Trial(
+            **cached_result(key, lambda: assess(method, settings, tasks[:count], seed, lengths).summary(), store)
+        )
 
-    def fitted(among: Sequence[Mapping[str, Any]], count: int) -> list[Trial]:
-        found, failures = [], []
+    def assess_all(candidates: Sequence[Mapping[str, Any]], count: int) -> list[Trial]:
+        trials, failures = [], []
         note = f"each on {count} of {len(tasks)} tasks"
-        for settings in among:
+        for settings in candidates:
             advance(0, note)
             try:
-                found.append(tried(settings, count))
+                trials.append(assess_cached(settings, count))
             except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
                 failures.append(str(error))
             advance(1, note)
-        if not found:
+        if not trials:
             raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
-        return found
+        return trials
 
-    wanted = [
+    to_try = [
         {**(fixed or {}), **settings}
         for settings in islice(candidates(method.search_space, seed) if among is None else among, budget)
     ]
-    finalists = min(max(1, budget // 4), len(wanted))
-    steps = len(wanted) + (finalists if len(tasks) > 1 else 0)
+    finalists = min(max(1, budget // 4), len(to_try))
+    steps = len(to_try) + (finalists if len(tasks) > 1 else 0)
     with progress(f"{seen.name}: choosing settings of {method.name}", steps) as advance:
-        first = fitted(wanted, 1)
+        first = assess_all(to_try, 1)
         best = sorted(first, key=lambda trial: -trial.score)[:finalists]
         if len(tasks) == 1:
             return best[0], first
-        last = fitted([trial.settings for trial in best], len(tasks))
+        last = assess_all([trial.settings for trial in best], len(tasks))
     return max(last, key=lambda trial: trial.score), [*first, *last]
 
 
-def validation_tasks(seen: Seen, splits: int = 3, holdout: float = 0.2, seed: int = 0) -> list[Task]:
-    """The pretend problems that choices are made on."""
+def validation_tasks(seen: Seen, splits: int = 3, holdout: float = HOLDOUT, seed: int = 0) -> list[Task]:
+    """The validation tasks that choices are made on, one a split; holdout: share of the images that play test_seen.
+
+    Raises ZSLError where too few classes are seen to hold any out.
+    """
     return [validation_task(seen, held_out, holdout, seed) for held_out in validation_splits(seen, splits, seed)]
 
 
@@ -122,29 +135,29 @@ def candidates(space: Mapping[str, tuple[Any, ...]], seed: int = 0) -> Iterator[
 
 
 def assess(
-    method: type[Method], settings: Mapping[str, Any], tasks: Sequence[Task], seed: int = 0, lengths: int = LENGTHS
+    method: type[Method[Any]], settings: Mapping[str, Any], tasks: Sequence[Task], seed: int = 0, lengths: int = LENGTHS
 ) -> Trial:
     """Fit and score one candidate on every task; where it has `epochs`, at `lengths` training lengths of one run.
 
     lengths: 1 keeps the training length of the settings.
     An optimiser of another kind (Optuna's, say) can call this with the settings it suggests, on `validation_tasks`.
+    Raises ZSLError for settings or data with which the method cannot be fitted.
     """
-    made = method.Settings(**settings)
-    epochs: int | None = getattr(made, "epochs", None)
+    complete = method.Settings(**settings)
+    epochs: int | None = getattr(complete, "epochs", None)
     stops = {round(epochs * part / lengths) for part in range(1, lengths + 1)} - {0} if epochs else set()
-    runs: dict[int, list[tuple[float, Curve]]] = {}
+    scored: dict[int, list[tuple[float, SeenUnseenCurve]]] = {}
     for task in tasks:
-        fitted = method(made)
+        candidate = method(complete)
 
-        def look(done: int, fitted: Method = fitted, task: Task = task) -> None:
-            scores = score(fitted, task, seed)
-            runs.setdefault(done, []).append((scores.zsl_top1, scores.curve()))
+        def record(done: int, candidate: Method[Any] = candidate, task: Task = task) -> None:
+            scores = score(candidate, task, seed)
+            scored.setdefault(done, []).append((scores.zsl_top1, scores.curve()))
 
-        fit(fitted, task, seed, lambda done, look=look: look(done) if done in stops else None)  # type: ignore[misc]
+        fit(candidate, task, seed, lambda done, record=record: record(done) if done in stops else None)  # type: ignore[misc]
         if not stops:
-            look(0)
-    figures = {done: validation_figures(found) for done, found in runs.items()}
-    best = max(figures, key=lambda done: figures[done]["score"])
-    kept = {**settings, "epochs": best} if epochs else dict(settings)
-    found = figures[best]
-    return Trial(kept, found["calibration"], found["T1"], found["H"], len(tasks))
+            record(0)
+    means = {done: validation_figures(tasks_scored) for done, tasks_scored in scored.items()}
+    best = max(means, key=lambda done: means[done]["score"])
+    chosen = {**settings, "epochs": best} if epochs else dict(settings)
+    return Trial(chosen, means[best]["calibration"], means[best]["T1"], means[best]["H"], len(tasks))

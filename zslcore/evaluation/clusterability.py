@@ -1,4 +1,4 @@
-"""How well k-means finds the classes again: Table 4's "MI", in every variant that could be meant."""
+"""How well the clusters of k-means agree with the classes: Table 4's "MI", in every variant that could be meant."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,11 +11,11 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
+from zslcore.experiments.settings import Clusterability
 from zslcore.methods.base import TrainData
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.params import Settings
-from zslcore.progress import Advance, unsaid
-from zslcore.settings import ClusterabilitySettings
+from zslcore.progress import Advance, no_progress
+from zslcore.settings import Settings, number_or
 from zslcore.steps.train import DEFAULT_EPOCHS
 from zslcore.training import stream
 
@@ -39,16 +39,16 @@ MEASURES: dict[str, Callable[[Labels, Labels], float]] = {
 
 
 def clusterability(
-    features: NDArray[np.float32], labels: Labels, settings: ClusterabilitySettings, seed: int
+    features: NDArray[np.float32], labels: Labels, settings: Clusterability, seed: int
 ) -> dict[str, float]:
-    """k-means on (n, d) features, as many clusters as there are classes unless the settings say otherwise.
+    """Every measure of k-means on (n, d) features, with as many clusters as classes unless the settings give a number.
 
-    Raises ZSLError for fewer points than clusters.
+    labels: (n,). Raises ZSLError for fewer points than clusters.
     """
-    clusters = settings.clusters or len(np.unique(labels))
+    clusters = number_or(settings.clusters, len(np.unique(labels)))
     check_points(len(features), clusters)
-    found = KMeans(clusters, n_init=settings.n_init, random_state=stream(seed, "k-means") % 2**32).fit(features)
-    assigned = found.labels_.astype(np.int64)
+    k_means = KMeans(clusters, n_init=settings.n_init, random_state=stream(seed, "k-means") % 2**32).fit(features)
+    assigned = k_means.labels_.astype(np.int64)
     return {name: float(measure(labels, assigned)) for name, measure in MEASURES.items()}
 
 
@@ -62,7 +62,12 @@ def check_points(points: int, clusters: int) -> None:
 
 
 def spaces(
-    data: Dataset, features: NDArray[np.float32], settings: Settings, seed: int, device: str, advance: Advance = unsaid
+    data: Dataset,
+    features: NDArray[np.float32],
+    settings: Settings,
+    seed: int,
+    device: str,
+    advance: Advance = no_progress,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Every feature space in the order of the table, as (name, features (n, ·) of all images).
 
@@ -70,11 +75,7 @@ def spaces(
     without F; F′: F trained by plain cross-entropy (eq. 5) instead of Gaussian similarity (eq. 8).
     `advance` is called for each epoch.
     """
-    train = TrainData(
-        features[data.trainval],
-        np.searchsorted(data.seen, data.labels[data.trainval]),
-        data.signatures[data.seen],
-    )
+    train = TrainData(features[data.trainval], data.train_labels, data.signatures[data.seen])
     without, gaussian, cross_entropy = (
         settings.finetune.model_copy(update=update)
         for update in ({"enabled": False}, {"enabled": True, "loss": "gaussian"}, {"enabled": True, "loss": "cce"})
@@ -84,9 +85,9 @@ def spaces(
         (gaussian, ("F(x)", "M(F(x))")),
         (cross_entropy, ("F′(x)", "M(F′(x))")),
     ):
-        own = ClusterableSettings.of(settings.model_copy(update={"finetune": finetune}), device)
+        variant = ClusterableSettings.of(settings.model_copy(update={"finetune": finetune}), device)
         advance(0, f"seed {seed}: {names[0]}")
-        method = Clusterable(own).fit(train, seed, partial(_epoch, advance, f"seed {seed}: {names[1]}"))
+        method = Clusterable(variant).fit(train, seed, partial(_epoch, advance, f"seed {seed}: {names[1]}"))
         tuned = method.finetuned(features)
         yield names[0], method.finetuned.scaler(features) if names[0] == "x" else tuned
         if settings.train.projection:
@@ -97,32 +98,33 @@ def measure(
     data: Dataset,
     features: NDArray[np.float32],
     settings: Settings,
-    own: ClusterabilitySettings,
+    clustering: Clusterability,
     seed: int,
     device: str,
-    advance: Advance = unsaid,
+    advance: Advance = no_progress,
 ) -> dict[str, dict[str, float]]:
     """Every measure of every space and side, one seed: {"unseen M(x)": {"AMI": …}, "seen-test x": …}.
 
+    features: (n, d) float32 of all images. settings: of the models; clustering: of k-means.
     `advance` is called for each epoch and each k-means, `steps(settings)` times in all. Raises ZSLError for fewer
     points than clusters, before anything is trained.
     """
     sides = {"unseen": data.test_unseen, "seen-test": data.test_seen}
     for rows in sides.values():
-        check_points(len(rows), own.clusters or 0)
-    found = {}
+        check_points(len(rows), number_or(clustering.clusters, 0))
+    measures = {}
     for name, space in spaces(data, features, settings, seed, device, advance):
         for side, rows in sides.items():
             note = f"seed {seed}: k-means of {side} {name}"
             advance(0, note)
-            found[f"{side} {name}"] = clusterability(space[rows], data.labels[rows], own, seed)
+            measures[f"{side} {name}"] = clusterability(space[rows], data.labels[rows], clustering, seed)
             advance(1, note)
-    return found
+    return measures
 
 
 def steps(settings: Settings) -> int:
     """Epochs and k-means that `measure` takes."""
-    return 3 * (settings.train.epochs or DEFAULT_EPOCHS) + (12 if settings.train.projection else 6)
+    return 3 * (number_or(settings.train.epochs, DEFAULT_EPOCHS)) + (12 if settings.train.projection else 6)
 
 
 def _epoch(advance: Advance, note: str, done: int) -> None:

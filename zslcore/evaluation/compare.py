@@ -1,33 +1,26 @@
 """One method on one data set under the one protocol: settings given or chosen on validation classes, then scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.choose import Trial, assess, choose, validation_tasks
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, score, summarise
-from zslcore.methods.base import Method, Transductive, check_distinct
-from zslcore.params import read_yaml, validate
+from zslcore.evaluation.result_cache import CACHE, cached_result
+from zslcore.experiments.settings import Compare
+from zslcore.io.yaml import read_yaml
+from zslcore.layers import validate
+from zslcore.methods.base import Method, check_distinct
 from zslcore.progress import progress
 from zslcore.settings import Section
-
-
-class CompareSettings(Section):
-    """How `compare` chooses what is not given."""
-
-    budget: int = Field(12, ge=1, description="candidate settings to try on validation classes where none are given")
-    splits: int = Field(3, ge=1, le=3, description="class splits to average over")
-    holdout: float = Field(0.2, gt=0, lt=1, description="share of the remaining classes' images that play test_seen")
-    lengths: int = Field(10, ge=1, description="training lengths of one run to score, evenly spaced")
-    seeds_together: bool = Field(
-        False, description="train the seeds of the measurement in one batched product, where a method can"
-    )
-    seed: int = Field(0, ge=0, description="of the candidates, derived splits, held-out images and validation fits")
 
 
 class Given(Section):
@@ -63,6 +56,38 @@ def load_candidates(path: Path, method: str) -> list[dict[str, Any]] | None:
     return row
 
 
+@dataclass(frozen=True)
+class Job:
+    """A method to measure on a data set; row: its settings in `table`, both None where they are to be chosen."""
+
+    dataset: str
+    method: str
+    table: str | None
+    row: Given | None
+
+
+def list_jobs(
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    tables: Mapping[str, Mapping[str, Mapping[str, Given]]],
+    required: str | None = None,
+) -> list[Job]:
+    """Every method on every data set, each with its row of the first table that has one.
+
+    tables: name -> what `load_given` read. required: the table that must have a row for each. Raises ZSLError where it
+    has not.
+    """
+    jobs = []
+    for dataset, method in product(datasets, methods):
+        rows = ((table, known[method][dataset]) for table, known in tables.items() if dataset in known.get(method, {}))
+        job = Job(dataset, method, *next(rows, (None, None)))
+        if job.row is None and required in tables:
+            like = f"by copying the row of the data set that {dataset} is like"
+            raise ZSLError(f"{required}: no row {method}: {dataset}; add one, {like}")
+        jobs.append(job)
+    return jobs
+
+
 def check_data(data: Dataset) -> None:
     """Raise ZSLError for a data set on which no zero-shot method makes sense, naming the classes."""
     if len(data.seen) < 2:
@@ -77,12 +102,12 @@ def check_data(data: Dataset) -> None:
 
 
 def compare(
-    method: type[Method],
+    method: type[Method[Any]],
     data: Dataset,
     seen: Seen,
-    features: np.ndarray[Any, np.dtype[np.float32]],
+    features: NDArray[np.float32],
     given: Given | None,
-    own: CompareSettings,
+    choice: Compare,
     seeds: Sequence[int],
     device: str = "auto",
     among: Sequence[Mapping[str, Any]] | None = None,
@@ -94,27 +119,25 @@ def compare(
     features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone: out of
     `among`, or of the method's search space. device: where a method that is trained is. checkpoints: as in `fit_seeds`.
     store: as in `choose`.
+    Raises ZSLError for settings the method has not, data it cannot use, or where no candidate can be fitted.
     """
     name = method.name
     fixed = {"device": device} if "device" in method.Settings.model_fields else {}
-    chosen = _choose(method, seen, given, own, among, store, fixed)
+    chosen = _choose(method, seen, given, choice, among, store, fixed)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     used = seeds if method.random else seeds[:1]
     runs = {}
     with progress(f"{data.name}: {name}", len(used)) as advance:
-        fitted = fit_seeds(
-            method, settings, task, used, own.seeds_together, checkpoints, lambda done: advance(0, f"epoch {done}")
-        )
-        for seed, one in fitted:
-            runs[seed] = evaluate(score(one, task, seed), chosen["calibration"])
+        fitted = fit_seeds(method, settings, task, used, checkpoints, lambda done: advance(0, f"epoch {done}"))
+        for seed, fitted_method in fitted:
+            runs[seed] = evaluate(score(fitted_method, task, seed), chosen["calibration"])
             advance(1)
-    transductive = issubclass(method, Transductive)
     about = {
-        "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if transductive else name,
+        "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if method.transductive else name,
         "method": name,
         "citation": method.citation,
-        "transductive": transductive,
+        "transductive": method.transductive,
         "dataset": data.name,
         "split": data.split_name,
         "seeds": list(runs),
@@ -125,11 +148,43 @@ def compare(
     return {"about": about, **summarise(runs)}
 
 
+def cached_compare(
+    load: Callable[[], tuple[type[Method[Any]], Dataset, Seen, NDArray[np.float32]]],
+    given: Given | None,
+    settings: Compare,
+    seeds: Sequence[int],
+    device: str,
+    among: Sequence[Mapping[str, Any]] | None,
+    versions: Mapping[str, Any],
+    checkpoints: Path | None = None,
+    store: Path = CACHE,
+) -> dict[str, Any]:
+    """What `compare` gives; read from `store` where the same data, settings, seeds and code gave it before.
+
+    load: gives the method, the data set, what choices may be made on, and the features (n, d) of all images; called
+    only where something is to be measured. versions: the method's name, and hashes of its code and of the data's files.
+    Raises ZSLError as `compare` does; an error is not stored.
+    """
+    key = {
+        **versions,
+        "given": given and given.model_dump(),
+        "settings": settings.model_dump(),
+        "seeds": seeds,
+        "device": device,
+        "among": among,
+    }
+
+    def measured() -> dict[str, Any]:
+        return compare(*load(), given, settings, seeds, device, among, checkpoints, store)
+
+    return cached_result(key, measured, store)
+
+
 def _choose(
-    method: type[Method],
+    method: type[Method[Any]],
     seen: Seen,
     given: Given | None,
-    own: CompareSettings,
+    choice: Compare,
     among: Sequence[Mapping[str, Any]] | None,
     store: Path | None,
     fixed: Mapping[str, Any],
@@ -139,11 +194,10 @@ def _choose(
         return {"settings": given_settings, "calibration": given.calibration, "validation": None}
     tried: list[Trial] = []
     if given is not None:
-        tasks = validation_tasks(seen, own.splits, own.holdout, own.seed)
-        trial = assess(method, given_settings, tasks, own.seed, lengths=1)
+        tasks = validation_tasks(seen, choice.splits, choice.holdout, choice.seed)
+        trial = assess(method, given_settings, tasks, choice.seed, lengths=1)
     else:
-        how = own.model_dump(exclude={"seeds_together"})
-        trial, tried = choose(method, seen, **how, among=among, store=store, fixed=fixed)
+        trial, tried = choose(method, seen, **choice.model_dump(), among=among, store=store, fixed=fixed)
     validation: dict[str, Any] = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
     if tried:
         validation["tried"] = [one.summary() for one in tried]

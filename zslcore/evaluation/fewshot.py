@@ -1,7 +1,8 @@
-"""Few-shot episodes: drawn once by seed, so that every learner answers the same questions."""
+"""Few-shot episodes: drawn once by seed, so that every learner answers the same questions; and the table over them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zslcore.errors import ZSLError
+from zslcore.evaluation.intervals import mean_interval
+from zslcore.experiments.settings import Fewshot
+from zslcore.progress import progress
+from zslcore.settings import Finetune
+from zslcore.training import tensor
 
+FeatureMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Unscaled features (n, d) -> what the learner works on (n, ·)."""
 Learner = Callable[[Tensor, Tensor], Tensor]
 """(support (b, way, shot, d), queries (b, q, d)) -> scores (b, q, way): b episodes at once."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What every learner is fitted on: images of base classes, and the settings.
+
+    features: (n, d) float32 unscaled; labels: (n,) in 0..K-1.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    settings: Fewshot
+    finetune: Finetune
+    seed: int
+    device: torch.device
+
+
+Fit = Callable[[Base], tuple[FeatureMap, Learner]]
+"""How a row of the table is fitted on base classes."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +87,55 @@ def draw_episodes(
 @torch.inference_mode()
 def accuracies(learner: Learner, features: Tensor, episodes: Episodes, block: int = 50) -> NDArray[np.float64]:
     """Accuracy (episodes,) in [0, 1] of a learner. features: (n, d), the rows that the episodes point into."""
-    found = []
+    blocks = []
     for start in range(0, len(episodes.support), block):
         support = features[torch.from_numpy(episodes.support[start : start + block])]
         query = features[torch.from_numpy(episodes.query[start : start + block])]
         b, way, queries, d = query.shape
         predicted = learner(support, query.reshape(b, way * queries, d)).argmax(2).reshape(b, way, queries)
         right = predicted == torch.arange(way, device=predicted.device)[:, None]
-        found.append(right.double().mean((1, 2)).cpu().numpy())
-    return np.concatenate(found)
+        blocks.append(right.double().mean((1, 2)).cpu().numpy())
+    return np.concatenate(blocks)
+
+
+def measure(
+    fits: Mapping[str, Fit],
+    baseline: str,
+    base: Base,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    description: str = "fewshot",
+) -> dict[str, dict[str, Any]]:
+    """Fit each learner on base classes and score it on the same episodes of novel classes, {row: {"5-shot": …}}.
+
+    features: (n, d) float32 unscaled; labels: (n,), of images of novel classes. description: of the progress.
+    A cell holds the mean accuracy in percent, its 95 % interval and count; `lead`: the same of the difference from the
+    row `baseline`, episode by episode (None for itself).
+    Raises ZSLError for too few novel or base classes or images to draw an episode from.
+    """
+    settings = base.settings
+    episodes = {
+        shot: draw_episodes(labels, settings.way, shot, settings.query, settings.episodes, settings.seed)
+        for shot in settings.shots
+    }
+    accuracy: dict[str, dict[int, NDArray[np.float64]]] = {}
+    with progress(description, len(fits) * (1 + len(episodes))) as advance:
+        for name, fit in fits.items():
+            advance(0, name)
+            feature_map, learner = fit(base)
+            advance(1, name)
+            novel = tensor(feature_map(features), base.device)
+            accuracy[name] = {}
+            for shot, drawn in episodes.items():
+                accuracy[name][shot] = 100 * accuracies(learner, novel, drawn)
+                advance(1, name)
+    return {
+        name: {
+            f"{shot}-shot": {
+                **asdict(mean_interval(values)),
+                "lead": asdict(mean_interval(values - accuracy[baseline][shot])) if name != baseline else None,
+            }
+            for shot, values in by_shot.items()
+        }
+        for name, by_shot in accuracy.items()
+    }

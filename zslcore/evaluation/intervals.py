@@ -12,7 +12,7 @@ from zslcore.errors import ZSLError
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its confidence interval; low and high are NaN where a single value leaves it open."""
+    """A mean and its confidence interval; low and high are NaN for a single value."""
 
     mean: float
     low: float
@@ -21,25 +21,25 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside; False where the interval is open."""
+        """Whether 0 lies outside; False for a single value."""
         return self.low > 0 or self.high < 0
 
 
 def mean_interval(values: Sequence[float] | NDArray[np.floating], confidence: float = 0.95) -> Interval:
     """Student's t interval of the mean of independent values (n,). Raises ZSLError for no values."""
-    found = np.asarray(values, dtype=float)
-    if not len(found):
+    sample = np.asarray(values, dtype=float)
+    if not len(sample):
         raise ZSLError("no values to take a mean of; run the stage with at least one seed")
-    mean = float(found.mean())
-    if len(found) == 1:
+    mean = float(sample.mean())
+    if len(sample) == 1:
         return Interval(mean, float("nan"), float("nan"), 1)
-    t = stdtrit(len(found) - 1, 0.5 + confidence / 2)  # not scipy.stats: a second of every stage's start
-    half = float(t * found.std(ddof=1) / np.sqrt(len(found)))
-    return Interval(mean, mean - half, mean + half, len(found))
+    t = stdtrit(len(sample) - 1, 0.5 + confidence / 2)  # not scipy.stats: a second of every stage's start
+    half = float(t * sample.std(ddof=1) / np.sqrt(len(sample)))
+    return Interval(mean, mean - half, mean + half, len(sample))
 
 
 def paired_difference(first: Mapping[str, float], second: Mapping[str, float], confidence: float = 0.95) -> Interval:
-    """Interval of first − second over the seeds both were run with: what the seeds share cancels out.
+    """Interval of the mean of first − second over the seeds that both have: what a seed does to both cancels out.
 
     Raises ZSLError when they share no seed.
     """

@@ -1,10 +1,14 @@
-"""Accuracy as the field measures it: per-class means, harmonic mean, and the seen/unseen trade-off curve."""
+"""Accuracy as the field measures it: per-class means, harmonic mean, seen/unseen curve; and the table of metrics."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zslcore.datasets.dataset import Dataset
 
 
 def accuracy_by_class(
@@ -27,8 +31,16 @@ def harmonic_mean(first: float, second: float) -> float:
     return 2 * first * second / total if total else 0.0
 
 
+class JointAccuracy(NamedTuple):
+    """Per-class top-1 of unseen and of seen images with all classes competing, and their harmonic mean, in [0, 1]."""
+
+    unseen: float
+    seen: float
+    harmonic: float
+
+
 @dataclass(frozen=True)
-class Curve:
+class SeenUnseenCurve:
     """Seen and unseen accuracy at every calibration factor: calibrated stacking takes `factor` off seen scores.
 
     factors: (k,) ascending; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least factors[i]
@@ -45,11 +57,11 @@ class Curve:
         total = self.seen + self.unseen
         return np.divide(2 * self.seen * self.unseen, total, out=np.zeros_like(total), where=total > 0)
 
-    def at(self, factor: float) -> tuple[float, float, float]:
-        """(U, S, H) at a calibration factor."""
+    def at(self, factor: float) -> JointAccuracy:
+        """U, S and H at a calibration factor."""
         position = max(int(np.searchsorted(self.factors, factor, side="right")) - 1, 0)
         seen, unseen = float(self.seen[position]), float(self.unseen[position])
-        return unseen, seen, harmonic_mean(seen, unseen)
+        return JointAccuracy(unseen, seen, harmonic_mean(seen, unseen))
 
     @property
     def area(self) -> float:
@@ -73,7 +85,7 @@ def seen_unseen_curve(
     scores_unseen: NDArray[Any],
     labels_unseen: NDArray[np.int64],
     seen_mask: NDArray[np.bool_],
-) -> Curve:
+) -> SeenUnseenCurve:
     """The exact curve, from (n, classes) joint scores of test_seen and test_unseen images.
 
     An image is called seen while the lead of its best seen class over its best unseen class exceeds the factor, so
@@ -87,7 +99,7 @@ def seen_unseen_curve(
     np.add.at(lost, step[: len(lead_seen)], right_seen * weight_seen)
     np.add.at(won, step[len(lead_seen) :], right_unseen * weight_unseen)
     start = float((right_seen * weight_seen).sum())
-    return Curve(
+    return SeenUnseenCurve(
         factors=np.concatenate([[-np.inf], factors]),
         seen=np.clip(np.concatenate([[start], start - np.cumsum(lost)]), 0, 1),
         unseen=np.clip(np.concatenate([[0.0], np.cumsum(won)]), 0, 1),
@@ -95,11 +107,189 @@ def seen_unseen_curve(
 
 
 def _leads(
-    scores: NDArray[Any], labels: NDArray[np.int64], seen_mask: NDArray[np.bool_], own: NDArray[np.bool_]
+    scores: NDArray[Any], labels: NDArray[np.int64], seen_mask: NDArray[np.bool_], side: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """For each image: lead of the best seen over the best unseen class; right within its own side; weight of it."""
+    """(n,) each: lead of the best seen over the best unseen class; right among the classes of `side`; weight, summing
+    to 1: each class counts the same.
+    """
     scores = scores.astype(np.float64)
     lead = scores[:, seen_mask].max(axis=1) - scores[:, ~seen_mask].max(axis=1)
-    right = np.flatnonzero(own)[scores[:, own].argmax(axis=1)] == labels
+    right = np.flatnonzero(side)[scores[:, side].argmax(axis=1)] == labels
     _, where, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return lead, right, 1.0 / (sizes[where] * len(sizes))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything the metrics need of one run: scores (n, classes) and labels (n,), seen classes first.
+
+    zsl: (n_unseen, unseen classes) with only the unseen classes competing; joint_seen, joint_unseen: over all classes.
+    Labels are positions among all classes: those of seen images are below `seen_count`, those of unseen ones are not.
+    """
+
+    zsl: NDArray[np.float32]
+    joint_seen: NDArray[np.float32]
+    joint_unseen: NDArray[np.float32]
+    seen_labels: NDArray[np.int64]
+    unseen_labels: NDArray[np.int64]
+    seen_count: int
+
+    @classmethod
+    def of(
+        cls, data: Dataset, zsl: NDArray[np.float32], joint_seen: NDArray[np.float32], joint_unseen: NDArray[np.float32]
+    ) -> Self:
+        """Scores of a data set's test_seen and test_unseen images, in the order of these splits.
+
+        The columns of joint scores are the classes of `data.class_order`; those of `zsl` the unseen ones among them.
+        """
+        position = data.class_position
+        return cls(
+            zsl=zsl,
+            joint_seen=joint_seen,
+            joint_unseen=joint_unseen,
+            seen_labels=position[data.labels[data.test_seen]],
+            unseen_labels=position[data.labels[data.test_unseen]],
+            seen_count=len(data.seen),
+        )
+
+    @property
+    def seen_mask(self) -> NDArray[np.bool_]:
+        """(classes,) bool."""
+        return np.arange(self.joint_seen.shape[1]) < self.seen_count
+
+    @property
+    def zsl_top1(self) -> float:
+        """T1: per-class top-1 of unseen images among unseen classes, in [0, 1]."""
+        return per_class_top1(self.unseen_labels, self.seen_count + self.zsl.argmax(axis=1))
+
+    @cached_property
+    def _curve(self) -> SeenUnseenCurve:
+        return seen_unseen_curve(
+            self.joint_seen, self.seen_labels, self.joint_unseen, self.unseen_labels, self.seen_mask
+        )
+
+    def curve(self) -> SeenUnseenCurve:
+        """The seen/unseen curve of the joint scores."""
+        return self._curve
+
+    @property
+    def oracle_domain(self) -> JointAccuracy:
+        """U, S and H as if it were known of each image whether its class is seen: separate label spaces."""
+        mask = self.seen_mask
+        seen = per_class_top1(self.seen_labels, self.joint_seen[:, mask].argmax(axis=1))
+        unseen = per_class_top1(self.unseen_labels, self.seen_count + self.joint_unseen[:, ~mask].argmax(axis=1))
+        return JointAccuracy(unseen, seen, harmonic_mean(seen, unseen))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of one run.
+
+    title: its name in tables and printed lines. meaning: what it is, for readers of the report.
+    compute: (scores, calibration factor) -> the figure, in `unit`.
+    headline: whether the report's tables and the stages' lines show it; every metric stands in the JSON results.
+    """
+
+    title: str
+    meaning: str
+    compute: Callable[[Scores, float], float]
+    headline: bool = False
+    unit: str = "percent"
+
+
+def _retention(scores: Scores, factor: float) -> float:
+    top1 = scores.zsl_top1
+    return 100 * scores.curve().at(factor).unseen / top1 if top1 else 0.0
+
+
+def _best_harmonic(scores: Scores) -> float:
+    return float(scores.curve().harmonic.max())
+
+
+METRICS: dict[str, Metric] = {
+    "zsl.T1": Metric(
+        "T1",
+        "zero-shot accuracy among unseen classes",
+        lambda scores, factor: 100 * scores.zsl_top1,
+        headline=True,
+    ),
+    "gzsl.U": Metric(
+        "U",
+        "accuracy of unseen images, all classes competing",
+        lambda scores, factor: 100 * scores.curve().at(factor).unseen,
+        headline=True,
+    ),
+    "gzsl.S": Metric(
+        "S",
+        "accuracy of seen images, all classes competing",
+        lambda scores, factor: 100 * scores.curve().at(factor).seen,
+        headline=True,
+    ),
+    "gzsl.H": Metric(
+        "H",
+        "harmonic mean of U and S",
+        lambda scores, factor: 100 * scores.curve().at(factor).harmonic,
+        headline=True,
+    ),
+    "gzsl.AUSUC": Metric(
+        "AUSUC",
+        "area under the seen–unseen curve",
+        lambda scores, factor: 100 * scores.curve().area,
+        headline=True,
+    ),
+    "gzsl.retention": Metric("U/T1", "share of T1 that is left when seen classes compete too", _retention),
+    "gzsl.calibration": Metric(
+        "calibration factor", "taken off the scores of seen classes", lambda scores, factor: factor, unit="score"
+    ),
+    "plain.U": Metric(
+        "U, uncalibrated", "U with no factor taken off", lambda scores, factor: 100 * scores.curve().at(0.0).unseen
+    ),
+    "plain.S": Metric(
+        "S, uncalibrated", "S with no factor taken off", lambda scores, factor: 100 * scores.curve().at(0.0).seen
+    ),
+    "plain.H": Metric(
+        "H, uncalibrated", "H with no factor taken off", lambda scores, factor: 100 * scores.curve().at(0.0).harmonic
+    ),
+    "diagnostic.test_selected_H": Metric(
+        "H if the factor were chosen on test: diagnostic only",
+        "the largest H of any factor",
+        lambda scores, factor: 100 * _best_harmonic(scores),
+    ),
+    "diagnostic.test_selected_calibration": Metric(
+        "calibration factor chosen on test: diagnostic only",
+        "the factor with the largest H",
+        lambda scores, factor: scores.curve().best_factor,
+        unit="score",
+    ),
+    "diagnostic.selection_gap_H": Metric(
+        "H gained by choosing the factor on test: diagnostic only",
+        "the largest H of any factor, less H",
+        lambda scores, factor: 100 * (_best_harmonic(scores) - scores.curve().at(factor).harmonic),
+    ),
+    "diagnostic.oracle_domain_U": Metric(
+        "U, domain known: diagnostic only",
+        "accuracy of unseen images among unseen classes of the joint scores",
+        lambda scores, factor: 100 * scores.oracle_domain.unseen,
+    ),
+    "diagnostic.oracle_domain_S": Metric(
+        "S, domain known: diagnostic only",
+        "accuracy of seen images among seen classes of the joint scores",
+        lambda scores, factor: 100 * scores.oracle_domain.seen,
+    ),
+    "diagnostic.oracle_domain_H": Metric(
+        "H, domain known: diagnostic only",
+        "harmonic mean of the two",
+        lambda scores, factor: 100 * scores.oracle_domain.harmonic,
+    ),
+}
+"""Every metric by its dotted name in metrics.json, `group.name`. An entry here is all that a new one takes.
+
+`gzsl` is the joint problem at the calibration factor chosen on validation classes, `plain` the same without a factor.
+`diagnostic` looks at test data (the best factor, separate label spaces) and is used for no claim and no choice.
+"""
+
+
+def lookup(result: Mapping[str, Any], name: str) -> Any | None:
+    """What a result holds under the dotted name of a metric; None where it lacks it."""
+    group, _, key = name.partition(".")
+    return (result.get(group) or {}).get(key)

@@ -1,71 +1,56 @@
-"""Bucher et al.'s tables: each strategy beside ESZSL (Table 1), by number of negatives (Table 2), by epoch (Fig. 1).
+"""Bucher et al.'s tables: each strategy and ESZSL (Table 1), by number of negatives (Table 2), by epoch (Fig. 1).
 
 λ, m and μ of each row are chosen by a grid search that holds out 20 % of the training classes, several times over, then
-the row is fitted again on all of them. Accuracies by epoch on test images are reported and used for no choice.
+the row is fitted on all of them. Accuracies by epoch on test images are reported and used for no choice.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.cells import STORE, cell, fingerprint
 from zslcore.evaluation.intervals import paired_difference
 from zslcore.evaluation.metrics import per_class_top1
 from zslcore.evaluation.protocol import Task, summarise, validation_task
+from zslcore.evaluation.result_cache import CACHE, cached_result, fingerprint
+from zslcore.experiments.settings import Grid, Mining
+from zslcore.layers import merge, validate
 from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.mining import check_correlation, check_size
-from zslcore.params import merge, validate
-from zslcore.settings import Counts, Section
 
 STRATEGIES = ("random", "uncertainty", "uncertainty-correlation")
 PARENT = {"mining": {"strategy": "random", "n": 1}}
-Grid = dict[str, tuple[Any, ...]]
-Curve = list[float]
+AccuracyByEpoch = list[float]
 """T1 in percent after each epoch (one value for methods without epochs)."""
 
 
-class MiningStudy(Section):
-    """Metric learning with hard negative mining: Tables 1 and 2 and Fig. 1."""
+class FitCounts(NamedTuple):
+    """Fits that each table takes, at most."""
 
-    runs: int = Field(5, ge=1, description="seeds 0..runs-1 of every row")
-    negatives: Counts = Field((1, 10, 50, 100), description="n of Table 2; the last one: Table 1")
-    holdout_classes: float = Field(
-        0.2, gt=0, lt=1, description="share of the training classes the grid search holds out"
-    )
-    holdout_draws: int = Field(3, ge=1, description="times such classes are drawn, by seeds 0, 1, ...; T1 is averaged")
-    grid: Grid = Field(
-        {"lambda_attributes": (0.3, 1.0), "dimensions": (100, 300), "mu": (0.0003, 0.001, 0.003)},
-        description="settings of metric-learning and the values to search",
-    )
-    eszsl: Grid = Field(
-        {"signature_scaling": ("l2", "power"), "alpha": (-1.0, 0.0, 1.0), "gamma": (-1.0, 0.0, 1.0)},
-        description="the same for ESZSL, whose features have length 1",
-    )
-    settings: dict[str, Any] = Field({}, description="other settings of metric-learning, for every row")
+    table1: int
+    table2: int
 
 
 @dataclass
 class Study:
-    """The rows of one data set. Every fit is a cell that survives an interruption.
+    """The rows of one data set. Every fit is cached, so that an interrupted study goes on.
 
-    task: the benchmark's own; seen: trainval, where the held-out classes are drawn from. Raises ZSLError where any row
+    task: the benchmark's; seen: trainval, where the held-out classes are drawn from. Raises ZSLError where any row
     would, before the first fit.
     """
 
-    settings: MiningStudy
+    settings: Mining
     task: Task
     seen: Seen
     device: str = "auto"
-    store: Path = STORE
+    store: Path = CACHE
     advance: Callable[[int], None] = field(default=lambda count: None)
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
 
@@ -92,7 +77,7 @@ class Study:
         candidates = train.labels if correlation else np.arange(len(train.signatures))
         check_size(max(self.settings.negatives), len(train.labels), len(candidates))
 
-    def _make(self, name: str, settings: Mapping[str, Any]) -> Method:
+    def _make(self, name: str, settings: Mapping[str, Any]) -> Method[Any]:
         cls = registry.get(name)
         device = {"device": self.device} if "device" in cls.Settings.model_fields else {}
         return cls(validate(cls.Settings, {**settings, **device}, f"settings of {name}"))
@@ -100,16 +85,19 @@ class Study:
     @property
     def strategies(self) -> tuple[str, ...]:
         """Those the data set allows: correlation needs attribute vectors of images."""
-        own = self.settings.settings.get("attributes") == "class" or self.seen.image_attributes is None
-        return STRATEGIES[:2] if own else STRATEGIES
+        of_classes = self.settings.settings.get("attributes") == "class" or self.seen.image_attributes is None
+        return STRATEGIES[:2] if of_classes else STRATEGIES
 
     @property
-    def fits(self) -> tuple[int, int]:
+    def fits(self) -> FitCounts:
         """Fits that Table 1 and Table 2 take, at most."""
-        own, runs, draws = len(self.strategies), self.settings.runs, self.settings.holdout_draws
-        cells = draws * len(list(combinations(self.settings.grid)))
+        strategies, runs, draws = len(self.strategies), self.settings.runs, self.settings.holdout_draws
+        search = draws * len(list(combinations(self.settings.grid)))
         eszsl = draws * len(list(combinations(self.settings.eszsl))) + 1
-        return eszsl + (own + 1) * (cells + runs), (own + 1) * cells + own * len(self.settings.negatives) * runs
+        return FitCounts(
+            table1=eszsl + (strategies + 1) * (search + runs),
+            table2=(strategies + 1) * search + strategies * len(self.settings.negatives) * runs,
+        )
 
     def table1(self) -> dict[str, Any]:
         """Mean, std and seeds of T1 of each row, its chosen settings, and its lead over the parent method."""
@@ -158,42 +146,41 @@ class Study:
         }
         return candidates[best]
 
-    def fit(self, name: str, settings: Mapping[str, Any], task: Task, seed: int) -> Curve:
-        """T1 of one fit after each epoch."""
-        made = self._make(name, settings)
+    def fit(self, name: str, settings: Mapping[str, Any], task: Task, seed: int) -> AccuracyByEpoch:
+        """T1 in percent of one fit after each epoch."""
+        method = self._make(name, settings)
         key = {
             "method": name,
-            "settings": made.settings.model_dump(mode="json"),
+            "settings": method.settings.model_dump(mode="json"),
             "task": self._names[id(task)],
-            "seed": seed if made.random else 0,
+            "seed": seed if method.random else 0,
         }
-        found: Curve = cell(key, lambda: accuracy_by_epoch(made, task, seed), self.store)
+        accuracies: AccuracyByEpoch = cached_result(key, lambda: accuracy_by_epoch(method, task, seed), self.store)
         self.advance(1)
-        return found
+        return accuracies
 
     def _runs(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         seeds = range(self.settings.runs if registry.get(name).random else 1)
         curves = {seed: self.fit(name, settings, self.task, seed) for seed in seeds}
-        figures = summarise({seed: {"zsl": {"T1": curve[-1]}} for seed, curve in curves.items()})
-        reached = summarise({seed: {"epochs": {"to95": epochs_to(curve)}} for seed, curve in curves.items()})
+        summary = summarise({s: {"row": {"T1": curve[-1], "epochs": epochs_to(curve)}} for s, curve in curves.items()})
         return {
             "settings": settings,
-            "T1": figures["zsl"]["T1"],
-            "epochs to 95 %": reached["epochs"]["to95"],
+            "T1": summary["row"]["T1"],
+            "epochs to 95 %": summary["row"]["epochs"],
             "curves": {str(seed): curve for seed, curve in curves.items()},
         }
 
 
 def convergence(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Fig. 1: T1 by epoch, a line each of strategy, n, seed and epoch (from 1), for the least and the largest n."""
-    out = []
+    lines = []
     for strategy, by_n in rows.items():
         for n in dict.fromkeys((next(iter(by_n)), list(by_n)[-1])):
             for seed, curve in by_n[n]["curves"].items():
                 for epoch, value in enumerate(curve, 1):
-                    line = {"strategy": strategy, "n": int(n), "run": f"{strategy}, n = {n}", "seed": int(seed)}
-                    out.append({**line, "epoch": epoch, "T1": value})
-    return out
+                    run = {"strategy": strategy, "n": int(n), "run": f"{strategy}, n = {n}", "seed": int(seed)}
+                    lines.append({**run, "epoch": epoch, "T1": value})
+    return lines
 
 
 def hold_out_classes(seen: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
@@ -213,9 +200,9 @@ def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
         yield dict(zip(grid, values, strict=True))
 
 
-def accuracy_by_epoch(method: Method, task: Task, seed: int) -> Curve:
+def accuracy_by_epoch(method: Method[Any], task: Task, seed: int) -> AccuracyByEpoch:
     """T1 in percent of a method on a task's unseen classes, after each epoch of its fit; at least after the last."""
-    curve: Curve = []
+    accuracies: AccuracyByEpoch = []
     signatures = task.signatures[~task.seen_mask]
 
     def measure() -> float:
@@ -223,10 +210,10 @@ def accuracy_by_epoch(method: Method, task: Task, seed: int) -> Curve:
         predicted = task.seen_count + scorer.scores(task.unseen_features).argmax(axis=1)
         return 100 * per_class_top1(task.unseen_labels, predicted)
 
-    method.fit(task.train, seed, lambda done: curve.append(measure()))
-    return curve or [measure()]
+    method.fit(task.train, seed, lambda done: accuracies.append(measure()))
+    return accuracies or [measure()]
 
 
-def epochs_to(curve: Curve, share: float = 0.95) -> int:
+def epochs_to(accuracies: AccuracyByEpoch, share: float = 0.95) -> int:
     """The first epoch (from 1) with at least `share` of the final accuracy."""
-    return 1 + next(epoch for epoch, value in enumerate(curve) if value >= share * curve[-1])
+    return 1 + next(epoch for epoch, value in enumerate(accuracies) if value >= share * accuracies[-1])

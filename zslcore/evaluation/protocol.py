@@ -1,20 +1,23 @@
 """The one protocol for every method: which classes compete, what is scored, how seen and unseen are balanced.
 
-A `Task` is a zero-shot problem. The benchmark's own is one; a pretend one, with seen classes held out in the place of
-unseen ones, has the same shape, so that every choice is made by the code that measures the result.
+A `Task` is a zero-shot problem: the benchmark's, or a validation task, where held-out seen classes take the place of
+the unseen ones. Both have one shape, so that every choice is made by the code that measures the result.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_seen
-from zslcore.evaluation import metrics
-from zslcore.methods.base import Method, MethodSettings, Observe, Together, TrainData, Transductive
+from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_seen, positions
+from zslcore.evaluation.metrics import METRICS, Scores, SeenUnseenCurve
+from zslcore.methods.base import Method, MethodSettings, Observe, TrainData, Transductive
+
+HOLDOUT = 0.2
+"""Share of the images of a validation task's seen classes that play test_seen."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Task:
 
 
 def benchmark_task(data: Dataset, features: NDArray[np.float32]) -> Task:
-    """The real problem: fit on trainval, score test_seen and test_unseen. features: (n, d) of all images."""
+    """The benchmark's problem: fit on trainval, score test_seen and test_unseen. features: (n, d) of all images."""
     attributes = None if data.image_attributes is None else data.image_attributes[data.trainval]
     return _task(
         data.signatures,
@@ -55,28 +58,30 @@ def benchmark_task(data: Dataset, features: NDArray[np.float32]) -> Task:
     )
 
 
-def validation_task(data: Seen, held_out: NDArray[np.int64], holdout: float = 0.2, seed: int = 0) -> Task:
-    """A pretend problem inside trainval: `held_out` seen classes play unseen, a share of the others' images test_seen.
+def validation_task(data: Seen, held_out: NDArray[np.int64], holdout: float = HOLDOUT, seed: int = 0) -> Task:
+    """A problem within trainval: `held_out` seen classes play unseen, a share of the others' images test_seen.
 
-    Unseen classes of the real problem take no part, and no test image is touched.
+    held_out: (k,) int64. holdout: that share, in (0, 1). The data set's unseen classes take no part, and no test image.
     """
-    kept_classes = np.setdiff1d(data.seen, held_out)
-    pretend_unseen = np.flatnonzero(np.isin(data.labels, held_out))
-    others = np.flatnonzero(~np.isin(data.labels, held_out))
-    kept, pretend_seen = hold_out_seen(data.labels, others, holdout, seed)
-    attributes = None if data.image_attributes is None else data.image_attributes[kept]
+    unseen_rows = np.flatnonzero(np.isin(data.labels, held_out))
+    other_rows = np.flatnonzero(~np.isin(data.labels, held_out))
+    train_rows, seen_rows = hold_out_seen(data.labels, other_rows, holdout, seed)
+    attributes = None if data.image_attributes is None else data.image_attributes[train_rows]
     return _task(
         data.signatures,
-        kept_classes,
+        np.setdiff1d(data.seen, held_out),
         np.unique(held_out),
-        (data.features[kept], data.labels[kept], attributes),
-        (data.features[pretend_seen], data.labels[pretend_seen]),
-        (data.features[pretend_unseen], data.labels[pretend_unseen]),
+        (data.features[train_rows], data.labels[train_rows], attributes),
+        (data.features[seen_rows], data.labels[seen_rows]),
+        (data.features[unseen_rows], data.labels[unseen_rows]),
     )
 
 
 def validation_splits(data: Seen, count: int = 3, seed: int = 0) -> list[NDArray[np.int64]]:
-    """Up to `count` sets of classes to hold out: the published ones where the set has them, else a third by seed."""
+    """Up to `count` sets of classes to hold out: the published ones where the set has them, else a third by seed.
+
+    Raises ZSLError where too few classes are seen to hold any out.
+    """
     if data.validation_splits:
         return list(data.validation_splits[:count])
     check_choosable(data)
@@ -94,8 +99,7 @@ def _task(
     test_unseen: tuple[NDArray[np.float32], NDArray[np.int64]],
 ) -> Task:
     classes = np.concatenate([seen, unseen])
-    position = np.full(len(signatures), -1)
-    position[classes] = np.arange(len(classes))
+    position = positions(classes, len(signatures))
     features, labels, attributes = train
     return Task(
         train=TrainData(features, position[labels], signatures[seen], attributes),
@@ -107,39 +111,21 @@ def _task(
     )
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Everything the metrics need of one run: scores (n, classes) and labels, in a task's class numbers.
+@runtime_checkable
+class Checkpointed(Protocol):
+    """A method that writes checkpoints while it trains, and goes on from those of a killed run.
 
-    zsl: (n_unseen, unseen classes) with only the unseen classes competing; joint_seen, joint_unseen: over all classes.
+    checkpoints: the folder they stand in; None: it writes none.
     """
 
-    zsl: NDArray[np.float32]
-    joint_seen: NDArray[np.float32]
-    joint_unseen: NDArray[np.float32]
-    seen_labels: NDArray[np.int64]
-    unseen_labels: NDArray[np.int64]
-    seen_count: int
-
-    @property
-    def seen_mask(self) -> NDArray[np.bool_]:
-        """(classes,) bool."""
-        return np.arange(self.joint_seen.shape[1]) < self.seen_count
-
-    @property
-    def zsl_top1(self) -> float:
-        """T1: per-class top-1 of unseen images among unseen classes, in [0, 1]."""
-        return metrics.per_class_top1(self.unseen_labels, self.seen_count + self.zsl.argmax(axis=1))
-
-    def curve(self) -> metrics.Curve:
-        """The seen/unseen curve of the joint scores."""
-        return metrics.seen_unseen_curve(
-            self.joint_seen, self.seen_labels, self.joint_unseen, self.unseen_labels, self.seen_mask
-        )
+    checkpoints: Path | None
 
 
-def fit(method: Method, task: Task, seed: int = 0, observe: Observe | None = None) -> Method:
-    """Fit a method on a task's seen classes; a transductive one gets the unseen images too, without labels."""
+def fit(method: Method[Any], task: Task, seed: int = 0, observe: Observe | None = None) -> Method[Any]:
+    """Fit a method on a task's seen classes; a transductive one gets the unseen images too, without labels.
+
+    Raises ZSLError for data the method cannot use.
+    """
     method.fit(task.train, seed, observe)
     if isinstance(method, Transductive):
         method.fit_unlabelled(task.unseen_features)
@@ -147,31 +133,30 @@ def fit(method: Method, task: Task, seed: int = 0, observe: Observe | None = Non
 
 
 def fit_seeds(
-    method: type[Method],
+    method: type[Method[Any]],
     settings: MethodSettings,
     task: Task,
     seeds: Sequence[int],
-    together: bool = False,
     checkpoints: Path | None = None,
     observe: Observe | None = None,
-) -> Iterator[tuple[int, Method]]:
-    """Each seed with its fitted method: trained together where asked and the method can, else one after another.
+) -> Iterator[tuple[int, Method[Any]]]:
+    """Each seed with its fitted method, one after another.
 
-    checkpoints: folder where methods that write them do, one after another, and go on from what a killed run left.
-    observe: as in `Method.fit`; seeds trained together do not call it.
+    checkpoints: folder where methods that write them do, and go on from what a killed run left. observe: as in
+    `Method.fit`.
     """
-    if together and issubclass(method, Together):
-        yield from zip(seeds, method.fit_together(settings, task.train, seeds), strict=True)
-    else:
-        for seed in seeds:
-            made = method(settings)
-            if hasattr(made, "checkpoints"):
-                made.checkpoints = checkpoints
-            yield seed, fit(made, task, seed, observe)
+    for seed in seeds:
+        made = method(settings)
+        if isinstance(made, Checkpointed):
+            made.checkpoints = checkpoints
+        yield seed, fit(made, task, seed, observe)
 
 
-def score(method: Method, task: Task, seed: int = 0) -> Scores:
-    """Score a fitted method on a task: once among unseen classes (ZSL), once over all classes jointly (GZSL)."""
+def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
+    """Score a fitted method on a task: once among unseen classes (ZSL), once over all classes jointly (GZSL).
+
+    Raises ZSLError when the task's signatures have another length than those the method was fitted with.
+    """
     mask = task.seen_mask
     zsl = method.for_classes(task.signatures[~mask], np.zeros((~mask).sum(), dtype=bool), seed)
     joint = method.for_classes(task.signatures, mask, seed)
@@ -185,45 +170,19 @@ def score(method: Method, task: Task, seed: int = 0) -> Scores:
     )
 
 
-def evaluate(scores: Scores, calibration: float) -> dict[str, Any]:
-    """The metrics of one run, in percent.
+def evaluate(scores: Scores, calibration: float) -> dict[str, dict[str, float]]:
+    """Every metric of one run, {group: {name: value}}; in percent but for the calibration factors.
 
     calibration: factor taken off seen classes' scores (calibrated stacking), chosen on validation classes.
-    `gzsl` is the joint problem at that factor, `plain` the same without it. `diagnostic` looks at test data
-    (the best factor, separate label spaces) and is used for no claim and no choice.
     """
-    curve = scores.curve()
-    mask = scores.seen_mask
-    own_seen = scores.joint_seen[:, mask].argmax(axis=1)
-    own_unseen = scores.seen_count + scores.joint_unseen[:, ~mask].argmax(axis=1)
-    oracle_seen = metrics.per_class_top1(scores.seen_labels, own_seen)
-    oracle_unseen = metrics.per_class_top1(scores.unseen_labels, own_unseen)
-    unseen, seen, harmonic = curve.at(calibration)
-    best = int(curve.harmonic.argmax())
-    top1 = scores.zsl_top1
-    return {
-        "zsl": {"T1": 100 * top1},
-        "gzsl": {
-            "U": 100 * unseen,
-            "S": 100 * seen,
-            "H": 100 * harmonic,
-            "AUSUC": 100 * curve.area,
-            "retention": 100 * unseen / top1 if top1 else 0.0,
-            "calibration": calibration,
-        },
-        "plain": dict(zip(("U", "S", "H"), (100 * value for value in curve.at(0.0)), strict=True)),
-        "diagnostic": {
-            "test_selected_H": 100 * float(curve.harmonic[best]),
-            "test_selected_calibration": curve.best_factor,
-            "selection_gap_H": 100 * (float(curve.harmonic[best]) - harmonic),
-            "oracle_domain_U": 100 * oracle_unseen,
-            "oracle_domain_S": 100 * oracle_seen,
-            "oracle_domain_H": 100 * metrics.harmonic_mean(oracle_seen, oracle_unseen),
-        },
-    }
+    metrics: dict[str, dict[str, float]] = {}
+    for dotted, metric in METRICS.items():
+        group, _, name = dotted.partition(".")
+        metrics.setdefault(group, {})[name] = metric.compute(scores, calibration)
+    return metrics
 
 
-def choose_calibration(curves: list[metrics.Curve]) -> float:
+def choose_calibration(curves: list[SeenUnseenCurve]) -> float:
     """The factor with the largest mean harmonic mean over validation tasks; the middle of its step."""
     factors = np.unique(np.concatenate([curve.factors[np.isfinite(curve.factors)] for curve in curves]))
     means = np.mean([_harmonic_at(curve, factors) for curve in curves], axis=0)
@@ -231,32 +190,35 @@ def choose_calibration(curves: list[metrics.Curve]) -> float:
     return float((factors[best] + factors[min(best + 1, len(factors) - 1)]) / 2)
 
 
-def validation_figures(found: list[tuple[float, metrics.Curve]]) -> dict[str, float]:
-    """What choices rest on: (T1 in [0, 1], curve) of one candidate on each validation task -> means in percent.
+def validation_figures(scored: list[tuple[float, SeenUnseenCurve]]) -> dict[str, float]:
+    """The means that choices rest on, in percent; scored: (T1 in [0, 1], curve) of a candidate on each validation task.
 
     H is taken at the one calibration factor that is best for all tasks together; score is the mean of T1 and H.
     """
-    curves = [curve for _, curve in found]
+    curves = [curve for _, curve in scored]
     calibration = choose_calibration(curves)
-    top1 = 100 * float(np.mean([value for value, _ in found]))
-    harmonic = 100 * float(np.mean([curve.at(calibration)[2] for curve in curves]))
+    top1 = 100 * float(np.mean([value for value, _ in scored]))
+    harmonic = 100 * float(np.mean([curve.at(calibration).harmonic for curve in curves]))
     return {"T1": top1, "H": harmonic, "score": (top1 + harmonic) / 2, "calibration": calibration}
 
 
-def _harmonic_at(curve: metrics.Curve, factors: NDArray[np.float64]) -> NDArray[np.float64]:
+def _harmonic_at(curve: SeenUnseenCurve, factors: NDArray[np.float64]) -> NDArray[np.float64]:
     return curve.harmonic[np.maximum(np.searchsorted(curve.factors, factors, side="right") - 1, 0)]
 
 
 def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation over seeds (n - 1; 0 for one seed) and each seed's value of every metric."""
+    """Every metric over the seeds, {group: {name: {"mean", "std", "seeds"}}}, from what `evaluate` gives for each seed.
+
+    std: standard deviation (n - 1; 0 for one seed). seeds: each seed's value, by the seed as text.
+    """
     first = next(iter(runs.values()))
-    out: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for group, values in first.items():
         for name in values:
             each = np.array([run[group][name] for run in runs.values()], dtype=float)
-            out.setdefault(group, {})[name] = {
+            summary.setdefault(group, {})[name] = {
                 "mean": float(each.mean()),
                 "std": float(each.std(ddof=1)) if len(each) > 1 else 0.0,
                 "seeds": {str(seed): float(value) for seed, value in zip(runs, each, strict=True)},
             }
-    return out
+    return summary

@@ -8,14 +8,14 @@ from typing import Any, Literal
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from zslcore.params import validate
+from zslcore.layers import validate
 from zslcore.settings import Section
 
 FILE = Path(__file__).with_name("published.yaml")
 
 
 class Published(Section):
-    """The figures of one method on one data set, from one table of one paper."""
+    """The figures of one method on one data set, from one table of one paper; metrics: by name, in percent but MI."""
 
     table: str
     method: str
@@ -49,18 +49,18 @@ def load_published(file: Path = FILE) -> tuple[Published, ...]:
     """Every published figure, in the order of the file. Raises ZSLError for a row that says too little or too much."""
     raw = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     signatures = raw.pop("signatures")
-    found: list[Published] = []
+    published: list[Published] = []
     for name, content in raw.items():
         table = validate(_Table, content, f"{file}: {name}")
         for row in table.rows:
-            own = {key: value for key, value in row.items() if key not in signatures}
+            stated = {key: value for key, value in row.items() if key not in signatures}
             inherited = {key: getattr(table, key) for key in INHERITED}
             for dataset in signatures:
                 if dataset in row:
                     values = {"table": name, "dataset": dataset, "signatures": signatures[dataset]}
-                    whole = {**inherited, **own, **values, "metrics": row[dataset]}
-                    found.append(validate(Published, whole, f"{file}: {name}: {row.get('method')}"))
-    return tuple(found)
+                    complete = {**inherited, **stated, **values, "metrics": row[dataset]}
+                    published.append(validate(Published, complete, f"{file}: {name}: {row.get('method')}"))
+    return tuple(published)
 
 
 @cache
@@ -76,6 +76,6 @@ def published_name(dataset: str) -> str:
 
 
 def published_for(dataset: str, table: str) -> list[Published]:
-    """The rows of a table for a data set of params.yaml; none where nothing is published for it."""
+    """The rows of a table for a data set, by its name here; none where nothing is published for it."""
     name = published_name(dataset)
     return [row for row in load_published() if row.table == table and row.dataset == name]

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from zslcore.datasets.dataset import Seen
-from zslcore.evaluation.metrics import Curve
+from zslcore.evaluation.metrics import SeenUnseenCurve
 from zslcore.evaluation.protocol import (
     Task,
     score,
@@ -13,82 +13,85 @@ from zslcore.evaluation.protocol import (
     validation_splits,
     validation_task,
 )
+from zslcore.evaluation.selected import candidate_values
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.params import Settings
-from zslcore.progress import progress
+from zslcore.progress import Advance, progress
+from zslcore.settings import Settings
 
 Row = dict[str, Any]
-Candidate = tuple[int, int, int]
-"""(training epochs, synthetic features an unseen class, classifier epochs)."""
+
+
+class Candidate(NamedTuple):
+    """What is chosen together; per_unseen: synthetic features of each unseen class."""
+
+    train_epochs: int
+    per_unseen: int
+    classify_epochs: int
 
 
 def select(
     seen: Seen, settings: Settings, device: str, observe: Callable[[int, float], None] | None = None
 ) -> tuple[dict[str, Any], list[Row]]:
-    """Score every candidate on every validation task, and take the best mean of T1 and H over the tasks.
+    """Choose what the main method leaves open, out of the lists of `settings.select`; `choose`: any method's settings.
 
-    H is taken at the one calibration factor that is best for all tasks together: the factor that is handed on.
+    Every candidate is scored on every validation task, and the best mean of T1 and H over the tasks wins; of equals,
+    the one that costs least. H is taken at the one calibration factor that is best for all tasks together: the factor
+    that is chosen. Values set in the settings stay: only what is `auto` there is chosen.
+    observe(tasks done, best score so far in percent) is called after each task; it may raise to end the search.
+
     Returns the choice (sections and values, with the validation figures) and the table of all scores, in percent.
-    Values set in the settings are kept: only what is None there is chosen.
-    observe(tasks done, best score so far) is called after each task; it may raise to end the search.
+    Raises ZSLError where too few classes are seen to hold any out, or a fit fails.
     """
-    wanted = settings.select
-    lengths, counts, passes = settings.candidates().values()
-    splits = validation_splits(seen, wanted.splits, wanted.seed)
-    runs: dict[Candidate, list[tuple[float, Curve]]] = {key: [] for key in product(lengths, counts, passes)}
-    with progress(f"{seen.name}: select", len(splits) * lengths[-1]) as advance:
-        for held_out in splits:
-            task = validation_task(seen, held_out, wanted.holdout, wanted.seed)
-            for key, found in _score_candidates(task, settings, device, lengths, counts, passes, advance).items():
-                runs[key].append(found)
-            if observe is not None:
-                scores = [validation_figures(found)["score"] for found in runs.values()]
-                observe(len(next(iter(runs.values()))), max(scores))
-    summary = {key: validation_figures(found) for key, found in runs.items()}
-    best = max(summary, key=lambda key: (summary[key]["score"], -key[0], -key[1], -key[2]))
-    calibration = settings.classify.calibration
-    chosen = {
-        "train": {"epochs": best[0]},
-        "generate": {"per_unseen": best[1]},
-        "classify": {
-            "epochs": best[2],
-            "calibration": summary[best]["calibration"] if calibration is None else calibration,
-        },
-        "validation": {"T1": summary[best]["T1"], "H": summary[best]["H"], "splits": len(splits)},
-    }
-    rows = [
-        {"train_epochs": key[0], "per_unseen": key[1], "classify_epochs": key[2], **summary[key]} for key in summary
+    tried = candidate_values(settings)
+    candidates = [
+        Candidate(*combination) for combination in product(tried.train_epochs, tried.per_unseen, tried.classify_epochs)
     ]
-    return chosen, rows
+    longest = max(candidate.train_epochs for candidate in candidates)
+    splits = validation_splits(seen, settings.select.splits, settings.select.seed)
+    scored: dict[Candidate, list[tuple[float, SeenUnseenCurve]]] = {candidate: [] for candidate in candidates}
+    with progress(f"{seen.name}: select", len(splits) * longest) as advance:
+        for number, held_out in enumerate(splits, 1):
+            task = validation_task(seen, held_out, seed=settings.select.seed)
+            for candidate, result in _score_candidates(task, settings, device, candidates, longest, advance).items():
+                scored[candidate].append(result)
+            if observe is not None:
+                observe(number, max(validation_figures(tasks)["score"] for tasks in scored.values()))
+    means = {candidate: validation_figures(tasks) for candidate, tasks in scored.items()}
+    best = max(means, key=lambda candidate: (means[candidate]["score"], *(-value for value in candidate)))
+    calibration = settings.classify.calibration
+    choice = {
+        "train": {"epochs": best.train_epochs},
+        "generate": {"per_unseen": best.per_unseen},
+        "classify": {
+            "epochs": best.classify_epochs,
+            "calibration": means[best]["calibration"] if calibration == "auto" else calibration,
+        },
+        "validation": {"T1": means[best]["T1"], "H": means[best]["H"], "splits": len(splits)},
+    }
+    return choice, [{**candidate._asdict(), **means[candidate]} for candidate in means]
 
 
 def _score_candidates(
-    task: Task,
-    settings: Settings,
-    device: str,
-    lengths: Sequence[int],
-    counts: Sequence[int],
-    passes: Sequence[int],
-    advance: Any,
-) -> dict[Candidate, tuple[float, Curve]]:
-    """One fit to the longest training length, scored at each candidate on the way."""
-    longest = settings.train.model_copy(update={"epochs": max(lengths)})
-    base = ClusterableSettings.of(settings.model_copy(update={"train": longest}), device)
+    task: Task, settings: Settings, device: str, candidates: Sequence[Candidate], longest: int, advance: Advance
+) -> dict[Candidate, tuple[float, SeenUnseenCurve]]:
+    """T1 in [0, 1] and the curve of each candidate, from one fit of `longest` epochs that each is scored in."""
+    train = settings.train.model_copy(update={"epochs": longest})
+    base = ClusterableSettings.of(settings.model_copy(update={"train": train}), device)
     method = Clusterable(base)
-    found: dict[Candidate, tuple[float, Curve]] = {}
+    scored: dict[Candidate, tuple[float, SeenUnseenCurve]] = {}
 
     def observe(done: int) -> None:
-        if done in lengths:
-            for per_unseen, epochs in product(counts, passes):
+        for candidate in candidates:
+            if candidate.train_epochs == done:
                 method.settings = base.model_copy(
                     update={
-                        "generate": base.generate.model_copy(update={"per_unseen": per_unseen}),
-                        "classify": base.classify.model_copy(update={"epochs": epochs}),
+                        "generate": base.generate.model_copy(update={"per_unseen": candidate.per_unseen}),
+                        "classify": base.classify.model_copy(update={"epochs": candidate.classify_epochs}),
                     }
                 )
                 scores = score(method, task, settings.select.seed)
-                found[done, per_unseen, epochs] = scores.zsl_top1, scores.curve()
+                scored[candidate] = scores.zsl_top1, scores.curve()
         advance(1)
 
     method.fit(task.train, settings.select.seed, observe)
-    return found
+    return scored

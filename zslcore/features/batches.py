@@ -9,26 +9,28 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.features import sources
-from zslcore.features.ahead import ahead
+from zslcore.features import image_sources
 from zslcore.features.backbones import Backbone
+from zslcore.features.image_sources import ImageRef
 from zslcore.features.images import BadImage, NoMemory, Transform, transform
-from zslcore.features.network import Network, Run
-from zslcore.features.sources import ImageRef
+from zslcore.features.network import ExtractionPlan, Network
+from zslcore.features.prefetch import prefetch
 from zslcore.features.store import Outcome, Store
 
-BATCHES_AHEAD = 2
+PREFETCHED = 2
+"""Batches whose images are being decoded while the network computes."""
 
 Knows = Callable[[bytes], bool]
-"""Whether the features of an image with this key are there already."""
+"""Whether the features of the image with this key, SHA-256 of its bytes, are there already."""
 Computed = Generator[tuple[list[ImageRef], list[Outcome]], None, None]
-"""Batches with what became of their images."""
-Engine = Callable[[Run, Backbone, Iterable[list[ImageRef]], Store], Computed]
-"""Computes batches, in any order, that the store does not know; the batches themselves never depend on the engine."""
+"""Batches with the outcomes of their images."""
+Engine = Callable[[ExtractionPlan, Backbone, Iterable[list[ImageRef]], Store], Computed]
+"""Computes batches, in any order, without the images that the store knows; which images form a batch never depends on
+the engine."""
 
 
 class Decoded(NamedTuple):
-    """An image on its way to the network: its key, and its pixels unless it is known already or bad."""
+    """A decoded image: its key, and pixels (height, width, 3) unless it is known or bad; reason: why it is bad."""
 
     key: bytes | None
     pixels: NDArray[np.uint8] | None = None
@@ -36,13 +38,13 @@ class Decoded(NamedTuple):
 
 
 def decode_image(image: ImageRef, prepare: Transform, knows: Knows = lambda key: False) -> Decoded:
-    """Read, name and decode one image; no pixels where `knows` says that its features are there already.
+    """Read and decode one image; without pixels where `knows(key)` is true: its features are there already.
 
-    For want of memory nothing is said under its key, which would be believed in every later run.
+    Where memory was short it has no key: a reason stored under the key would hold for every later run.
     """
     key = None
     try:
-        content = sources.read(image)
+        content = image_sources.read(image)
         key = hashlib.sha256(content).digest()
         return Decoded(key) if knows(key) else Decoded(key, prepare(content))
     except (NoMemory, MemoryError):
@@ -52,7 +54,7 @@ def decode_image(image: ImageRef, prepare: Transform, knows: Knows = lambda key:
 
 
 class Batch:
-    """Decoded images, staged for the network; each keeps its place whatever became of the others."""
+    """Decoded images, staged for the network; each keeps its place, also where others have no pixels."""
 
     def __init__(self, network: Network, decoded: list[Decoded]) -> None:
         self.network, self.decoded = network, decoded
@@ -60,13 +62,13 @@ class Batch:
         self.tensor = None if all(values is None for values in pixels) else network.stage(pixels)
 
     def start(self) -> Self:
-        """Let the network compute; on CUDA it goes on by itself."""
+        """Start computing; on CUDA this returns at once."""
         if self.tensor is not None:
             self.tensor = self.network.start(self.tensor, len(self.decoded))
         return self
 
     def outcomes(self) -> list[Outcome]:
-        """What became of the images of a started batch."""
+        """The outcomes of a started batch's images, in their order."""
         if self.tensor is None:
             return [Outcome(image.key, None, image.reason) for image in self.decoded]
         rows = self.network.finish(self.tensor)
@@ -76,17 +78,17 @@ class Batch:
         if image.pixels is None:
             return Outcome(image.key, None, image.reason)
         if not np.isfinite(row).all():
-            precision = self.network.run.precision
+            precision = self.network.plan.precision
             return Outcome(image.key, None, f"its features overflow in {precision}: set extract.precision to fp32")
         return Outcome(image.key, row)
 
 
 def local(workers: int | None = None) -> Engine:
-    """The engine of one machine: `workers` threads decode ahead while the network computes."""
+    """The engine of one machine: `workers` threads (None: one a core) decode while the network computes."""
 
-    def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
-        prepare = transform(backbone.preprocessing, run.scaled)
-        return decode_and_compute(Network(run, backbone), prepare, batches, store.knows, workers)
+    def compute(plan: ExtractionPlan, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
+        prepare = transform(backbone.preprocessing, plan.jpeg_downscaled)
+        return decode_and_compute(Network(plan, backbone), prepare, batches, store.knows, workers)
 
     return compute
 
@@ -98,13 +100,13 @@ def decode_and_compute(
     knows: Knows,
     workers: int | None = None,
 ) -> Computed:
-    """The batches in order, decoded by `workers` threads (None: one a core) ahead of the network."""
+    """Yield the batches in order with their outcomes; `workers` threads (None: one a core) decode the next ones."""
     before: tuple[list[ImageRef], Batch] | None = None
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         decoding = (
             (images, [pool.submit(decode_image, image, prepare, knows) for image in images]) for images in batches
         )
-        for images, futures in ahead(decoding, BATCHES_AHEAD):
+        for images, futures in prefetch(decoding, PREFETCHED):
             batch = Batch(network, [future.result() for future in futures])
             if before:  # kept before the next is started: a kill loses one batch, not two
                 yield before[0], before[1].outcomes()

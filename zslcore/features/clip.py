@@ -1,6 +1,6 @@
 """CLIP as a reference: images and prompts of class names in one space (Radford et al., ICML 2021), by open_clip.
 
-Its pretraining has seen images and names of the "unseen" classes: its figures stand in a block of their own.
+Its pretraining has seen images and names of the "unseen" classes: its figures stand in a separate block.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +59,7 @@ class Clip:
         return torch.cat(rows).numpy()
 
     def scores(self, images: NDArray[np.float32], classes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scaled cosines (n, classes): the logits of CLIP's own softmax."""
+        """Scaled cosines (n, classes): the logits of CLIP's softmax."""
         return np.asarray(float(self.model.logit_scale.detach().exp()) * images @ classes.T, dtype=np.float32)
 
 

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
-from zslcore.features import backbones, sources
+from zslcore.features import backbones, image_sources
 from zslcore.features.backbones import Backbone
 from zslcore.features.batches import Engine, decode_image, local
+from zslcore.features.image_sources import ImageSource
 from zslcore.features.images import transform
-from zslcore.features.network import Run, resolve
-from zslcore.features.settings import ExtractSettings
-from zslcore.features.sources import Images
+from zslcore.features.network import ExtractionPlan, plan_extraction
 from zslcore.features.store import Store, open_store
 from zslcore.progress import progress
+from zslcore.settings import Extract, number_or
 from zslcore.training import resolve_device
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ SAMPLE = 16
 """Images on which what is `auto` is decided."""
 LOOKED_AT = 10 * SAMPLE
 """Images that are tried for these, where some cannot be read; more where none could."""
-WAY = 3
-"""Of computing: raised when it changes the bytes of features, so that no store mixes them."""
+FEATURES_VERSION = 3
+"""Raised when a change of this program changes the bytes of features, so that no store mixes old and new ones."""
 
 
 class Summary(NamedTuple):
@@ -52,12 +52,12 @@ class Summary(NamedTuple):
 def extract(
     dataset: Path,
     out: Path,
-    settings: ExtractSettings,
+    settings: Extract,
     device: str = "auto",
     engine: Engine | None = None,
     store_folder: Path = STORE,
 ) -> Summary:
-    """Write the features (n, d) float32 of a prepared data set's images, or pass given features through unchanged.
+    """Write the features (n, d) float32 of a prepared data set's images; where it has features, copy them.
 
     With `on_bad_image: skip`, rows of bad images are zeros and listed in `skipped` (k,) int64; readers leave them out
     of every split (`datasets.load(..., features=out)`). Raises ZSLError that lists all bad images otherwise; what was
@@ -65,7 +65,7 @@ def extract(
     """
     inputs = {"dataset": dataset}
     if not datasets.has_features(dataset):
-        images = sources.of_dataset(dataset)
+        images = image_sources.of_dataset(dataset)
         return extract_images(images, out, settings, device, engine, store_folder, inputs)
     with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
         source = artifacts.dataset(file, "features", np.float32, ndim=2)
@@ -77,64 +77,67 @@ def extract(
 
 
 def extract_images(
-    images: Images,
+    images: ImageSource,
     out: Path,
-    settings: ExtractSettings,
+    settings: Extract,
     device: str = "auto",
     engine: Engine | None = None,
     store_folder: Path = STORE,
     inputs: dict[str, Path] | None = None,
 ) -> Summary:
-    """Write the features of images from anywhere, with their `names` where `inputs` is None; see `extract`."""
-    backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
+    """Write the features of images from anywhere, with their `names` where `inputs` is None.
+
+    Rows of bad images, and errors, are as `extract` describes.
+    """
+    backbone = backbones.load(settings.backbone, settings.weights, number_or(settings.image_size, None))
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
         store.join_left()
         count, pending = store.want(images)
-        run = plan(store, backbone, settings, device, pending)
+        plan = plan_of_store(store, backbone, settings, device)
         if pending:
-            bad, engine = store.missing(), engine or local(settings.workers)
-            computed = engine(run, backbone, store.pending(run.batch_size), store)
+            bad, engine = store.missing(), engine or local(number_or(settings.workers, None))
+            computed = engine(plan, backbone, store.pending(plan.batch_size), store)
             with closing(computed), progress("extract", pending, "images") as advance:
                 for batch, outcomes in computed:
                     store.commit(batch, outcomes)
                     bad += sum(outcome.reason is not None for outcome in outcomes)
                     advance(len(batch), f"{bad} bad" if bad else "")
-        about = {"extract": run.as_dict(), "preprocessing": backbone.preprocessing}
+        about = {"extract": plan.as_dict(), "preprocessing": backbone.preprocessing}
         skipped = write(store, out, count, backbone.dimensions, settings.on_bad_image == "fail", about, inputs)
     return Summary(count, pending, skipped)
 
 
-def store_path(folder: Path, backbone: Backbone, settings: ExtractSettings, device: str) -> Path:
-    """The store of everything features depend on, as asked for: what is `auto` is resolved once and kept in it."""
+def store_path(folder: Path, backbone: Backbone, settings: Extract, device: str) -> Path:
+    """Path of the store for these settings: its name hashes all that features depend on, `auto` as it stands."""
     asked = settings.model_dump(include={"batch_size", "precision", "compile"})
     kind, versions = resolve_device(device).type, artifacts.library_versions()
-    everything = [WAY, backbone.fingerprint, backbone.preprocessing, asked, kind, versions]
+    everything = [FEATURES_VERSION, backbone.fingerprint, backbone.preprocessing, asked, kind, versions]
     key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-    return folder / f"{backbone.name}-{key[:16]}.sqlite"
+    return folder / f"{backbone.name.replace(':', '.')}-{key[:16]}.sqlite"
 
 
-def plan(
-    store: Store, backbone: Backbone, settings: ExtractSettings, device: str, pending: int, keep: bool = True
-) -> Run:
-    """What was resolved when the store was begun, or is resolved now on the first readable of the `pending` images.
+def plan_of_store(
+    store: Store, backbone: Backbone, settings: Extract, device: str, keep: bool = True
+) -> ExtractionPlan:
+    """The plan that the store was begun with, else one made now on the first readable of its pending images.
 
-    Where none can be read, there are no features that later ones would have to agree with: nothing is kept, nor where
-    `keep` is not set. What is resolved, and when it was, is logged.
+    A new plan is kept in the store, unless `keep` is False or no image can be read: then there are no features that
+    later ones would have to agree with. The plan is logged, and when it was made.
     """
     kept, when = store.settings(), "decided when the store was begun"
     if kept is None:
-        plain, scaled = sample(store, backbone)
-        kept = resolve(backbone, settings, device, plain, scaled, pending).as_dict()
+        plain, downscaled = sample(store, backbone)
+        kept = plan_extraction(backbone, settings, device, plain, downscaled).as_dict()
         when = f"decided now, on {len(plain)} images" if len(plain) else "for this run alone: no image can be read"
         kept = store.begin(kept) if keep and len(plain) else kept
-    run = replace(Run(**kept), weights=settings.weights, device=str(resolve_device(device)))
-    logger.info("%s: %s", run, when)
-    return run
+    plan = replace(ExtractionPlan.from_dict(kept), weights=settings.weights, device=str(resolve_device(device)))
+    logger.info("%s: %s", plan, when)
+    return plan
 
 
 def sample(store: Store, backbone: Backbone) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels (k, height, width, 3) of the first readable images to compute, decoded whole and scaled; k ≤ SAMPLE."""
-    ways = [transform(backbone.preprocessing, scaled) for scaled in (False, True)]
+    """Pixels (k, height, width, 3) of the first readable images to compute, decoded whole and small; k ≤ SAMPLE."""
+    ways = [transform(backbone.preprocessing, downscale) for downscale in (False, True)]
     good: list[list[NDArray[np.uint8]]] = []
     for looked_at, image in enumerate(chain.from_iterable(store.pending(SAMPLE))):
         if len(good) == SAMPLE or (good and looked_at >= LOOKED_AT):
@@ -142,12 +145,12 @@ def sample(store: Store, backbone: Backbone) -> tuple[NDArray[np.uint8], NDArray
         decoded = [pixels for way in ways if (pixels := decode_image(image, way).pixels) is not None]
         if len(decoded) == len(ways):
             good.append(decoded)
-    plain, scaled = np.stack(good, axis=1) if good else np.empty((2, 0, 1, 1, 3), np.uint8)
-    return plain, scaled
+    plain, downscaled = np.stack(good, axis=1) if good else np.empty((2, 0, 1, 1, 3), np.uint8)
+    return plain, downscaled
 
 
 class Forecast(NamedTuple):
-    """What a run would take. seconds: by a calibration on its first images; megabytes: on the disk."""
+    """What a run would take: numbers of images, seconds by its first batches, megabytes (10⁶ bytes) of disk."""
 
     images: int
     pending: int
@@ -158,17 +161,17 @@ class Forecast(NamedTuple):
 
 
 def forecast(
-    images: Images, settings: ExtractSettings, device: str = "auto", store_folder: Path = STORE, batches: int = 3
+    images: ImageSource, settings: Extract, device: str = "auto", store_folder: Path = STORE, batches: int = 3
 ) -> Forecast:
-    """How many images, how long, how much disk; computes a few batches and writes nothing."""
-    backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
+    """Forecast a run by computing `batches` batches; writes nothing. Raises ZSLError as `extract` does."""
+    backbone = backbones.load(settings.backbone, settings.weights, number_or(settings.image_size, None))
     path = store_path(store_folder, backbone, settings, device)
     with open_store(path if path.exists() else None) as store:
         count, pending = store.want(images)
-        run = plan(store, backbone, settings, device, pending, keep=False)
-        first = islice(store.pending(run.batch_size), batches)
+        plan = plan_of_store(store, backbone, settings, device, keep=False)
+        first = islice(store.pending(plan.batch_size), batches)
         started, done = time.monotonic(), 0
-        for position, (batch, _) in enumerate(local(settings.workers)(run, backbone, first, store)):
+        for position, (batch, _) in enumerate(local(number_or(settings.workers, None))(plan, backbone, first, store)):
             if position == 0 and pending > len(batch):  # the first batch pays for waking up
                 started = time.monotonic()
             else:
@@ -187,7 +190,11 @@ def write(
     about: Mapping[str, Any],
     inputs: dict[str, Path] | None,
 ) -> list[tuple[str, str]]:
-    """Write the wanted features in order; returns (name, reason) of each image without."""
+    """Write the wanted features in order; returns (name, reason) of each image that has none.
+
+    inputs: files for the artifact's provenance; None: the images' names are written instead. Raises ZSLError that
+    lists the images without features, where `fail_on_bad` is set or none has any.
+    """
     skipped: list[tuple[str, str]] = []
     rows: list[int] = []
     with artifacts.create(out, artifacts.FEATURES, about, inputs) as file:

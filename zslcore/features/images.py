@@ -44,18 +44,19 @@ class Transform(Protocol):
     def __call__(self, content: bytes) -> NDArray[np.uint8]: ...
 
 
-def transform(preprocessing: dict[str, Any], scaled: bool = False) -> Transform:
-    """timm's own evaluation transform up to the normalisation, which the network does (`Network`).
+def transform(preprocessing: dict[str, Any], jpeg_downscaled: bool = False) -> Transform:
+    """timm's evaluation transform up to the normalisation, which the network does (`Network`).
 
-    preprocessing: as in `Backbone`. scaled: large JPEGs are decoded at a half, a quarter or an eighth of their size
-    where that leaves at least twice the size they are then resized to; some networks see the difference.
+    preprocessing: as in `Backbone`. jpeg_downscaled: large JPEGs are decoded at a half, a quarter or an eighth of their
+    size where that leaves at least twice the size they are then resized to; some networks see the difference.
+    What is returned raises BadImage for an image that cannot be decoded, or is too narrow to be resized.
     """
     steps = create_transform(**preprocessing, is_training=False, use_prefetcher=True).transforms
     *geometry, _to_tensor = steps
     side = math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1))
 
     def apply(content: bytes) -> NDArray[np.uint8]:
-        picture = decode(content, 2 * side if scaled else None)
+        picture = decode(content, 2 * side if jpeg_downscaled else None)
         if side**2 * max(picture.size) > MAX_RESIZED * min(picture.size):
             raise BadImage(f"{picture.width}x{picture.height} pixels: too narrow to be resized for the network")
         for step in geometry:

@@ -1,10 +1,10 @@
-"""The engine of a Ray cluster: actors compute whole batches and keep them, this process joins what they kept.
+"""The engine of a Ray cluster: workers compute whole batches and store them, this process joins what they stored.
 
 A batch is the unit of work everywhere, so the bytes are those of one machine of the same kind. A worker decodes a batch
-and says the images' keys, is told which of them the store knows, and computes the others, each in its place. It keeps
-the results in a part of the store that is its own where it sees the store's folder, else they travel as Ray objects: no
-file system needs to be shared except where the images are. A worker that dies, or whose answer is lost with the machine
-that held it, is replaced, and its batches are given to whoever is free.
+and returns the images' keys; it is sent back those that the store knows, and computes the other images, each in its
+place. It keeps the results in its own part of the store where it sees the store's folder, else they travel as Ray
+objects: no file system needs to be shared except where the images are. A worker that dies, or whose answer is lost with
+the machine that held it, is replaced, and its batches go to whoever is free.
 """
 
 import logging
@@ -15,45 +15,63 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from zslcore.cluster import connect, explained, last_line, nodes, room
+from zslcore.cluster import as_zsl_error, connect, last_line, node_resources, worker_capacity
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.features.batches import Batch, Computed, Decoded, Engine, decode_image
+from zslcore.features.image_sources import ImageRef
 from zslcore.features.images import transform
-from zslcore.features.network import Network, Run
-from zslcore.features.sources import ImageRef
+from zslcore.features.network import ExtractionPlan, Network
 from zslcore.features.store import Outcome, Store, open_store
 
 logger = logging.getLogger(__name__)
 
-Numbered = tuple[int, list[ImageRef]]
-"""A batch, and its place among the others."""
+Actor = Any
+"""A handle of a `Worker` on the cluster."""
 BATCHES_A_WORKER = 2
 """One is decoded while the other is computed."""
 DEATHS = 10
 """Workers that may die over one batch, or in a row before they are ready: the next one would die of it too."""
 
 
+class Numbered(NamedTuple):
+    """A batch, and its position among the others."""
+
+    number: int
+    images: list[ImageRef]
+
+
+class Task(NamedTuple):
+    """What an actor was asked to do: the method of `Worker`, and the batch, which `begin` has none of."""
+
+    step: str
+    actor: Actor
+    batch: Numbered | None
+
+
 class Worker:
     """A process of the cluster that holds the network, and batches between their two steps."""
 
-    def begin(self, run: Run, processors: int, parts: Path | None = None) -> None:
-        """Get ready, to use so many processors. Not done by `__init__`: Ray would take its errors for a death.
+    def begin(self, plan: ExtractionPlan, processors: int, parts: Path | None = None) -> None:
+        """Load the network, to use so many processors. Not done by `__init__`: Ray would take its errors for a death.
 
-        parts: where a part of the store may be kept, if this machine sees that folder and may write there.
+        parts: folder for parts of the store, used if this machine sees that folder and may write there.
+        Raises ZSLError when the backbone cannot be loaded here, or has other weights than the plan's.
         """
-        backbone = backbones.load(run.backbone, run.weights, run.image_size)
-        if backbone.fingerprint != run.fingerprint:
+        backbone = backbones.load(plan.backbone, plan.weights, plan.image_size)
+        if backbone.fingerprint != plan.fingerprint:
             raise ZSLError(
-                f"the weights of {run.backbone} on {platform.node()} are not those of the machine that began the run; "
+                f"the weights of {plan.backbone} on {platform.node()} are not those of the machine that began the run; "
                 "copy the same file to every machine"
             )
-        self.network = Network(run, backbone, processors)
-        self.prepare = transform(backbone.preprocessing, run.scaled)
+        self.network = Network(plan, backbone, processors)
+        self.prepare = transform(backbone.preprocessing, plan.jpeg_downscaled)
         self.decoders = ThreadPoolExecutor(processors)
         self.decoded: dict[int, list[Decoded]] = {}
         self.part: Path | None = None
@@ -63,12 +81,15 @@ class Worker:
                 self.part = part
 
     def decode(self, number: int, images: list[ImageRef]) -> list[bytes | None]:
-        """The keys of a batch's images, whose pixels are kept for `compute`."""
+        """The keys of a batch's images, whose pixels are held for `compute`."""
         self.decoded[number] = list(self.decoders.map(lambda image: decode_image(image, self.prepare), images))
         return [image.key for image in self.decoded[number]]
 
     def compute(self, number: int, known: set[bytes]) -> list[Outcome]:
-        """What became of a decoded batch; no features of images whose keys are known, or that a part has got."""
+        """The outcomes of a decoded batch, without the features of images whose keys are known, or that a part holds.
+
+        Raises ZSLError when the part cannot be written.
+        """
         images = [Decoded(image.key) if image.key in known else image for image in self.decoded.pop(number)]
         outcomes = Batch(self.network, images).start().outcomes()
         if self.part is None:
@@ -84,81 +105,116 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
     workers: actors; None: as many as the cluster has room for. cpus: processors an actor asks for; None: one, or with
     GPUs, which need many to decode for them, as many as there are for each.
     Raises ZSLError when Ray is not installed, the cluster cannot be reached or has no machine that large, or a worker
-    cannot be begun (it lacks the code or has other weights).
+    cannot be started (it lacks the code or has other weights).
     """
 
-    def compute(run: Run, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
+    def compute(plan: ExtractionPlan, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
         ray = connect(address)
-        device = run.device.partition(":")[0]  # an actor sees the one GPU it is given, as the first
+        device = plan.device.partition(":")[0]  # an actor sees the one GPU it has, as the first
         gpus = 1 if device == "cuda" else 0
-        shares = [node.get("CPU", 0) // node["GPU"] for node in nodes(ray) if gpus and node.get("GPU")]
+        shares = [node.get("CPU", 0) // node["GPU"] for node in node_resources(ray) if gpus and node.get("GPU")]
         each = cpus or max(1, min(shares, default=1))
-        most = room(ray, each, gpus, "--cpus")
+        capacity = worker_capacity(ray, each, gpus, "--cpus")
         kind = ray.remote(Worker).options(num_cpus=each, num_gpus=gpus, max_concurrency=BATCHES_A_WORKER)
-        remaining, again = enumerate(batches), deque[Numbered]()
-        work: dict[Any, tuple[str, Any, Numbered | None]] = {}  # what was asked, of whom, for which batch
-        actors: list[Any] = []
-        ready: list[Any] = []
-        deaths: Counter[int | None] = Counter()  # by batch; None: before a worker was ready
-
-        def ask(step: str, actor: Any, batch: Numbered | None, *arguments: Any) -> None:
-            work[getattr(actor, step).remote(*arguments)] = step, actor, batch
-
-        def start(parts: Path | None) -> None:
-            actors.append(kind.remote())
-            ask("begin", actors[-1], None, replace(run, device=device), max(1, int(each)), parts)
-
-        def fill(actor: Any) -> None:
-            for _ in range(BATCHES_A_WORKER - sum(busy is actor for _, busy, _ in work.values())):
-                batch = again.popleft() if again else next(remaining, None)
-                if batch:
-                    ask("decode", actor, batch, *batch)
-
         with store.parts() as parts:
-            try:
-                for _ in range(workers or most):
-                    start(parts)
-                while True:
-                    for actor in ready:
-                        fill(actor)
-                    if ready and not any(batch for _, _, batch in work.values()):
-                        return
-                    (done, *_), _ = ray.wait(list(work), num_returns=1)
-                    step, actor, batch = work.pop(done)
-                    try:
-                        answer = ray.get(done)
-                    except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
-                        if getattr(error, "actor_init_failed", False):  # `Worker` has nothing to fail at but its import
-                            why = f"no worker can be begun ({last_line(error)})"
-                            raise ZSLError(f"engine ray: {why}; install the same zslcore on every machine") from error
-                        place = batch[0] if batch else None
-                        deaths[place] += 1
-                        if deaths[place] > DEATHS:
-                            where = f"over the images {batch[1][0].name} to {batch[1][-1].name}" if batch else "at once"
-                            why = f"{deaths[place]} workers died {where} ({last_line(error)})"
-                            raise ZSLError(
-                                f"engine ray: {why}; what was computed is kept, run again to go on"
-                            ) from error
-                        if batch:
-                            again.append(batch)
-                        if actor in actors:  # the first of its batches to fail
-                            logger.warning("a Ray worker died, or its answer was lost; another takes its images")
-                            ray.kill(actor)  # it may be out of reach only, and would keep its place
-                            actors.remove(actor)
-                            ready = [other for other in ready if other is not actor]
-                            start(parts)
-                        continue
-                    if batch is None:
-                        ready.append(actor)
-                        deaths[None] = 0
-                    elif step == "decode":
-                        ask("compute", actor, batch, batch[0], {key for key in answer if key and store.knows(key)})
-                    else:
-                        yield batch[1], answer
-            except ray.exceptions.RayError as error:
-                raise explained(error) from error
-            finally:
-                for actor in actors:
-                    ray.kill(actor)
+            setup = replace(plan, device=device), max(1, int(each)), parts
+            yield from Dispatcher(ray, kind, setup, batches, store).run(workers or capacity)
 
     return compute
+
+
+class Dispatcher:
+    """Hands the batches of one run to workers, and replaces those that die.
+
+    kind: Ray's class of the workers; setup: the arguments of their `begin`.
+    """
+
+    def __init__(
+        self, ray: ModuleType, kind: Any, setup: tuple[Any, ...], batches: Iterable[list[ImageRef]], store: Store
+    ) -> None:
+        self.ray, self.kind, self.setup, self.store = ray, kind, setup, store
+        self.waiting = map(Numbered, count(), batches)
+        self.returned = deque[Numbered]()  # by workers that died
+        self.tasks: dict[Any, Task] = {}  # by Ray's reference of the answer
+        self.actors: list[Actor] = []
+        self.ready: list[Actor] = []
+        self.deaths: Counter[int] = Counter()  # by the number of the batch
+        self.early_deaths = 0  # in a row, before a worker was ready
+
+    def run(self, workers: int) -> Computed:
+        """Yield each batch with its outcomes, in the order in which the workers end; then end the workers.
+
+        Raises ZSLError when a worker cannot be started, fails, or when too many die.
+        """
+        try:
+            for _ in range(workers):
+                self._start_worker()
+            while not self._is_done():
+                (reference, *_), _ = self.ray.wait(list(self.tasks), num_returns=1)
+                task = self.tasks.pop(reference)
+                try:
+                    answer = self.ray.get(reference)
+                except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError) as error:
+                    self._replace(task, error)
+                    continue
+                if task.step == "compute" and task.batch:
+                    yield task.batch.images, answer
+                else:
+                    self._on_done(task, answer)
+        except self.ray.exceptions.RayError as error:
+            raise as_zsl_error(error) from error
+        finally:
+            for actor in self.actors:
+                self.ray.kill(actor)
+
+    def _is_done(self) -> bool:
+        """Whether all batches are computed; first gives every ready worker the batches it can hold."""
+        for actor in self.ready:
+            held = sum(task.actor is actor for task in self.tasks.values())
+            for _ in range(BATCHES_A_WORKER - held):
+                if batch := self.returned.popleft() if self.returned else next(self.waiting, None):
+                    self._submit("decode", actor, batch, *batch)
+        return bool(self.ready) and not any(task.batch for task in self.tasks.values())
+
+    def _start_worker(self) -> None:
+        self.actors.append(self.kind.remote())
+        self._submit("begin", self.actors[-1], None, *self.setup)
+
+    def _submit(self, step: str, actor: Actor, batch: Numbered | None, *arguments: Any) -> None:
+        self.tasks[getattr(actor, step).remote(*arguments)] = Task(step, actor, batch)
+
+    def _on_done(self, task: Task, answer: Any) -> None:
+        """Go on after `begin`, which makes a worker ready, or `decode`, which is followed by `compute`."""
+        if task.batch is None:
+            self.ready.append(task.actor)
+            self.early_deaths = 0
+        else:
+            known = {key for key in answer if key and self.store.knows(key)}
+            self._submit("compute", task.actor, task.batch, task.batch.number, known)
+
+    def _replace(self, task: Task, error: Exception) -> None:
+        """Take back the batch of a worker that died, or whose answer was lost, and start another worker.
+
+        Raises ZSLError when the worker could not be started, or too many died over this batch.
+        """
+        batch = task.batch
+        if getattr(error, "actor_init_failed", False):  # `Worker` has nothing to fail at but its import
+            why = f"no worker can be begun ({last_line(error)})"
+            raise ZSLError(f"engine ray: {why}; install the same zslcore on every machine") from error
+        if batch:
+            self.returned.append(batch)
+            self.deaths[batch.number] += 1
+            deaths = self.deaths[batch.number]
+            where = f"over the images {batch.images[0].name} to {batch.images[-1].name}"
+        else:
+            self.early_deaths += 1
+            deaths, where = self.early_deaths, "at once"
+        if deaths > DEATHS:
+            why = f"{deaths} workers died {where} ({last_line(error)})"
+            raise ZSLError(f"engine ray: {why}; what was computed is kept, run again to go on") from error
+        if task.actor in self.actors:  # the first of its batches to fail
+            logger.warning("a Ray worker died, or its answer was lost; another takes its images")
+            self.ray.kill(task.actor)  # it may be out of reach only, and would keep its place
+            self.actors.remove(task.actor)
+            self.ready = [other for other in self.ready if other is not task.actor]
+            self._start_worker()

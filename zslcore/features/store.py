@@ -1,4 +1,4 @@
-"""The feature store: what one network made of each image, by the image's content, on disk after every batch.
+"""The feature store: the features of each image under the SHA-256 of its bytes, on disk after every batch.
 
 One SQLite file a network (its weights, preprocessing, precision, ...). A batch is one transaction, so a process killed
 at any moment loses at most the batch it was computing. Nothing here grows in memory with the number of images.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
-from zslcore.features.sources import ImageRef, Missing
+from zslcore.features.image_sources import ImageRef, Missing
 from zslcore.sqlite import remedy
 
 SCHEMA = """
@@ -36,7 +36,7 @@ LOCKED_SECONDS = 600.0
 
 
 class Outcome(NamedTuple):
-    """What became of an image.
+    """Features of an image, or why it has none.
 
     key: SHA-256 of its bytes, or None when they could not be read. features: (d,) float32, or None where they are in
     the store already or where `reason` says why the image is bad.
@@ -54,19 +54,19 @@ class Store:
         self._db, self._path = connection, path
 
     def settings(self) -> dict[str, Any] | None:
-        """What was resolved when the store was begun."""
-        found = self._db.execute("SELECT settings FROM run").fetchone()
-        return dict(json.loads(found[0])) if found else None
+        """The plan that `begin` stored, None where there is none yet."""
+        row = self._db.execute("SELECT settings FROM run").fetchone()
+        return dict(json.loads(row[0])) if row else None
 
     def begin(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Keep what was resolved for all later runs; returns that, or what another run has kept meanwhile."""
+        """Store the plan for all later runs; returns it, or the one that another run has stored meanwhile."""
         with self._db:
             kept = "INSERT INTO run SELECT ? WHERE NOT EXISTS (SELECT 1 FROM run)"
             self._db.execute(kept, [json.dumps(settings)])
         return self.settings() or settings
 
     def want(self, images: Iterable[ImageRef | Missing]) -> tuple[int, int]:
-        """Note the images of this run, in order; (how many, how many of them are still to be computed)."""
+        """Note the images of this run, in order; returns (number of images, number of them to compute)."""
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for row, image in enumerate(images):
@@ -84,7 +84,7 @@ class Store:
         return count, int(pending)
 
     def pending(self, batch_size: int) -> Iterator[list[ImageRef]]:
-        """The images to compute, in batches: which ones share a batch depends on the order alone."""
+        """Yield the images to compute, in batches: which ones share a batch depends on the order alone."""
         last = -1
         query = "SELECT row, name, path, token, start, size FROM wanted WHERE pending AND row > ? ORDER BY row LIMIT ?"
         while batch := self._db.execute(query, [last, batch_size]).fetchall():
@@ -92,7 +92,7 @@ class Store:
             yield [ImageRef(*values) for _, *values in batch]
 
     def missing(self) -> int:
-        """How many wanted images are known to be bad or not there."""
+        """Number of wanted images that are known to be bad or missing."""
         query = """
             SELECT count(coalesce(wanted.reason, bad.reason))
             FROM wanted LEFT JOIN files USING (token) LEFT JOIN bad USING (key)
@@ -106,7 +106,7 @@ class Store:
         return bool(self._db.execute(f"SELECT {query}", [key]).fetchone()[0])
 
     def commit(self, images: Sequence[ImageRef], outcomes: Sequence[Outcome]) -> None:
-        """Keep what became of a batch, all of it or nothing."""
+        """Store the outcomes of a batch, all of them or none."""
         with self._db:
             self._keep(outcomes)
             for image, outcome in zip(images, outcomes, strict=True):
@@ -119,7 +119,7 @@ class Store:
                     self._db.execute("INSERT OR IGNORE INTO elsewhere VALUES (?)", [outcome.key])
 
     def keep(self, outcomes: Sequence[Outcome]) -> None:
-        """Keep a batch by its images' keys, all of it or nothing; of which files they are, a part does not know."""
+        """Store outcomes in a part, all of them or none: by the images' keys, without the files they are of."""
         with self._db:
             self._keep(outcomes)
 
@@ -133,9 +133,10 @@ class Store:
 
     @contextmanager
     def parts(self) -> Iterator[Path | None]:
-        """A folder where each worker of a run keeps a part of this store, joined to it at the end; None if forgotten.
+        """Yield a folder for the parts of this store that workers write; on exit they are joined to the store.
 
-        Where the run is killed, `join_left` of the next one does that; meanwhile the folder is locked against it.
+        None for a temporary store. The folder is locked meanwhile; where the run is killed, `join_left` of the next
+        run joins the parts. Raises ZSLError when the folder cannot be made.
         """
         if self._path is None:
             yield None
@@ -150,7 +151,7 @@ class Store:
                 self._join(folder)
 
     def join_left(self) -> None:
-        """Join the parts of runs that were killed; not those that another run works on, or that may not be touched."""
+        """Join the parts of runs that were killed, but not those that another run writes or that are not writable."""
         for folder in sorted(_parts(self._path).glob("*")) if self._path else ():
             if folder.is_dir():
                 with suppress(OSError), _locked(folder):
@@ -169,7 +170,7 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)  # gone already where another run has joined it
 
     def results(self) -> Iterator[tuple[str, NDArray[np.float32] | None, str | None]]:
-        """(name, features (d,) or None, why not or None) of every wanted image, in order."""
+        """Yield (name, features (d,) float32 or None, reason or None) of every wanted image, in order."""
         query = """
             SELECT name, features.value, coalesce(wanted.reason, bad.reason)
             FROM wanted LEFT JOIN files USING (token) LEFT JOIN features USING (key) LEFT JOIN bad USING (key)
@@ -181,7 +182,10 @@ class Store:
 
 @contextmanager
 def open_store(path: Path | None) -> Iterator[Store]:
-    """Open or begin a store; None: one that is forgotten. Raises ZSLError when it is damaged or cannot be written."""
+    """Open the store at `path`, new where there is none; None: a temporary one, deleted when it is closed.
+
+    Raises ZSLError, also from the body of the context, when it is damaged, locked, or cannot be written.
+    """
     if path is not None:
         _make(path.parent)
     try:
@@ -209,9 +213,9 @@ def _make(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises BlockingIOError while another process has it.
+    """Hold a lock on a folder. Raises BlockingIOError while another process holds it.
 
-    The lock lies beside the folder: NFS keeps a folder in which a file that is still open is removed.
+    The lock file is not in the folder: NFS keeps a folder in which an open file is removed.
     """
     import fcntl  # not on every system; without clusters nothing is locked
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from zslcore.evaluation.fewshot import Learner
+from zslcore.experiments.settings import Fewshot
 from zslcore.fewshot.classifiers import linear
-from zslcore.settings import FewshotSettings
 from zslcore.training import minimise
 
 
@@ -45,19 +45,19 @@ def partners(labels: Tensor) -> Tensor:
     first = torch.where(starts, torch.arange(len(order), device=order.device), 0).cummax(0).values
     ends = torch.cat([starts[1:], starts.new_ones(1)])
     follower = torch.where(ends, first, torch.arange(len(order), device=order.device) + 1)
-    found = torch.empty_like(order)
-    found[order] = order[follower]
-    return found
+    partner = torch.empty_like(order)
+    partner[order] = order[follower]
+    return partner
 
 
-def train_delta_encoder(features: Tensor, labels: Tensor, settings: FewshotSettings) -> Learner:
+def train_delta_encoder(features: Tensor, labels: Tensor, settings: Fewshot) -> Learner:
     """Minimise the L1 error of x̂ = D(E(x, anchor), anchor) over pairs of base classes; call inside `seeded`.
 
     In an episode, z of random base pairs are replayed on each support image, and a linear classifier learns from the
     synthetic features and the support together. features: (n, d), labels: (n,) of base classes.
     """
-    own = settings.delta
-    model = DeltaEncoder(features.shape[1], own.hidden, own.latent, own.dropout).to(features.device)
+    delta = settings.delta
+    model = DeltaEncoder(features.shape[1], delta.hidden, delta.latent, delta.dropout).to(features.device)
     mates: dict[int, Tensor] = {}
 
     def terms(rows: Tensor, epoch: int) -> dict[str, Tensor]:
@@ -71,19 +71,19 @@ def train_delta_encoder(features: Tensor, labels: Tensor, settings: FewshotSetti
         terms,
         model.parameters(),
         count=len(features),
-        epochs=own.epochs,
-        batch_size=own.batch_size,
-        lr=own.lr,
+        epochs=delta.epochs,
+        batch_size=delta.batch_size,
+        lr=delta.lr,
         label="delta-encoder",
     )
     model.eval().requires_grad_(False)
     deltas = model.encode(features, features[partners(labels)])
-    chosen = torch.randperm(len(deltas))[: own.samples].to(features.device)
+    chosen = torch.randperm(len(deltas))[: delta.samples].to(features.device)
 
     def learner(support: Tensor, query: Tensor) -> Tensor:
         b, way, shot, d = support.shape
-        picks = deltas[chosen[torch.arange(own.samples, device=chosen.device) % len(chosen)]]
-        anchors = support[:, :, torch.arange(own.samples, device=support.device) % shot]
+        picks = deltas[chosen[torch.arange(delta.samples, device=chosen.device) % len(chosen)]]
+        anchors = support[:, :, torch.arange(delta.samples, device=support.device) % shot]
         z = picks.expand(b, way, -1, -1)
         synthetic = model.decode(z.reshape(-1, picks.shape[1]), anchors.reshape(-1, d)).reshape(b, way, -1, d)
         return linear(torch.cat([support, synthetic], dim=2), query, settings.ridge)

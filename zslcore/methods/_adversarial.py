@@ -1,8 +1,7 @@
 """What the methods with a critic share: the critic's steps, and a running mean of G that draws."""
 
-from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, ClassVar
+from typing import Generic, TypeVar
 
 import torch
 from pydantic import Field
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
-from zslcore.methods.base import MethodSettings
 from zslcore.models.critic import Critic, critic_terms, normal_weights
 from zslcore.models.cvae import Generator
 from zslcore.training import Player, Terms
@@ -25,7 +23,7 @@ class WGANSettings(GenerativeSettings):
     beta2: float = Field(0.9, ge=0, lt=1, description="Adam's")
     critic_lr: float | None = Field(2e-3, gt=0, description="the critic's Adam's step; null: as lr")
     critic_steps: int = Field(1, ge=1, description="of the critic for one of the generator; 5 in the papers")
-    penalty: float = Field(1.0, ge=0, description="weight of the gradient penalty; 10 in the papers")
+    penalty: float = Field(1.0, ge=0, description="λ, weight of the gradient penalty; 10 in the papers")
     initial: float | None = Field(
         None, gt=0, description="spread of the first weights; null: torch's own, which suits every width"
     )
@@ -34,14 +32,17 @@ class WGANSettings(GenerativeSettings):
     )
 
 
-class Adversarial(Generative):
+WGANS = TypeVar("WGANS", bound=WGANSettings)
+
+
+class Adversarial(Generative[WGANS], Generic[WGANS]):
     """A generator G and a critic D that take turns (WGAN-GP).
 
     G circles around its equilibrium rather than settling in it; the running mean of its weights stands in the middle.
     """
 
-    Settings: ClassVar[type[MethodSettings]] = WGANSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    quick = {**Generative.quick, "hidden": 256, "epochs": 60, "lr": 1.5e-3, "critic_lr": 4e-3, "average": 0.95}
+    search_space = {
         "lr": (2e-4, 5e-4),
         "critic_lr": (None, 2e-3),
         "penalty": (1.0, 10.0),
@@ -50,7 +51,7 @@ class Adversarial(Generative):
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """G, D, and the running mean of G."""
-        settings: WGANSettings = self.settings
+        settings = self.settings
         self.generator = Generator(self.latent, attributes, settings.hidden, dimensions, settings.output)
         self.critic = Critic(dimensions, attributes, settings.hidden)
         normal_weights(settings.initial, self.generator, self.critic)
@@ -66,13 +67,12 @@ class Adversarial(Generative):
 
     def critic_player(self, data: Data) -> Player:
         """D."""
-        settings: WGANSettings = self.settings
         return self.player(
             lambda rows, epoch: self.critic_terms(*data[rows]),
             [self.critic],
             "critic",
-            settings.critic_steps,
-            lr=settings.critic_lr,
+            self.settings.critic_steps,
+            lr=self.settings.critic_lr,
         )
 
     def averages(self) -> list[tuple[nn.Module, nn.Module]]:

@@ -10,9 +10,8 @@ from scipy.linalg import inv
 from scipy.special import expit, logit, softmax
 
 from zslcore.errors import ZSLError
-from zslcore.methods._linalg import row_span
+from zslcore.methods._linalg import Array, row_span
 
-Array = NDArray[np.floating[Any]]
 Loss = Literal["softmax", "sigmoid", "squared_hinge"]
 TINY = 1e-30
 

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -14,40 +14,40 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zslcore import artifacts
+from zslcore.blocks import apply_in_blocks
 from zslcore.checkpoint import Checkpoint
-from zslcore.errors import ZSLError
+from zslcore.methods._scaled import FeatureScaling, SignatureScaling
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.models.weights import numpy_state, put_state
-from zslcore.scaling import Scaler, Scaling
+from zslcore.scaling import Scaler
 from zslcore.settings import Classify, Generate
-from zslcore.steps.classify import Classifier, Labelled, fit_classifier
+from zslcore.steps.classify import Classifier, FeaturesAndLabels, fit_classifier
 from zslcore.steps.label_space import label_space
-from zslcore.together import Run, Together
-from zslcore.training import Curve, Player, Terms, alternate, resolve_device, seeded, stream, tensor
+from zslcore.training import Curve, Player, PrecisionName, Terms, alternate, resolve_device, seeded, tensor
 
 
 class GenerativeSettings(MethodSettings):
     """What every generative method has. Defaults are for standardised features, chosen on validation classes."""
 
-    scaling: Scaling = Field("standard", description="of the features, fitted on trainval")
-    signatures: Scaling = Field("sphere", description="of the signatures")
+    scaling: FeatureScaling = "standard"
+    signature_scaling: SignatureScaling = "sphere"
     output: Literal["relu", "sigmoid", "linear"] = Field("linear", description="last activation of the generator")
     hidden: int = Field(1024, ge=1, description="units of hidden layers; 4096 in most papers")
     latent: int | None = Field(None, ge=1, description="size of z; null: as the signature")
-    epochs: int = Field(20, ge=1, description="passes over trainval")
+    epochs: int = Field(20, ge=1, description="passes over the training images")
     batch_size: int = Field(256, ge=1, description="images")
     lr: float = Field(1e-3, gt=0, description="Adam's step")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's")
     generate: Generate = Generate()
     classify: Classify = Classify()
-    device: str = "auto"
-    precision: Literal["fp32", "bf16", "auto"] = Field(
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: PrecisionName = Field(
         "fp32", description="of matrix products in training; auto: bf16 where the device has units for it"
     )
-    compile: Literal["always", "never", "auto"] = Field(
-        "never", description="the loss terms by torch.compile, on CUDA as CUDA graphs; auto: on CUDA only"
-    )
+
+
+GenerativeS = TypeVar("GenerativeS", bound=GenerativeSettings)
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,24 @@ class Data:
         return self.x[rows], self.a[y], y
 
 
-class Generative(Method):
+class Generative(Method[GenerativeS], Generic[GenerativeS]):
     """Base of the methods that train a generator and then a classifier on what it draws.
 
     A subclass makes its modules in `build` (every torch module it keeps as an attribute is saved), says in `players`
     who minimises what, and where its classifier does not see plain features, in `embed` what it sees instead.
     """
 
-    Settings: ClassVar[type[MethodSettings]] = GenerativeSettings
+    family = "generative"
+    generates = True
+    quick = {
+        "hidden": 64,
+        "latent": 4,
+        "batch_size": 32,
+        "epochs": 30,
+        "lr": 3e-3,
+        "generate": {"per_unseen": 40},
+        "classify": {"lr": 0.03, "batch_size": 128, "epochs": 5},
+    }
     checkpoints: Path | None = None
     """Folder for resumable checkpoints, or None for none."""
     checkpoint_every: int = 10
@@ -95,8 +105,8 @@ class Generative(Method):
         amsgrad: bool = False,
         lr: float | None = None,
     ) -> Player:
-        """A player that moves all parameters of some modules, with this method's learning rate unless told another."""
-        settings: GenerativeSettings = self.settings
+        """A player that moves all parameters of some modules, with this method's learning rate where `lr` is None."""
+        settings = self.settings
         return Player(
             terms,
             [parameter for module in modules for parameter in module.parameters()],
@@ -117,15 +127,13 @@ class Generative(Method):
     @torch.inference_mode()
     def embed_rows(self, scaled: NDArray[np.float32], block: int = 4096) -> NDArray[np.float32]:
         """`embed` for scaled features (n, d) in memory, by blocks of rows."""
-        starts = range(0, max(len(scaled), 1), block)
-        parts = [self.embed(tensor(scaled[start : start + block], self.device)).cpu().numpy() for start in starts]
-        return np.concatenate(parts)
+        return apply_in_blocks(lambda x: self.embed(tensor(x, self.device)).cpu().numpy(), scaled, block)
 
     def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
         """Synthetic features as the classifier sees them (n, m), from z (n, latent) and scaled signatures (n, a)."""
         return self.embed(self.generator(z, signatures))
 
-    def real(self, seed: int) -> Labelled:
+    def real(self, seed: int) -> FeaturesAndLabels:
         """The training images as the classifier sees them, with their labels among the seen classes."""
         return self.embed_rows(self.features), self.labels
 
@@ -151,7 +159,10 @@ class Generative(Method):
         with seeded(seed, f"{self.name}/train"):
             self.curve: Curve = alternate(
                 self.players(data),
-                **self._training(data),
+                count=len(data.x),
+                epochs=self.settings.epochs,
+                batch_size=self.settings.batch_size,
+                precision=self.settings.precision,
                 label=self.name,
                 observe=None if observe is None else watch,
                 checkpoint=self._checkpoint(train, seed),
@@ -159,36 +170,11 @@ class Generative(Method):
         self._mode(training=False)
         return self
 
-    @classmethod
-    def fit_together(cls, settings: MethodSettings, train: TrainData, seeds: Sequence[int]) -> list[Self]:
-        """What `fit` makes of each seed, up to rounding, trained in one batched product. It writes no checkpoints.
-
-        Raises ZSLError where the settings want it compiled always.
-        """
-        methods = [cls(settings) for _ in seeds]
-        first = methods[0]
-        if first.settings.compile == "always":
-            raise ZSLError("seeds trained together are not compiled: use compile: never, or seeds_together: false")
-        data, *_ = [method._begin(train, seed) for method, seed in zip(methods, seeds, strict=True)]
-        together = Together(
-            [method.modules() for method in methods], [stream(seed, f"{cls.name}/train") for seed in seeds]
-        )
-        players = [together.player(player) for player in first.players(data)]
-        with together.streams:
-            label = f"{cls.name}, seeds {', '.join(map(str, seeds))} together"
-            curves: list[Any] = alternate(players, **{**first._training(data), "compile": "never"}, label=label)
-        together.spread()
-        for number, method in enumerate(methods):
-            method.curve = [{name: each[number] for name, each in means.items()} for means in curves]
-            method._mode(training=False)
-        return methods
-
     def _begin(self, train: TrainData, seed: int) -> Data:
         """All that comes before the main training."""
-        settings: GenerativeSettings = self.settings
-        self.device = resolve_device(settings.device)
-        self.scaler = Scaler.fit(train.features, settings.scaling)
-        self.signature_scaler = Scaler.fit(train.signatures, settings.signatures)
+        self.device = resolve_device(self.settings.device)
+        self.scaler = Scaler.fit(train.features, self.settings.scaling)
+        self.signature_scaler = Scaler.fit(train.signatures, self.settings.signature_scaling)
         self.features, self.labels = self.scaler(train.features), train.labels
         self.seen_classes, self.attributes = train.signatures.shape
         data = Data(
@@ -202,25 +188,22 @@ class Generative(Method):
         self._mode(training=True)
         return data
 
-    def _training(self, data: Data) -> dict[str, Any]:
-        """What the training loop is told, whoever plays."""
-        settings: GenerativeSettings = self.settings
-        own = settings.model_dump(include={"epochs", "batch_size", "precision", "compile"})
-        return {"count": len(data.x), **own}
-
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Draw features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        taught = self.taught(signatures, seen_mask, seed)
+        x, y = self.training_set(signatures, seen_mask, seed)
         purpose = "joint" if seen_mask.any() else "zsl"
-        classifier = fit_classifier(*taught, len(signatures), self.settings.classify, seed, self.device, purpose)
+        classifier = fit_classifier(
+            x, y, len(signatures), self.settings.classify, seed=seed, device=self.device, purpose=purpose
+        )
         return GenerativeScorer(self, classifier)
 
-    def taught(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> Labelled:
-        """What the classifier of this label space learns from."""
-        settings: GenerativeSettings = self.settings
+    def training_set(
+        self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int
+    ) -> FeaturesAndLabels:
+        """What the classifier of this label space learns from: features (n, m), labels (n,)."""
         real = self.real(seed) if seen_mask.any() else None
-        return label_space(self, real, signatures, seen_mask, settings.generate, settings.classify, seed)
+        return label_space(self, real, signatures, seen_mask, self.settings.generate, self.settings.classify, seed)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights of all modules, the scalers, and the scaled training images that GZSL classifiers learn from."""
@@ -235,10 +218,9 @@ class Generative(Method):
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `state` returned."""
-        settings: GenerativeSettings = self.settings
-        self.device = resolve_device(settings.device)
-        self.scaler = Scaler.from_state(settings.scaling, state)
-        self.signature_scaler = Scaler.from_state(settings.signatures, state, "signatures.")
+        self.device = resolve_device(self.settings.device)
+        self.scaler = Scaler.from_state(self.settings.scaling, state)
+        self.signature_scaler = Scaler.from_state(self.settings.signature_scaling, state, "signatures.")
         self.features, self.labels = state["features"], state["labels"]
         self.seen_classes, self.attributes = int(self.labels.max()) + 1, int(state["attributes"])
         with seeded(0, "unused"):
@@ -254,16 +236,12 @@ class Generative(Method):
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [(name, value) for name, value in vars(self).items() if isinstance(value, nn.Module)]
 
-    def modules(self) -> Run:
-        """All modules as one."""
-        return Run(dict(self._modules()))
-
     def _mode(self, *, training: bool) -> None:
         for _, module in self._modules():
             module.train(training)
 
     def _checkpoint(self, train: TrainData, seed: int) -> Checkpoint | None:
-        """A file of its own for this method, these settings, this data and this seed, this code and its libraries."""
+        """One file for each method, settings, data, seed, code and versions of libraries."""
         if self.checkpoints is None:
             return None
         made_by = f"{artifacts.code()}/{artifacts.library_versions()}"
@@ -279,7 +257,7 @@ class Generative(Method):
 class GenerativeScorer:
     """Scores images with the classifier of one label space."""
 
-    method: Generative
+    method: Generative[Any]
     classifier: Classifier
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

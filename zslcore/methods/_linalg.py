@@ -9,6 +9,7 @@ from scipy.linalg import LinAlgError, LinAlgWarning, qr, solve
 
 from zslcore.errors import ZSLError
 
+Array = NDArray[np.floating[Any]]
 Matrix = NDArray[np.float64]
 
 

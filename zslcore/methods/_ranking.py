@@ -1,29 +1,31 @@
 """What the ranking methods share: a bilinear map trained in batches; each adds its loss over a batch's scores."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Generic, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from zslcore.methods._scaled import LinearMethod
 from zslcore.methods._trained import TrainedSettings, train_batches
-from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.methods.base import Observe, TrainData
 from zslcore.training import seeded
 
 
 class RankingSettings(TrainedSettings):
-    """margin: of the loss. The papers step an image at a time by SGD."""
+    """Of the loss. The papers step an image at a time by SGD."""
 
-    margin: float = 1.0
+    margin: float = Field(1.0, gt=0, description="by which the true class must win")
 
 
-class RankingMethod(LinearMethod):
+RankingS = TypeVar("RankingS", bound=RankingSettings)
+
+
+class RankingMethod(LinearMethod[RankingS], Generic[RankingS]):
     """W of xᵀ W s minimising `loss` of the seen classes' scores, from small random numbers."""
 
-    Settings: ClassVar[type[MethodSettings]] = RankingSettings
+    quick = {"lr": 0.01, "epochs": 20, "batch_size": 32}
 
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
@@ -46,8 +48,7 @@ class RankingMethod(LinearMethod):
 
         with seeded(seed, self.name):
             weights = self.start(x.shape[1], signatures.shape[1]).requires_grad_()
-            self.weights: NDArray[np.floating[Any]] = weights.detach().numpy()  # shares memory: scored while trained
-            train_batches(loss, [weights], self.settings, len(x), self.name, observe)
+            train_batches(self, loss, {"weights": weights}, len(x), observe)
 
 
 def violations(scores: Tensor, labels: Tensor, margin: float) -> Tensor:

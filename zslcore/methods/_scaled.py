@@ -3,24 +3,32 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from zslcore.blocks import apply_in_blocks
 from zslcore.errors import ZSLError
+from zslcore.methods._linalg import Array
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes, check_distinct
 from zslcore.scaling import Scaler, Scaling
 
-Score = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
+Score = Callable[[NDArray[np.float32]], Array]
 """Scaled features (n, d) -> scores (n, classes)."""
+FeatureScaling = Annotated[Scaling, Field(description="of the features, fitted on the training images; not stated")]
+SignatureScaling = Annotated[Scaling, Field(description="of the signatures, fitted on the seen classes; not stated")]
 
 
 class ScaledSettings(MethodSettings):
-    """scaling: of features, fitted on training images. signature_scaling: of signatures, fitted on seen classes."""
+    """How inputs are scaled."""
 
-    scaling: Scaling = "standard"
-    signature_scaling: Scaling = "l2"
+    scaling: FeatureScaling = "standard"
+    signature_scaling: SignatureScaling = "l2"
+
+
+ScaledS = TypeVar("ScaledS", bound=ScaledSettings)
 
 
 @dataclass(frozen=True)
@@ -38,19 +46,14 @@ class ScaledScorer:
             raise ZSLError(f"features of shape {features.shape}; the method was fitted on {self.dimensions} dimensions")
         if not np.isfinite(features).all():
             raise ZSLError("features hold NaN or infinity; remove or recompute those rows")
-        parts = [
-            np.asarray(self.score(self.scaler(features[start : start + self.block])), dtype=np.float32)
-            for start in range(0, max(len(features), 1), self.block)
-        ]
-        return np.concatenate(parts)
+        return apply_in_blocks(lambda x: self.score(self.scaler(x)).astype(np.float32), features, self.block)
 
 
-class ScaledMethod(Method):
+class ScaledMethod(Method[ScaledS], Generic[ScaledS]):
     """A method that learns the arrays named in `learned` from scaled features and signatures."""
 
-    Settings: ClassVar[type[MethodSettings]] = ScaledSettings
-    learned: ClassVar[tuple[str, ...]]
-    """Attributes that `learn` sets, all NumPy arrays: the whole state beside the scalers."""
+    learned: tuple[str, ...]
+    """Attributes that `learn` sets, all NumPy arrays: the whole state besides the scalers."""
 
     @abstractmethod
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
@@ -62,12 +65,11 @@ class ScaledMethod(Method):
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Scale, then learn. Raises ZSLError when two seen classes have the same signature."""
-        settings: ScaledSettings = self.settings
         check_distinct(train.signatures)
         self.seen_classes, self.attributes = train.signatures.shape
         self.dimensions: int | None = train.features.shape[1]
-        self.scaler = Scaler.fit(train.features, settings.scaling)
-        self.signature_scaler = Scaler.fit(train.signatures, settings.signature_scaling)
+        self.scaler = Scaler.fit(train.features, self.settings.scaling)
+        self.signature_scaler = Scaler.fit(train.signatures, self.settings.signature_scaling)
         features, signatures = self.scaler(train.features), self._scaled(train.signatures)
         self.learn(replace(train, features=features, signatures=signatures), seed, observe)
         return self
@@ -96,20 +98,21 @@ class ScaledMethod(Method):
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `state` returned."""
-        settings: ScaledSettings = self.settings
         for name in self.learned:
             setattr(self, name, state[name])
         self.seen_classes, self.attributes, *rest = map(int, state["shape"])
         self.dimensions = rest[0] or None if rest else None  # older files do not say
-        self.scaler = Scaler.from_state(settings.scaling, state)
-        self.signature_scaler = Scaler.from_state(settings.signature_scaling, state, "signature_scaler.")
+        self.scaler = Scaler.from_state(self.settings.scaling, state)
+        self.signature_scaler = Scaler.from_state(self.settings.signature_scaling, state, "signature_scaler.")
 
 
-class LinearMethod(ScaledMethod):
+class LinearMethod(ScaledMethod[ScaledS], Generic[ScaledS]):
     """Compatibility F(x, y) = xᵀ W s(y) with one learned map `weights` (d, a)."""
 
-    learned: ClassVar[tuple[str, ...]] = ("weights",)
-    weights: NDArray[np.floating[Any]]
+    family = "compatibility"
+    linear_scores = True
+    learned = ("weights",)
+    weights: Array
 
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """Scores xᵀ W s."""
@@ -117,17 +120,17 @@ class LinearMethod(ScaledMethod):
         return lambda x: x @ classes
 
 
-def cosine(x: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[np.floating[Any]]:
+def cosine(x: NDArray[Any], prototypes: NDArray[Any]) -> Array:
     """Cosines of rows (n, k) and rows (classes, k): (n, classes) in [-1, 1]."""
     return unit_rows(x) @ unit_rows(prototypes).T
 
 
-def unit_rows(x: NDArray[Any]) -> NDArray[np.floating[Any]]:
+def unit_rows(x: NDArray[Any]) -> Array:
     """Each row at length 1; zero rows stay."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def squared_distances(x: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[np.floating[Any]]:
+def squared_distances(x: NDArray[Any], prototypes: NDArray[Any]) -> Array:
     """Squared Euclidean distances of rows (n, k) and rows (classes, k): (n, classes), at least 0."""
     squares = (x * x).sum(axis=1)[:, None] + (prototypes * prototypes).sum(axis=1) - 2 * x @ prototypes.T
     return np.maximum(squares, 0)

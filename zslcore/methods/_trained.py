@@ -1,44 +1,67 @@
 """What methods trained in batches share: the settings of Adam, and one call of the training loop."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from typing import Annotated, TypeVar
 
+from pydantic import Field
 from torch import Tensor
 
-from zslcore.methods._scaled import ScaledSettings
+from zslcore.methods._scaled import ScaledMethod, ScaledSettings
 from zslcore.methods.base import Observe
 from zslcore.training import Terms, minimise
 
+Epochs = Annotated[int, Field(ge=1, description="passes over the training images")]
+BatchSize = Annotated[int, Field(ge=1, description="images")]
+Rate = Annotated[float, Field(gt=0, description="Adam's step")]
+Decay = Annotated[float, Field(ge=0, description="Adam's weight decay, of ½‖parameters‖²")]
+
 
 class TrainedSettings(ScaledSettings):
-    """epochs, batch_size, lr, weight_decay: of Adam, whatever the paper's own optimiser was."""
+    """Of Adam, whatever the paper's optimiser was."""
 
-    epochs: int = 20
-    batch_size: int = 128
-    lr: float = 0.001
-    weight_decay: float = 0.0
+    epochs: Epochs = 20
+    batch_size: BatchSize = 128
+    lr: Rate = 0.001
+    weight_decay: Decay = 0.0
+
+
+TrainedS = TypeVar("TrainedS", bound=TrainedSettings)
 
 
 def train_batches(
+    method: ScaledMethod[TrainedS],
     loss: Callable[[Tensor], Tensor],
-    parameters: Iterable[Tensor],
-    settings: TrainedSettings,
+    parameters: Mapping[str, Tensor],
     count: int,
-    label: str,
     observe: Observe | None,
 ) -> None:
-    """Minimise `loss(rows)` over shuffled batches of the rows 0..count-1. Call it inside `seeded`."""
+    """Minimise `loss(rows)` over shuffled batches of the rows 0..count-1. Call it inside `seeded`.
+
+    parameters: by the method's attribute, which holds a copy of the values after each epoch that is observed and after
+    the last.
+    """
 
     def terms(rows: Tensor, epoch: int) -> Terms:
         return {"total": loss(rows)}
 
+    def store() -> None:
+        for name, value in parameters.items():
+            setattr(method, name, value.detach().numpy().copy())
+
+    def watch(done: int) -> None:
+        assert observe is not None
+        store()
+        observe(done)
+
     minimise(
         terms,
-        parameters,
+        parameters.values(),
         count=count,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        label=label,
-        observe=observe,
+        epochs=method.settings.epochs,
+        batch_size=method.settings.batch_size,
+        lr=method.settings.lr,
+        weight_decay=method.settings.weight_decay,
+        label=method.name,
+        observe=None if observe is None else watch,
     )
+    store()

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,22 +73,65 @@ class MethodSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Method(ABC):
+S = TypeVar("S", bound=MethodSettings)
+
+Family = Literal[
+    "attribute classifiers",
+    "convex combination",
+    "compatibility",
+    "dictionaries",
+    "metric",
+    "deep",
+    "generative",
+    "other",
+]
+"""How a method gets from seen to unseen classes.
+
+attribute classifiers: by predicted attributes. convex combination: unseen classes are mixtures of seen ones.
+compatibility: a learned (piecewise) bilinear score of feature and signature. dictionaries: latent codes of both, tied.
+metric: distances in a learned space. deep: a network from signatures to class prototypes. generative: a model of each
+class's features, whose parameters come from the signature.
+"""
+
+
+class Method(ABC, Generic[S]):
     """A zero-shot method. Subclasses say in their docstring what they optimise and whose paper it is.
 
     Deterministic given `seed`. `state` and `set_state` are all that saving needs: plain arrays, nothing pickled.
+    A subclass sets `name` and `Settings`, and whichever of the other attributes is not as here; the tables of methods
+    are made of them.
     """
 
-    name: ClassVar[str]
-    citation: ClassVar[str]
-    Settings: ClassVar[type[MethodSettings]] = MethodSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Setting -> values worth trying, for `zslcore.evaluation.tune` (validation classes only)."""
-    random: ClassVar[bool] = True
-    """False for closed forms: the seed changes nothing, one run is enough."""
+    name: str
+    """As on the command line and in file names: small letters, digits, hyphens."""
+    Settings: type[S]
+    search_space: Mapping[str, tuple[Any, ...]] = {}
+    """Setting -> values worth trying, for `zslcore.evaluation.choose` (validation classes only)."""
+    quick: Mapping[str, Any] = {}
+    """Settings with which tests and examples run in a second, for those that differ from the defaults."""
 
-    def __init__(self, settings: MethodSettings | None = None) -> None:
-        self.settings: Any = settings or self.Settings()
+    title: str = ""
+    """As the papers print the name."""
+    citation: str = ""
+    """Authors, venue and year."""
+    summary: str = ""
+    """The idea, in a sentence or two."""
+    family: Family = "other"
+    random: bool = True
+    """False where the seed changes nothing, so that one run is enough."""
+    generates: bool = False
+    """Draws features of unseen classes and trains a classifier on them."""
+    transductive: bool = False
+    """Learns from unlabelled test images too (`Transductive`): its figures stand apart from the others."""
+    needs_binary_attributes: bool = False
+    """Sees only whether a class has each attribute: other signatures are made binary."""
+    needs_image_attributes: bool = False
+    """Some of its settings need the attributes of each image, which not all data sets have."""
+    linear_scores: bool = False
+    """Scores are affine in the scaled features, exactly."""
+
+    def __init__(self, settings: S | None = None) -> None:
+        self.settings: S = settings or self.Settings()
 
     @abstractmethod
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
@@ -140,16 +183,6 @@ class Transductive(Protocol):
 
     def fit_unlabelled(self, features: NDArray[np.float32]) -> None:
         """Take unscaled features (n, d), after `fit` and before `for_classes`."""
-        ...
-
-
-@runtime_checkable
-class Together(Protocol):
-    """A method that can train several seeds in one batched product."""
-
-    @classmethod
-    def fit_together(cls, settings: MethodSettings, train: TrainData, seeds: Sequence[int]) -> Sequence[Method]:
-        """What `fit` makes of each seed, up to rounding."""
         ...
 
 

@@ -1,48 +1,54 @@
 """BiDiLEL: bidirectional latent embedding (Wang and Chen, IJCV 2017)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.linalg import LinAlgError, eigh
 from scipy.optimize import minimize
 
 from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Matrix, class_means, row_span, simplex_codes
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, squared_distances
-from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.methods.base import Observe, TrainData
 
 
 class BiDiLELSettings(ScaledSettings):
-    """strength: ridge term of the projection, over the mean variance. latent: size of the latent space."""
+    """The projection."""
 
-    strength: float = 0.1
-    latent: int = 100
+    strength: float = Field(0.1, ge=0, description="ridge term of the projection, over the mean variance; not stated")
+    latent: int = Field(100, ge=1, description="size of the latent space")
 
 
-class BiDiLEL(ScaledMethod):
+class BiDiLEL(ScaledMethod[BiDiLELSettings]):
     """Bottom up: supervised locality-preserving projections P, min tr(PᵀXᵀLXP) with PᵀXᵀXP = I (eq. 2), L the graph
     that joins images of a class; class landmarks are the means of x P. Top down: unseen landmarks b minimise Sammon's
     stress Σ (‖b − b′‖ − δ)² / δ against all landmarks b′ (eq. 6), δ the distance of the signatures, scaled to fit the
     seen landmarks. Classes score −‖x P − b‖².
     """
 
-    name: ClassVar[str] = "bidilel"
-    citation: ClassVar[str] = "Wang and Chen, IJCV 2017"
-    Settings: ClassVar[type[MethodSettings]] = BiDiLELSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "bidilel"
+    title = "BiDiLEL"
+    citation = "Wang and Chen, IJCV 2017"
+    summary = (
+        "A projection that keeps images of a class together; unseen classes are placed in it by their signatures'"
+        " distances to all others. The nearest class wins."
+    )
+    family = "metric"
+    Settings = BiDiLELSettings
+    search_space = {
         "scaling": ("standard", "l2", "sphere"),
         "signature_scaling": ("l2", "standard"),
         "strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         "latent": (25, 50, 100, 149, 300),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("projection", "offset", "landmarks", "signatures", "stretch")
+    random = False
+    learned = ("projection", "offset", "landmarks", "signatures", "stretch")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """One generalised eigenproblem, and the scale between the two kinds of distance."""
-        settings: BiDiLELSettings = self.settings
+        settings = self.settings
         self.signatures = train.signatures
         self.offset = train.features.mean(axis=0, dtype=np.float64)
         x, basis = row_span(train.features - self.offset)
@@ -83,8 +89,8 @@ class BiDiLEL(ScaledMethod):
             value, slope = stress(flat.reshape(start.shape), self.landmarks, wanted)
             return value, slope.ravel()
 
-        found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
-        return np.asarray(found.x.reshape(start.shape))
+        solution = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
+        return np.asarray(solution.x.reshape(start.shape))
 
 
 def stress(placed: Matrix, fixed: Matrix, wanted: Matrix) -> tuple[float, Matrix]:
@@ -95,12 +101,12 @@ def stress(placed: Matrix, fixed: Matrix, wanted: Matrix) -> tuple[float, Matrix
     weight = np.ones_like(wanted)
     weight[:, len(fixed) :] = 0.5 * (1 - np.eye(len(placed)))  # each pair of placed points stands there twice
     every = np.concatenate([fixed, placed])
-    found = np.maximum(_distances(placed, every), 1e-9)
-    pull = 2 * weight * (found - wanted) / (wanted * found)
+    distances = np.maximum(_distances(placed, every), 1e-9)
+    pull = 2 * weight * (distances - wanted) / (wanted * distances)
     slope = pull.sum(axis=1)[:, None] * placed - pull @ every
     mirrored = pull[:, len(fixed) :]
     slope += mirrored.sum(axis=0)[:, None] * placed - mirrored.T @ placed
-    return float((weight * (found - wanted) ** 2 / wanted).sum()), slope
+    return float((weight * (distances - wanted) ** 2 / wanted).sum()), slope
 
 
 def _distances(a: NDArray[Any], b: NDArray[Any]) -> Matrix:

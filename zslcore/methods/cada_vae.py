@@ -1,8 +1,5 @@
 """CADA-VAE: cross- and distribution-aligned auto-encoders (Schönfeld et al., CVPR 2019)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 import torch
 from pydantic import Field
@@ -10,11 +7,10 @@ from torch import Tensor
 
 from zslcore.losses import kl_to_standard_normal, ramp
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
-from zslcore.methods.base import MethodSettings
 from zslcore.models.cvae import Encoder, reparameterise
 from zslcore.models.mlp import MLP
 from zslcore.settings import Classify
-from zslcore.steps.classify import Labelled
+from zslcore.steps.classify import FeaturesAndLabels
 from zslcore.training import Player, Terms, seeded
 
 Span = tuple[float, float]
@@ -30,27 +26,41 @@ class CADAVAESettings(GenerativeSettings):
     epochs: int = Field(20, ge=1, description="passes over trainval")
     batch_size: int = Field(64, ge=1, description="images")
     lr: float = Field(5e-4, gt=0, description="Adam's step (amsgrad)")
-    beta: float = Field(0.25, ge=0, description="weight of the KL terms")
-    beta_span: Span = (0, 18)
-    cross: float = Field(2.37, ge=0, description="weight of the cross-reconstruction")
-    cross_span: Span = (4, 15)
-    alignment: float = Field(8.13, ge=0, description="weight of the distance between the two posteriors")
-    alignment_span: Span = (1, 5)
+    beta: float = Field(0.25, ge=0, description="β, weight of the KL terms")
+    beta_span: Span = Field((0, 18), description="epochs over which that weight rises from 0")
+    cross: float = Field(2.37, ge=0, description="γ, weight of the cross-reconstruction")
+    cross_span: Span = Field((4, 15), description="epochs over which that weight rises from 0")
+    alignment: float = Field(8.13, ge=0, description="δ, weight of the distance between the two posteriors")
+    alignment_span: Span = Field((1, 5), description="epochs over which that weight rises from 0")
     per_seen: int = Field(200, ge=1, description="latent features drawn for a seen class from its images")
     classify: Classify = Classify(kind="prototype")
 
 
-class CADAVAE(Generative):
+class CADAVAE(Generative[CADAVAESettings]):
     """Two VAEs, of images and of signatures, with one latent space in which the classifier learns.
 
     min of both evidence bounds (L1 errors, KL weighted by β) + γ cross-reconstruction (signature decoded from the
     image's z, image from the signature's) + δ 2-Wasserstein distance of the two posteriors; all three weights warm up.
     """
 
-    name: ClassVar[str] = "cada-vae"
-    citation: ClassVar[str] = "Schönfeld et al., CVPR 2019"
-    Settings: ClassVar[type[MethodSettings]] = CADAVAESettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "cada-vae"
+    title = "CADA-VAE"
+    citation = "Schönfeld et al., CVPR 2019"
+    summary = "Two VAEs, of images and of signatures, aligned in one latent space, in which the classifier learns."
+    Settings = CADAVAESettings
+    quick = {
+        **Generative.quick,
+        "image_hidden": (64, 64),
+        "signature_hidden": (64, 64),
+        "latent": 16,
+        "epochs": 60,
+        "beta_span": (0, 30),
+        "cross_span": (0, 20),
+        "alignment_span": (0, 20),
+        "per_seen": 20,
+        "lr": 1e-3,
+    }
+    search_space = {
         "lr": (1.5e-4, 5e-4),
         "beta": (0.1, 0.25, 1.0),
         "classify": ({"kind": "softmax", "epochs": 5}, {"kind": "prototype"}),
@@ -58,8 +68,8 @@ class CADAVAE(Generative):
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """Encoders and decoders of both kinds."""
-        settings: CADAVAESettings = self.settings
-        (image_in, image_out), (signature_in, signature_out) = settings.image_hidden, settings.signature_hidden
+        image_in, image_out = self.settings.image_hidden
+        signature_in, signature_out = self.settings.signature_hidden
         self.image_encoder = Encoder(dimensions, image_in, self.latent)
         self.image_decoder = MLP(self.latent, image_out, dimensions)
         self.signature_encoder = Encoder(attributes, signature_in, self.latent)
@@ -72,13 +82,13 @@ class CADAVAE(Generative):
 
     def terms(self, x: Tensor, a: Tensor, y: Tensor, epoch: int) -> Terms:
         """The weighted terms; all of them sums over dimensions and means over the batch."""
-        settings: CADAVAESettings = self.settings
+        settings = self.settings
         image, signature = self.image_encoder(x), self.signature_encoder(a)
         z_image, z_signature = reparameterise(*image), reparameterise(*signature)
-        own = l1(x, self.image_decoder(z_image)) + l1(a, self.signature_decoder(z_signature))
+        rebuilt = l1(x, self.image_decoder(z_image)) + l1(a, self.signature_decoder(z_signature))
         crossed = l1(x, self.image_decoder(z_signature)) + l1(a, self.signature_decoder(z_image))
         terms = {
-            "reconstruction": own,
+            "reconstruction": rebuilt,
             "kl": settings.beta
             * ramp(epoch, *settings.beta_span)
             * (kl_to_standard_normal(*image) + kl_to_standard_normal(*signature)),
@@ -97,7 +107,7 @@ class CADAVAE(Generative):
         return mean + (log_variance / 2).exp() * z
 
     @torch.inference_mode()
-    def real(self, seed: int) -> Labelled:
+    def real(self, seed: int) -> FeaturesAndLabels:
         """`per_seen` draws from the posteriors of each seen class's images, taken in turn."""
         labels = np.repeat(np.arange(self.seen_classes), self.settings.per_seen)
         images = [np.resize(np.flatnonzero(self.labels == k), self.settings.per_seen) for k in range(self.seen_classes)]

@@ -1,7 +1,6 @@
 """CDL: class prototypes by coupled dictionaries (Jiang et al., ECCV 2018)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,40 +8,44 @@ from pydantic import Field
 from scipy.linalg import svd
 
 from zslcore.methods._linalg import class_means, ridge, solve_positive
-from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine
-from zslcore.methods.base import MethodSettings, Observe, TrainData
-from zslcore.scaling import Scaling
+from zslcore.methods._scaled import FeatureScaling, ScaledMethod, ScaledSettings, Score, cosine
+from zslcore.methods.base import Observe, TrainData
 
 
 class CDLSettings(ScaledSettings):
-    """coupling: λ. alpha: weight of signatures against prototypes. code, image_code: ridge terms of codes.
+    """Weights of eq. 3, and the ridge terms of codes."""
 
-    atoms: of each dictionary. steps: alternations. space: where images and classes are compared.
-    """
+    coupling: float = Field(10.0, gt=0, description="λ of eq. 3, of both spaces' codes against the fit to the images")
+    alpha: float = Field(1.0, gt=0, description="weight of signatures against prototypes")
+    code: float = Field(0.1, ge=0, description="ridge term of the classes' codes; not stated")
+    image_code: float = Field(0.1, ge=0, description="ridge term of the images' codes; not stated")
+    space: Literal["visual", "aligned", "both"] = Field(
+        "visual", description="where images and classes are compared: as features, as codes, or both"
+    )
+    atoms: int = Field(100, ge=1, description="of each dictionary; at most as many as seen classes are used")
+    steps: int = Field(10, ge=1, description="alternations of prototypes and dictionaries; not stated")
+    scaling: FeatureScaling = "l2"
 
-    coupling: float = 10.0
-    alpha: float = Field(1.0, gt=0)
-    code: float = 0.1
-    image_code: float = 0.1
-    space: Literal["visual", "aligned", "both"] = "visual"
-    atoms: int = 100
-    steps: int = 10
-    scaling: Scaling = "l2"
 
-
-class CDL(ScaledMethod):
+class CDL(ScaledMethod[CDLSettings]):
     """min over P, Z, D of ‖X − H P‖² + λ (‖P − Z D_v‖² + α ‖S − Z D_s‖²) (eq. 3): prototypes that fit both spaces.
 
     X (n, d) features, H (n, K) one-hot labels, P (K, d) prototypes, S (K, a) signatures, Z (K, atoms) shared codes.
     The codes and dictionaries are a truncated singular value decomposition, the prototypes a weighted mean: in turn.
     Other classes get ridge codes z of their signature and prototypes z D_v. They score the cosine of prototype and
-    image (`visual`), of z and the image's own ridge code (`aligned`), or both, summed.
+    image (`visual`), of z and the image's ridge code (`aligned`), or both, summed.
     """
 
-    name: ClassVar[str] = "cdl"
-    citation: ClassVar[str] = "Jiang et al., ECCV 2018"
-    Settings: ClassVar[type[MethodSettings]] = CDLSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "cdl"
+    title = "CDL"
+    citation = "Jiang et al., ECCV 2018"
+    summary = (
+        "Coupled dictionaries of both spaces share one code a class, which gives every class a prototype in "
+        "feature space. The nearest by angle wins."
+    )
+    family = "dictionaries"
+    Settings = CDLSettings
+    search_space = {
         "scaling": ("l2", "standard", "sphere"),
         "signature_scaling": ("l2", "standard"),
         "coupling": (1.0, 10.0, 100.0),
@@ -52,12 +55,12 @@ class CDL(ScaledMethod):
         "space": ("visual", "aligned", "both"),
         "atoms": (20, 40, 60, 80, 100, 140),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("visual", "semantic")
+    random = False
+    learned = ("visual", "semantic")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Alternate prototypes and dictionaries, from the class means."""
-        settings: CDLSettings = self.settings
+        settings = self.settings
         means = class_means(train.features, train.labels, self.seen_classes)
         counts = np.bincount(train.labels)[:, None]
         signatures = np.sqrt(settings.alpha) * train.signatures.astype(np.float64)

@@ -1,7 +1,5 @@
 """CE-GZSL: contrastive embedding for generalised zero-shot learning (Han, Fu, Chen and Yang, CVPR 2021)."""
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -9,7 +7,6 @@ from torch.nn import functional
 
 from zslcore.methods._adversarial import Adversarial, WGANSettings
 from zslcore.methods._generative import Data
-from zslcore.methods.base import MethodSettings
 from zslcore.models.critic import SLOPE
 from zslcore.settings import Classify
 from zslcore.training import Player, Terms
@@ -41,20 +38,23 @@ class Comparator(nn.Module):
         return self.last(functional.leaky_relu(pairs, SLOPE, inplace=True)).squeeze(2)  # n · K · hidden numbers
 
 
-class CEGZSL(Adversarial):
+class CEGZSL(Adversarial[CEGZSLSettings]):
     """A WGAN on features, and an embedding h = E(x) in which the classifier learns, both led by two contrasts.
 
     Instance level: supervised contrast of projections H(h) with temperature τ. Class level: softmax over the seen
-    classes of F(h, a_k)/τ. E, H and F learn from real features beside the critic; G from both contrasts on x̂.
+    classes of F(h, a_k)/τ. E, H and F learn from real features in turn with the critic; G from both contrasts on x̂.
     """
 
-    name: ClassVar[str] = "ce-gzsl"
-    citation: ClassVar[str] = "Han et al., CVPR 2021"
-    Settings: ClassVar[type[MethodSettings]] = CEGZSLSettings
+    name = "ce-gzsl"
+    title = "CE-GZSL"
+    citation = "Han et al., CVPR 2021"
+    summary = "A WGAN and an embedding, both led by instance- and class-level contrast."
+    Settings = CEGZSLSettings
+    quick = {**Adversarial.quick, "embedding": 32, "projection": 16, "comparator": 16, "class_level": 0.1}
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """G, D, E, H and F."""
-        settings: CEGZSLSettings = self.settings
+        settings = self.settings
         super().build(dimensions, attributes, classes)
         self.embedding = nn.Sequential(nn.Linear(dimensions, settings.embedding), nn.ReLU())
         self.projection = nn.Linear(settings.embedding, settings.projection)
@@ -80,7 +80,7 @@ class CEGZSL(Adversarial):
 
     def generator_terms(self, x: Tensor, a: Tensor, y: Tensor, signatures: Tensor) -> Terms:
         """What G minimises: drawn features are contrasted with each other and with real ones."""
-        settings: CEGZSLSettings = self.settings
+        settings = self.settings
         drawn = self.synthesise(self.noise(x), a)
         h = self.embedding(drawn)
         codes = torch.cat([self.projection(h), self.projection(self.embedding(x)).detach()])

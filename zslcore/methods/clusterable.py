@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
-from zslcore.params import Settings
-from zslcore.settings import Classify, Finetune, Generate, Train
-from zslcore.steps.classify import Classifier, Labelled, fit_classifier
+from zslcore.settings import Classify, Finetune, Generate, Settings, Train
+from zslcore.steps.classify import Classifier, FeaturesAndLabels
 from zslcore.steps.finetune import Finetuned, finetune
-from zslcore.steps.label_space import label_space
+from zslcore.steps.generate import draw_classes
+from zslcore.steps.label_spaces import LabelSpaces
 from zslcore.steps.train import Trained
 from zslcore.steps.train import train as train_modules
 from zslcore.training import resolve_device
@@ -39,22 +39,34 @@ class ClusterableSettings(MethodSettings):
         )
 
 
-class Clusterable(Method):
+class Clusterable(Method[ClusterableSettings]):
     """F by eq. 9, then min over E, G, M, C of L_CVAE + λcls L_cls + λcls′ L_cls′ (eq. 4), then softmax classifiers.
 
     The pipeline's stages finetune, train, generate and classify call the same functions between files.
     """
 
-    name: ClassVar[str] = "clusterable"
-    citation: ClassVar[str] = "Xu, Shu and Samaras, 2020"
-    Settings: ClassVar[type[MethodSettings]] = ClusterableSettings
-    _tuned: Labelled
-    _real: Labelled | None
-    _last: tuple[Any, Classifier] | None
+    name = "clusterable"
+    title = "Clusterable features"
+    citation = "Xu, Shu and Samaras, 2020"
+    summary = (
+        "The main method: features mapped to be clusterable, then a conditional VAE on projected features, whose "
+        "projection also has to classify what the VAE makes."
+    )
+    family = "generative"
+    generates = True
+    Settings = ClusterableSettings
+    quick = {
+        "train": {"hidden": 64, "projection": 32, "epochs": 40, "batch_size": 32, "lr": 3e-3},
+        "generate": {"per_unseen": 40},
+        "classify": {"lr": 0.03, "batch_size": 64},
+    }
+    _tuned: FeaturesAndLabels
+    _real: FeaturesAndLabels | None
+    _last: tuple[Any, LabelSpaces] | None
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Fine-tune F, then train M, C, E and G."""
-        settings: ClusterableSettings = self.settings
+        settings = self.settings
         device = resolve_device(settings.device)
         self.signatures = train.signatures
         self.seen_classes, self.attributes = train.signatures.shape
@@ -83,7 +95,7 @@ class Clusterable(Method):
         return self
 
     @property
-    def real(self) -> Labelled:
+    def real(self) -> FeaturesAndLabels:
         """The training images as the classifiers see them, (n, members · m), with their labels."""
         if self._real is None:
             features, labels = self._tuned
@@ -93,36 +105,36 @@ class Clusterable(Method):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        if seen_mask.any() or self.settings.classify.zsl == "own":
-            classifier = self._classifier(signatures, seen_mask, seed)
+        if seen_mask.any():
+            classifier = self._label_spaces(signatures, seen_mask, seed).joint
         else:
             everything = np.concatenate([self.signatures, signatures])
-            mask = np.arange(len(everything)) < self.seen_classes
-            classifier = self._classifier(everything, mask, seed).kept_to(~mask)
+            is_seen = np.arange(len(everything)) < self.seen_classes
+            classifier = self._label_spaces(everything, is_seen, seed).unseen_only
         return ClusterableScorer(self.finetuned, self.model, classifier, signatures, self.settings.classify.feedback)
 
-    def _classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> Classifier:
-        """The classifier of one label space; the last one is kept, since ZSL and GZSL may ask for the same."""
-        settings: ClusterableSettings = self.settings
+    def _label_spaces(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> LabelSpaces:
+        """The classifiers over these classes; the last ones are cached, since ZSL and GZSL may ask for the same."""
+        settings = self.settings
         key = (signatures.tobytes(), seen_mask.tobytes(), seed, settings)
         if self._last is None or self._last[0] != key:
-            real = self.real if seen_mask.any() else None
-            taught = label_space(self.model, real, signatures, seen_mask, settings.generate, settings.classify, seed)
-            purpose = "joint" if seen_mask.any() else "zsl"
-            device, members = self.model.device, settings.train.members
-            fitted = fit_classifier(*taught, len(signatures), settings.classify, seed, device, purpose, members)
-            self._last = (key, fitted)
+            seen, unseen = draw_classes(self.model, signatures, seen_mask, settings.generate, seed)
+            members = settings.train.members
+            spaces = LabelSpaces(
+                self.real, seen, unseen, seen_mask, settings.classify, seed, self.model.device, members
+            )
+            self._last = (key, spaces)
         return self._last[1]
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights of F, M, C, E and G, and the projected training features that GZSL classifiers learn from."""
         features, labels = self.real
-        own: dict[str, NDArray[Any]] = {"projected": features, "labels": labels, "seen_signatures": self.signatures}
-        return {**self.finetuned.state(), **self.model.state(), **own}
+        train: dict[str, NDArray[Any]] = {"projected": features, "labels": labels, "seen_signatures": self.signatures}
+        return {**self.finetuned.state(), **self.model.state(), **train}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `state` returned."""
-        settings: ClusterableSettings = self.settings
+        settings = self.settings
         device = resolve_device(settings.device)
         self.finetuned = Finetuned.from_state(settings.finetune, state, device)
         self.model = Trained.from_state(settings.train, state, device)
@@ -133,7 +145,7 @@ class Clusterable(Method):
 
 @dataclass(frozen=True)
 class ClusterableScorer:
-    """Scores M(F(x)) with the classifier of one label space, and `feedback` of R's cosines beside it.
+    """Scores M(F(x)) with the classifier of one label space, plus `feedback` times R's logits.
 
     signatures: (classes, a) of the classes that compete.
     """
@@ -147,7 +159,8 @@ class ClusterableScorer:
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, d) unscaled features -> (n, classes) log-probabilities."""
         tuned = self.finetuned(features)
-        beside = None
+        extra = None
         if self.feedback:
-            beside = self.feedback * self.model.cosines(self.model.told(tuned), self.signatures)
-        return self.classifier.scores(self.model.project(tuned), beside)
+            predicted = self.model.predict_signatures(tuned)
+            extra = self.feedback * self.model.signature_logits(predicted, self.signatures)
+        return self.classifier.scores(self.model.project(tuned), extra)

@@ -1,46 +1,51 @@
 """CN: class normalisation (Skorokhodov and Elhoseiny, ICLR 2021)."""
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from zslcore.methods._scaled import ScaledMethod, Score, cosine
-from zslcore.methods._trained import TrainedSettings, train_batches
-from zslcore.methods.base import MethodSettings, Observe, TrainData
-from zslcore.scaling import Scaling
+from zslcore.methods._scaled import FeatureScaling, ScaledMethod, Score, SignatureScaling, cosine
+from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate, TrainedSettings, train_batches
+from zslcore.methods.base import Observe, TrainData
 from zslcore.training import seeded
 
 
 class CNSettings(TrainedSettings):
-    """hidden: units of both hidden layers. scale: γ of the cosine logits."""
+    """Widths and training; defaults chosen on validation classes."""
 
-    hidden: int = 512
-    scale: float = 5.0
-    epochs: int = 30
-    batch_size: int = 512
-    lr: float = 0.001
-    weight_decay: float = 0.0001
-    scaling: Scaling = "none"
-    signature_scaling: Scaling = "sphere"
+    hidden: int = Field(512, ge=1, description="units of each of the two hidden layers")
+    scale: float = Field(5.0, gt=0, description="γ of eq. 4: logits are γ² times the cosine")
+    epochs: Epochs = 30
+    batch_size: BatchSize = 512
+    lr: Rate = 0.001
+    weight_decay: Decay = 0.0001
+    scaling: FeatureScaling = "none"
+    signature_scaling: SignatureScaling = "sphere"
 
 
-class CN(ScaledMethod):
+class CN(ScaledMethod[CNSettings]):
     """Softmax cross-entropy of γ² cos(x, p(s)) over seen classes (eq. 4), p a network of three layers whose hidden
     units are standardised over the classes (eq. 9): (h − mean_K h) / std_K h, before the ReLU.
 
     The statistics are always those of the seen classes, recomputed from their signatures: no running averages.
     """
 
-    name: ClassVar[str] = "cn"
-    citation: ClassVar[str] = "Skorokhodov and Elhoseiny, ICLR 2021"
-    Settings: ClassVar[type[MethodSettings]] = CNSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "cn"
+    title = "CN"
+    citation = "Skorokhodov and Elhoseiny, ICLR 2021"
+    summary = (
+        "A network of three layers maps signatures to prototypes, its hidden units standardised over classes. "
+        "Softmax of scaled cosines."
+    )
+    family = "deep"
+    Settings = CNSettings
+    quick = {"hidden": 64, "epochs": 20, "batch_size": 32, "lr": 0.003}
+    search_space = {
         "scaling": ("none", "standard", "max"),
         "signature_scaling": ("sphere", "standard"),
         "scale": (4.0, 5.0, 7.0),
@@ -48,11 +53,11 @@ class CN(ScaledMethod):
         "weight_decay": (0.0, 0.0001, 0.001),
         "epochs": (30,),
     }
-    learned: ClassVar[tuple[str, ...]] = ("first", "second", "third", "signatures")
+    learned = ("first", "second", "third", "signatures")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Train the three layers."""
-        settings: CNSettings = self.settings
+        settings = self.settings
         self.signatures = train.signatures
         x, labels, signatures = map(torch.from_numpy, (train.features, train.labels, train.signatures))
         x = functional.normalize(x)
@@ -63,14 +68,12 @@ class CN(ScaledMethod):
 
         with seeded(seed, self.name):
             sizes = (signatures.shape[1], settings.hidden, settings.hidden, x.shape[1])
-            layers = [torch.randn(i, o) * i**-0.5 for i, o in pairwise(sizes)]
-            for attribute, layer in zip(self.learned, layers, strict=False):
-                setattr(self, attribute, layer.requires_grad_().detach().numpy())
-            train_batches(loss, layers, settings, len(x), self.name, observe)
+            layers = [(torch.randn(i, o) * i**-0.5).requires_grad_() for i, o in pairwise(sizes)]
+            train_batches(self, loss, dict(zip(self.learned, layers, strict=False)), len(x), observe)
 
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """γ² cos(x, p(s))."""
-        layers = [torch.from_numpy(getattr(self, name).copy()) for name in self.learned[:3]]
+        layers = [torch.from_numpy(getattr(self, name)) for name in self.learned[:3]]
         prototypes = embed(torch.from_numpy(signatures), torch.from_numpy(self.signatures), layers).numpy()
         return lambda x: self.settings.scale**2 * cosine(x, prototypes)
 

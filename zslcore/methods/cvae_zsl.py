@@ -1,15 +1,11 @@
 """CVAE-ZSL: a conditional variational auto-encoder (Mishra, Reddy, Mittal and Murthy, CVPR Workshops 2018)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from zslcore.losses import kl_to_standard_normal, ramp, reconstruction
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
-from zslcore.methods.base import MethodSettings
 from zslcore.models.cvae import Encoder, Generator, reparameterise
 from zslcore.training import Player, Terms
 
@@ -17,21 +13,23 @@ from zslcore.training import Player, Terms
 class CVAESettings(GenerativeSettings):
     """What methods built on the CVAE add."""
 
-    kl_weight: float = Field(1.0, ge=0, description="of the KL term, beside a sum over dimensions")
+    kl_weight: float = Field(1.0, ge=0, description="of the KL term; the squared error is a sum over dimensions")
     kl_warmup: int = Field(0, ge=0, description="epochs over which the KL weight rises from 0")
     dropout: float = Field(0.0, ge=0, lt=1, description="in the encoder's hidden layer")
 
 
-class CVAEZSL(Generative):
+class CVAEZSL(Generative[CVAESettings]):
     """min over E, G of ‖x − G(z, a)‖² + KL(E(x, a) ‖ N(0, I)), with z ~ E(x, a); a classifier on what G draws.
 
     The paper's last classifier is a linear SVM; here it is the softmax its followers use.
     """
 
-    name: ClassVar[str] = "cvae-zsl"
-    citation: ClassVar[str] = "Mishra et al., CVPR Workshops 2018"
-    Settings: ClassVar[type[MethodSettings]] = CVAESettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "cvae-zsl"
+    title = "CVAE-ZSL"
+    citation = "Mishra et al., CVPR Workshops 2018"
+    summary = "A conditional VAE; a classifier learns from what it draws."
+    Settings = CVAESettings
+    search_space = {
         "kl_weight": (0.3, 0.6, 1.0, 3.0),
         "lr": (5e-4, 1e-3),
         "generate": ({}, {"noise": 0.4}),
@@ -39,7 +37,7 @@ class CVAEZSL(Generative):
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """E on x ⊕ a, and G."""
-        settings: CVAESettings = self.settings
+        settings = self.settings
         self.encoder = Encoder(dimensions + attributes, settings.hidden, self.latent, settings.dropout)
         self.generator = Generator(self.latent, attributes, settings.hidden, dimensions, settings.output)
 
@@ -55,12 +53,11 @@ class CVAEZSL(Generative):
 
     def evidence(self, x: Tensor, a: Tensor, epoch: int) -> tuple[Terms, Tensor]:
         """The negative evidence lower bound of x (n, d) with signatures a (n, attributes); and G's output (n, d)."""
-        settings: CVAESettings = self.settings
         mean, log_variance = self.encode(x, a)
         output = self.generator(reparameterise(mean, log_variance), a)
         rebuilt = reconstruction(x, output, "sum")
         kl = kl_to_standard_normal(mean, log_variance)
-        total = rebuilt + settings.kl_weight * ramp(epoch + 1, 0, settings.kl_warmup) * kl
+        total = rebuilt + self.settings.kl_weight * ramp(epoch + 1, 0, self.settings.kl_warmup) * kl
         return {"total": total, "reconstruction": rebuilt, "kl": kl}, output
 
     def encode(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,48 +1,51 @@
 """DAP: direct attribute prediction (Lampert, Nickisch and Harmeling, CVPR 2009 and PAMI 2014)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from zslcore.methods._convex import fit_linear
+from zslcore.methods._linalg import Array
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
-from zslcore.methods.base import MethodSettings, Observe, TrainData, check_distinct
-
-Array = NDArray[np.floating[Any]]
+from zslcore.methods.base import Observe, TrainData, check_distinct
 
 
 class DAPSettings(ScaledSettings):
-    """strength: of the ridge term of the attribute classifiers."""
+    """The classifiers of attributes."""
 
-    strength: float = 0.01
+    strength: float = Field(0.01, ge=0, description="ridge term ½ strength ‖W‖² of the classifiers; SVMs in the paper")
 
 
-class DAP(ScaledMethod):
+class DAP(ScaledMethod[DAPSettings]):
     """One logistic classifier p(a_m | x) an attribute; a class scores Σ_m log p(a_m = s_m | x) − log p(a_m = s_m).
 
-    Attributes are made binary at their mean over seen classes, and the prior p(a_m) is their share of seen classes.
-    The paper's probabilities come from SVMs with Platt scaling; here from the logistic loss itself.
+    Attributes are made binary at their mean over seen classes, and the prior p(a_m) is the fraction of seen classes
+    that have them. The paper's probabilities come from SVMs with Platt scaling; here from the logistic loss itself.
     """
 
-    name: ClassVar[str] = "dap"
-    citation: ClassVar[str] = "Lampert, Nickisch and Harmeling, PAMI 2014"
-    Settings: ClassVar[type[MethodSettings]] = DAPSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "dap"
+    title = "DAP"
+    citation = "Lampert, Nickisch and Harmeling, PAMI 2014"
+    summary = (
+        "A logistic classifier for each attribute, fitted on seen classes. A class scores the product of its "
+        "attributes' posteriors, each over its prior."
+    )
+    family = "attribute classifiers"
+    needs_binary_attributes = True
+    Settings = DAPSettings
+    search_space = {
         "scaling": ("standard", "sphere", "root"),
         "strength": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("weights", "bias", "threshold", "prior")
+    random = False
+    learned = ("weights", "bias", "threshold", "prior")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Fit all attribute classifiers at once."""
-        settings: DAPSettings = self.settings
         self.threshold = train.signatures.mean(axis=0)
         binary = binarise(train.signatures, self.threshold)
-        self.prior = share(binary)
-        self.weights, self.bias = fit_linear(train.features, binary[train.labels], "sigmoid", settings.strength)
+        self.prior = attribute_prior(binary)
+        self.weights, self.bias = fit_linear(train.features, binary[train.labels], "sigmoid", self.settings.strength)
 
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """Posterior log-odds of the classes' binary signatures."""
@@ -62,8 +65,8 @@ def binarise(signatures: Array, threshold: Array) -> NDArray[np.float64]:
     return (signatures > threshold).astype(np.float64)
 
 
-def share(binary: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p(a_m): the share of seen classes with each attribute, one pseudo-class each way so that no log is infinite."""
+def attribute_prior(binary: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p(a_m): fraction of seen classes with each attribute, one pseudo-class each way so that no log is infinite."""
     return (binary.sum(axis=0) + 1) / (len(binary) + 2)
 
 

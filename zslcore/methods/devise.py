@@ -1,22 +1,24 @@
 """DeViSE: a deep visual-semantic embedding model (Frome et al., NIPS 2013)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from torch import Tensor
 
-from zslcore.methods._ranking import RankingMethod, violations
+from zslcore.methods._ranking import RankingMethod, RankingSettings, violations
 
 
-class DeViSE(RankingMethod):
+class DeViSE(RankingMethod[RankingSettings]):
     """min over W of (1/n) Σᵢ Σ_{y ≠ yᵢ} [margin − s(yᵢ)ᵀ W x + s(y)ᵀ W x]₊ (eq. 1), signatures at unit length.
 
     The whole sum, where the authors stop at the first violating class of a random order to save time.
     """
 
-    name: ClassVar[str] = "devise"
-    citation: ClassVar[str] = "Frome et al., NIPS 2013"
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "devise"
+    title = "DeViSE"
+    citation = "Frome et al., NIPS 2013"
+    summary = (
+        "A bilinear map and a hinge loss, all violating classes of an image counted alike. Signatures have unit length."
+    )
+    Settings = RankingSettings
+    search_space = {
         "scaling": ("standard", "l2", "sphere"),
         "signature_scaling": ("l2", "standard"),
         "margin": (0.1, 0.3, 1.0, 3.0),

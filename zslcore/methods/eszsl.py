@@ -1,48 +1,52 @@
 """ESZSL: an embarrassingly simple closed form (Romera-Paredes and Torr, ICML 2015)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from zslcore.methods._linalg import one_hot, ridge
-from zslcore.methods._scaled import LinearMethod, ScaledSettings
-from zslcore.methods.base import MethodSettings, Observe, TrainData
-from zslcore.scaling import Scaling
+from zslcore.methods._scaled import FeatureScaling, LinearMethod, ScaledSettings
+from zslcore.methods.base import Observe, TrainData
 
 
 class ESZSLSettings(ScaledSettings):
-    """alpha, gamma: base-10 exponents of the ridge terms on features and on signatures.
+    """The ridge terms; the paper searches their exponents."""
 
-    absent: Y of the wrong classes, −1 in the paper and 0 in later code (the same on centred features, but for scale).
-    """
+    alpha: float = Field(-1.0, description="base-10 exponent of the ridge term on the features' side")
+    gamma: float = Field(-1.0, description="base-10 exponent of the ridge term on the signatures' side")
+    absent: Literal[-1, 0] = Field(
+        0,
+        description="Y of the wrong classes: −1 in the paper, 0 in later code (the same on centred features, but for"
+        " scale)",
+    )
+    scaling: FeatureScaling = "l2"
 
-    alpha: float = -1.0
-    gamma: float = -1.0
-    absent: Literal[-1, 0] = 0
-    scaling: Scaling = "l2"
 
-
-class ESZSL(LinearMethod):
+class ESZSL(LinearMethod[ESZSLSettings]):
     """min over W of ‖XᵀW S − Y‖² + γ‖W S‖² + λ‖XᵀW‖² + γλ‖W‖², with Y = 1 or `absent`.
 
     Solved as W = (X Xᵀ + 10^alpha I)⁻¹ X Y Sᵀ (S Sᵀ + 10^gamma I)⁻¹; images score xᵀ W s.
     """
 
-    name: ClassVar[str] = "eszsl"
-    citation: ClassVar[str] = "Romera-Paredes and Torr, ICML 2015"
-    Settings: ClassVar[type[MethodSettings]] = ESZSLSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "eszsl"
+    title = "ESZSL"
+    citation = "Romera-Paredes and Torr, ICML 2015"
+    summary = (
+        "A bilinear map from features to signatures with squared loss on the class scores, by two ridge regressions."
+    )
+    Settings = ESZSLSettings
+    search_space = {
         "scaling": ("standard", "l2", "max"),
         "absent": (0, -1),
         "alpha": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0),
         "gamma": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
     }
-    random: ClassVar[bool] = False
+    random = False
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Solve the two ridge systems, each in its smaller form."""
-        settings: ESZSLSettings = self.settings
+        settings = self.settings
         y = np.where(one_hot(train.labels, self.seen_classes), 1.0, settings.absent)
         left = ridge(train.features, y, 10.0**settings.alpha)
         self.weights = ridge(train.signatures, left.T, 10.0**settings.gamma).T.astype(np.float32)

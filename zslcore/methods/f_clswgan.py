@@ -1,15 +1,11 @@
 """f-CLSWGAN: a feature-generating Wasserstein GAN (Xian, Lorenz, Schiele and Akata, CVPR 2018)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._adversarial import Adversarial, WGANSettings
 from zslcore.methods._generative import Data
-from zslcore.methods.base import MethodSettings
 from zslcore.training import Player, Terms, minimise, seeded
 
 
@@ -21,16 +17,19 @@ class FCLSWGANSettings(WGANSettings):
     pretrain_lr: float = Field(1e-3, gt=0, description="Adam's step there")
 
 
-class FCLSWGAN(Adversarial):
+class FCLSWGAN(Adversarial[FCLSWGANSettings]):
     """min over G, max over D of W(D; x, x̂) − λ E(‖∇D‖ − 1)² + β E[−log P(y | x̂)], with x̂ = G(z, a).
 
     D sees the signature too; P is a softmax classifier trained on real features beforehand and then left alone.
     """
 
-    name: ClassVar[str] = "f-clswgan"
-    citation: ClassVar[str] = "Xian et al., CVPR 2018"
-    Settings: ClassVar[type[MethodSettings]] = FCLSWGANSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "f-clswgan"
+    title = "f-CLSWGAN"
+    citation = "Xian et al., CVPR 2018"
+    summary = "A Wasserstein GAN with gradient penalty, led by a classifier of real images."
+    Settings = FCLSWGANSettings
+    quick = {**Adversarial.quick, "cls_weight": 0.1, "pretrain_epochs": 5}
+    search_space = {
         **Adversarial.search_space,
         "cls_weight": (0.01, 0.1, 1.0),
     }
@@ -42,7 +41,7 @@ class FCLSWGAN(Adversarial):
 
     def prepare(self, data: Data, seed: int) -> None:
         """Train P."""
-        settings: FCLSWGANSettings = self.settings
+        settings = self.settings
         with seeded(seed, f"{self.name}/pretrain"):
             minimise(
                 lambda rows, epoch: {"total": functional.cross_entropy(self.judge(data.x[rows]), data.y[rows])},
@@ -67,5 +66,5 @@ class FCLSWGAN(Adversarial):
         return {"total": adversarial + sum(guidance.values()), "adversarial": adversarial, **guidance}
 
     def guidance(self, drawn: Tensor, x: Tensor, a: Tensor, y: Tensor) -> Terms:
-        """Weighted terms beside the critic's that lead G: here, P must recognise the drawn features' classes."""
+        """Further weighted terms of G's loss: P must recognise the drawn features' classes."""
         return {"cls": self.settings.cls_weight * functional.cross_entropy(self.judge(drawn), y)}

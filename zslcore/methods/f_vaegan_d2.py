@@ -1,7 +1,7 @@
 """f-VAEGAN-D2: a VAE and a WGAN that share their generator (Xian, Sharma, Schiele and Akata, CVPR 2019)."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -11,16 +11,15 @@ from torch.nn import functional
 from zslcore.losses import kl_to_standard_normal, reconstruction
 from zslcore.methods._adversarial import Adversarial, WGANSettings
 from zslcore.methods._generative import Data
-from zslcore.methods.base import MethodSettings
 from zslcore.models.cvae import Encoder, reparameterise
 from zslcore.training import Player, Terms
 
 
 class FVAEGANSettings(WGANSettings):
-    """Weights of the VAE beside the critic's."""
+    """Weights of the VAE's and of the critic's terms."""
 
     adversarial: float = Field(10.0, ge=0, description="weight of the critic's opinion in the generator's loss")
-    kl_weight: float = Field(1.0, ge=0, description="of the KL term, beside a sum over dimensions")
+    kl_weight: float = Field(1.0, ge=0, description="of the KL term; the reconstruction is a sum over dimensions")
     reconstruction: Literal["bernoulli", "squared"] = Field(
         "squared", description="bernoulli, as in the authors' code, needs features and outputs in [0, 1]"
     )
@@ -37,16 +36,18 @@ RECONSTRUCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class FVAEGAN(Adversarial):
+class FVAEGAN(Adversarial[FVAEGANSettings]):
     """min over E, G, max over D of −log p(x | z, a) + KL(E(x, a) ‖ N(0, I)) + γ WGAN-GP(D; x, G(z′, a)), z′ ~ N(0, I).
 
     The inductive form: the second, unconditional critic of the paper needs unlabelled images of unseen classes.
     """
 
-    name: ClassVar[str] = "f-vaegan-d2"
-    citation: ClassVar[str] = "Xian et al., CVPR 2019"
-    Settings: ClassVar[type[MethodSettings]] = FVAEGANSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "f-vaegan-d2"
+    title = "f-VAEGAN-D2"
+    citation = "Xian et al., CVPR 2019"
+    summary = "A VAE and a WGAN that share the generator (the inductive form)."
+    Settings = FVAEGANSettings
+    search_space = {
         **Adversarial.search_space,
         "adversarial": (0.1, 1.0, 10.0),
         "kl_weight": (0.3, 1.0),
@@ -65,7 +66,7 @@ class FVAEGAN(Adversarial):
 
     def generator_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """What E and G minimise."""
-        settings: FVAEGANSettings = self.settings
+        settings = self.settings
         mean, log_variance = self.encoder(torch.cat([x, a], dim=1))
         output = self.synthesise(reparameterise(mean, log_variance), a)
         drawn = self.synthesise(self.noise(x), a)
@@ -78,5 +79,5 @@ class FVAEGAN(Adversarial):
         return {"total": torch.stack(list(terms.values())).sum(), **terms}
 
     def guidance(self, drawn: Tensor, output: Tensor, x: Tensor, a: Tensor, y: Tensor) -> Terms:
-        """Weighted terms beside the VAE's and the critic's: none here."""
+        """Further weighted terms of G's loss: none here."""
         return {}

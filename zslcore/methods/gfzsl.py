@@ -1,7 +1,6 @@
 """GFZSL: class-conditional Gaussians regressed from signatures (Verma and Rai, ECML-PKDD 2017)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,42 +9,46 @@ from scipy.special import softmax
 
 from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Matrix, class_means, solve_positive
-from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
-from zslcore.methods.base import MethodSettings, Observe, TrainData
-from zslcore.scaling import Scaling
+from zslcore.methods._scaled import FeatureScaling, ScaledMethod, ScaledSettings, Score
+from zslcore.methods.base import Observe, TrainData
 
 
 class GFZSLSettings(ScaledSettings):
-    """mean_strength, variance_strength: ridge terms of both regressions. floor: added to every variance."""
+    """Of the two regressions."""
 
-    mean_strength: float = 1.0
-    variance_strength: float = 1e7
-    floor: float = 0.05
-    scaling: Scaling = "standard"
+    mean_strength: float = Field(1.0, ge=0, description="ridge term of the regression of the means")
+    variance_strength: float = Field(1e7, ge=0, description="ridge term of the regression of the log-variances")
+    floor: float = Field(0.05, ge=0, description="added to every variance; not stated")
+    scaling: FeatureScaling = "standard"
 
 
-class GFZSL(ScaledMethod):
+class GFZSL(ScaledMethod[GFZSLSettings]):
     """p(x | class) = N(μ, diag σ²), with μ and log σ² kernel-ridge-regressed from the signature (eq. 5-7).
 
     Kernel (1 + sᵀs′)², as in the authors' code. Both targets are centred on their mean over seen classes, so that a
     strong ridge term means "the same variance everywhere". Unseen and seen classes score alike, by log-likelihood.
     """
 
-    name: ClassVar[str] = "gfzsl"
-    citation: ClassVar[str] = "Verma and Rai, ECML-PKDD 2017"
-    Settings: ClassVar[type[MethodSettings]] = GFZSLSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "gfzsl"
+    title = "GFZSL"
+    citation = "Verma and Rai, ECML-PKDD 2017"
+    summary = (
+        "A Gaussian for each class, its moments regressed from the signature with a kernel. The likeliest class wins."
+    )
+    family = "generative"
+    Settings = GFZSLSettings
+    search_space = {
         "scaling": ("standard", "sphere", "l2", "max"),
         "mean_strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         "variance_strength": (1.0, 100.0, 1e7),
         "floor": (0.0001, 0.01, 0.05, 0.3, 1.0),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("signatures", "centre", "mean_dual", "variance_dual")
+    random = False
+    learned: tuple[str, ...] = ("signatures", "centre", "mean_dual", "variance_dual")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Moments of every seen class, then one kernel ridge regression for each of the two."""
-        settings: GFZSLSettings = self.settings
+        settings = self.settings
         self.signatures = train.signatures
         kernel = _kernel(train.signatures, train.signatures)
         means = class_means(train.features, train.labels, self.seen_classes)
@@ -70,10 +73,10 @@ class GFZSL(ScaledMethod):
 
 
 class TransductiveSettings(GFZSLSettings):
-    """steps: of EM. prior: how many images the regressed moments count as."""
+    """Of expectation maximisation."""
 
-    steps: int = 10
-    prior: float = Field(10.0, gt=0)
+    steps: int = Field(10, ge=0, description="of EM; not stated")
+    prior: float = Field(10.0, gt=0, description="how many images the regressed moments count as; not stated")
 
 
 class TransductiveGFZSL(GFZSL):
@@ -84,14 +87,18 @@ class TransductiveGFZSL(GFZSL):
     Seen classes keep their moments. Without `fit_unlabelled` it is plain GFZSL.
     """
 
-    name: ClassVar[str] = "gfzsl-transductive"
-    Settings: ClassVar[type[MethodSettings]] = TransductiveSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "gfzsl-transductive"
+    title = "GFZSL, TRANSDUCTIVE"
+    summary = "GFZSL, then expectation maximisation over unlabelled test images of the unseen classes."
+    transductive = True
+    Settings = TransductiveSettings
+    settings: TransductiveSettings
+    search_space = {
         **GFZSL.search_space,
         "steps": (3, 10, 30),
         "prior": (1.0, 10.0, 30.0),
     }
-    learned: ClassVar[tuple[str, ...]] = (*GFZSL.learned, "unlabelled")
+    learned = (*GFZSL.learned, "unlabelled")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """As GFZSL."""
@@ -111,13 +118,13 @@ class TransductiveGFZSL(GFZSL):
         return lambda x: log_likelihood(x, means, variances)
 
     def _refine(self, means: Matrix, variances: Matrix) -> tuple[Matrix, Matrix]:
-        settings: TransductiveSettings = self.settings
+        settings = self.settings
         x, first = self.unlabelled.astype(np.float64), (means, variances + means**2)
         for _ in range(settings.steps):
-            share = softmax(log_likelihood(x, means, variances), axis=1)
-            count = share.sum(axis=0)[:, None] + settings.prior
-            means = (share.T @ x + settings.prior * first[0]) / count
-            squares = (share.T @ x**2 + settings.prior * first[1]) / count
+            chances = softmax(log_likelihood(x, means, variances), axis=1)
+            count = chances.sum(axis=0)[:, None] + settings.prior
+            means = (chances.T @ x + settings.prior * first[0]) / count
+            squares = (chances.T @ x**2 + settings.prior * first[1]) / count
             variances = np.maximum(squares - means**2, 0) + settings.floor
         return means, variances
 

@@ -1,14 +1,11 @@
 """JGM-ZSL: a joint generative model for zero-shot learning (Gao, Hou, Qin, Liu, Zhu and Zhang, ECCV Workshops 2018)."""
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._generative import Data
-from zslcore.methods.base import MethodSettings
 from zslcore.methods.f_vaegan_d2 import FVAEGAN, FVAEGANSettings
 from zslcore.training import Player, Terms
 
@@ -29,9 +26,12 @@ class JGMZSL(FVAEGAN):
     with gradient penalty stands here), the widths, or any weight.
     """
 
-    name: ClassVar[str] = "jgm-zsl"
-    citation: ClassVar[str] = "Gao et al., ECCV Workshops 2018"
-    Settings: ClassVar[type[MethodSettings]] = JGMZSLSettings
+    name = "jgm-zsl"
+    title = "JGM-ZSL"
+    citation = "Gao et al., ECCV Workshops 2018"
+    summary = "A VAE and a WGAN that share the generator, led by the critic's hidden layer and by a classifier."
+    Settings = JGMZSLSettings
+    settings: JGMZSLSettings
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """E, G, D and C."""
@@ -49,7 +49,6 @@ class JGMZSL(FVAEGAN):
 
     def guidance(self, drawn: Tensor, output: Tensor, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """Rebuilt features must look like the real ones to D; drawn and rebuilt ones must be recognised by C."""
-        settings: JGMZSLSettings = self.settings
         seen = (self.critic.hidden(x, a).detach() - self.critic.hidden(output, a)).square().sum(1).mean()
         recognised = functional.cross_entropy(self.categoriser(torch.cat([drawn, output])), torch.cat([y, y]))
-        return {"perceptual": settings.perceptual * seen, "cls": settings.cls_weight * recognised}
+        return {"perceptual": self.settings.perceptual * seen, "cls": self.settings.cls_weight * recognised}

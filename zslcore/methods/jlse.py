@@ -1,33 +1,28 @@
 """JLSE: joint latent similarity embedding (Zhang and Saligrama, CVPR 2016)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.linalg import eigh
 
 from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Matrix, one_hot, ridge, row_span, simplex_codes, solve_positive
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score
-from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.methods.base import Observe, TrainData
 
 
 class JLSESettings(ScaledSettings):
-    """source, target: ridge terms of signature codes and of image codes. similarity: weight of the similarity term.
+    """Weights of eq. 4 and 5."""
 
-    map_strength: ridge term of W. latent: size of image codes. steps: alternations.
-    """
-
-    source: float = 0.01
-    target: float = 1.0
-    similarity: float = 100.0
-    map_strength: float = 1.0
-    latent: int = 150
-    steps: int = 5
+    source: float = Field(0.01, ge=0, description="ridge term of the signatures' codes, eq. 5")
+    target: float = Field(1.0, ge=0, description="ridge term of the images' codes, eq. 4")
+    similarity: float = Field(100.0, ge=0, description="weight of the similarity term, eq. 4")
+    map_strength: float = Field(1.0, ge=0, description="ridge term of W, eq. 4")
+    latent: int = Field(150, ge=1, description="size of the images' codes")
+    steps: int = Field(5, ge=1, description="alternations; not stated")
 
 
-class JLSE(ScaledMethod):
+class JLSE(ScaledMethod[JLSESettings]):
     """Signatures and images have latent codes z_s, z_t, and a pair scores by ⟨z_t, W z_s⟩, all learned jointly.
 
     z_s: on the simplex, ½‖s − z_sᵀ S‖² + ½ source ‖z_s‖² with the seen signatures S as dictionary (eq. 5). Then, in
@@ -36,10 +31,17 @@ class JLSE(ScaledMethod):
     A pair is scored with the z_t that suits it best (eq. 7), which leaves a linear score and an offset for each class.
     """
 
-    name: ClassVar[str] = "jlse"
-    citation: ClassVar[str] = "Zhang and Saligrama, CVPR 2016"
-    Settings: ClassVar[type[MethodSettings]] = JLSESettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "jlse"
+    title = "JLSE"
+    citation = "Zhang and Saligrama, CVPR 2016"
+    summary = (
+        "Latent codes of images and of signatures, and a bilinear score of both, learned jointly. A pair is "
+        "scored with the image code that suits it best."
+    )
+    family = "dictionaries"
+    linear_scores = True
+    Settings = JLSESettings
+    search_space = {
         "scaling": ("standard", "sphere", "l2"),
         "source": (0.0001, 0.001, 0.01, 0.1),
         "target": (0.1, 1.0, 10.0, 100.0, 1000.0),
@@ -47,12 +49,12 @@ class JLSE(ScaledMethod):
         "map_strength": (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
         "latent": (75, 150, 300),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("dictionary", "weights", "signatures")
+    random = False
+    learned = ("dictionary", "weights", "signatures")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Alternate W, the dictionary and the image codes, from principal components."""
-        settings: JLSESettings = self.settings
+        settings = self.settings
         x = train.features.astype(np.float64)
         y = 2 * one_hot(train.labels, self.seen_classes) - 1
         self.signatures = train.signatures
@@ -70,9 +72,8 @@ class JLSE(ScaledMethod):
 
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """max over z of −‖x − zB‖² − target ‖z‖² + 2⟨z, W z_s⟩, less what no class changes."""
-        settings: JLSESettings = self.settings
-        classes = self.weights @ simplex_codes(signatures, self.signatures, settings.source).T
-        inverse = solve_positive(self.dictionary @ self.dictionary.T, classes, settings.target)
+        classes = self.weights @ simplex_codes(signatures, self.signatures, self.settings.source).T
+        inverse = solve_positive(self.dictionary @ self.dictionary.T, classes, self.settings.target)
         return lambda x: 2 * x @ (self.dictionary.T @ inverse) + (classes * inverse).sum(axis=0)
 
 

@@ -1,32 +1,26 @@
 """LAD: learning discriminative latent attributes (Jiang et al., ICCV 2017)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from zslcore.methods._linalg import one_hot, ridge, solve_positive
-from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine
-from zslcore.methods.base import MethodSettings, Observe, TrainData
-from zslcore.scaling import Scaling
+from zslcore.methods._scaled import FeatureScaling, ScaledMethod, ScaledSettings, Score, cosine
+from zslcore.methods.base import Observe, TrainData
 
 
 class LADSettings(ScaledSettings):
-    """alpha, beta: weights of the signature and of the class term. strength: ridge term of D, W and U.
+    """Weights of eq. 6, and the ridge terms that stand for its bounds."""
 
-    code: ridge term of test codes. steps: alternations.
-    """
-
-    alpha: float = 1.0
-    beta: float = 0.1
-    strength: float = 1.0
-    code: float = 0.1
-    steps: int = 3
-    scaling: Scaling = "l2"
+    alpha: float = Field(1.0, ge=0, description="α of eq. 6, weight of the signature term")
+    beta: float = Field(0.1, ge=0, description="β of eq. 6, weight of the class term")
+    strength: float = Field(1.0, ge=0, description="ridge term of D, W and U, which are of bounded length in the paper")
+    code: float = Field(0.1, ge=0, description="ridge term of the codes of test images; not stated")
+    steps: int = Field(3, ge=1, description="alternations of the four closed forms; not stated")
+    scaling: FeatureScaling = "l2"
 
 
-class LAD(ScaledMethod):
+class LAD(ScaledMethod[LADSettings]):
     """min over D, Y, W, U of ‖X − Y D‖² + α ‖Y − S W‖² + β ‖H − Y U‖² (eq. 6), with ridge terms on D, W and U.
 
     X (n, d) features, Y (n, a) latent attributes, S (n, a) signatures, H (n, K) one-hot labels. Closed forms in turn,
@@ -34,10 +28,16 @@ class LAD(ScaledMethod):
     y = argmin ‖x − y D‖² + code ‖y‖², and classes score cos(y, s W).
     """
 
-    name: ClassVar[str] = "lad"
-    citation: ClassVar[str] = "Jiang et al., ICCV 2017"
-    Settings: ClassVar[type[MethodSettings]] = LADSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "lad"
+    title = "LAD"
+    citation = "Jiang et al., ICCV 2017"
+    summary = (
+        "A dictionary of latent attributes, tied to the given ones, that also has to separate the seen classes. "
+        "Cosine of an image's code and a class's."
+    )
+    family = "dictionaries"
+    Settings = LADSettings
+    search_space = {
         "scaling": ("l2", "standard", "sphere"),
         "signature_scaling": ("l2", "standard"),
         "alpha": (0.01, 0.1, 1.0, 10.0, 100.0),
@@ -45,12 +45,12 @@ class LAD(ScaledMethod):
         "strength": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
         "code": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("dictionary", "weights")
+    random = False
+    learned = ("dictionary", "weights")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Alternate the four closed forms."""
-        settings: LADSettings = self.settings
+        settings = self.settings
         x, s = train.features.astype(np.float64), train.signatures.astype(np.float64)[train.labels]
         h = one_hot(train.labels, self.seen_classes)
         codes = s

@@ -1,35 +1,36 @@
 """LATEM: latent embeddings for zero-shot classification (Xian et al., CVPR 2016)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from zslcore.methods._ranking import RankingMethod, RankingSettings, violations
 from zslcore.methods._scaled import Score
-from zslcore.methods.base import MethodSettings
 
 
 class LATEMSettings(RankingSettings):
-    """maps: K, the number of bilinear maps."""
+    """How many maps there are."""
 
-    maps: int = 3
+    maps: int = Field(3, ge=1, description="K, the number of bilinear maps; the paper prunes a larger set")
 
 
-class LATEM(RankingMethod):
+class LATEM(RankingMethod[LATEMSettings]):
     """F(x, y) = max_k xᵀ W_k s(y) (eq. 2); min of (1/n) Σᵢ Σ_{y ≠ yᵢ} [margin + F(xᵢ, y) − F(xᵢ, yᵢ)]₊ (eq. 4).
 
     Only the winning map of each pair gets a gradient, as in the paper's algorithm 1, which draws one y an image where
     the whole sum stands here. The number of maps is a setting; the paper prunes a larger set.
     """
 
-    name: ClassVar[str] = "latem"
-    citation: ClassVar[str] = "Xian et al., CVPR 2016"
-    Settings: ClassVar[type[MethodSettings]] = LATEMSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "latem"
+    title = "LATEM"
+    citation = "Xian et al., CVPR 2016"
+    summary = "Several bilinear maps; a pair scores by the best of them, and only that one learns from it."
+    linear_scores = False
+    Settings = LATEMSettings
+    quick = {**RankingMethod.quick, "epochs": 3, "maps": 2, "margin": 3.0, "signature_scaling": "standard"}
+    search_space = {
         "scaling": ("standard", "l2", "sphere"),
         "signature_scaling": ("l2", "standard"),
         "margin": (0.1, 0.3, 1.0, 3.0),

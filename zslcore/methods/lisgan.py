@@ -1,7 +1,7 @@
 """LisGAN: leveraging the invariant side of generative zero-shot learning (Li et al., CVPR 2019)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from zslcore.losses import class_means
 from zslcore.methods._generative import Data, GenerativeScorer
-from zslcore.methods.base import MethodSettings, Scorer
+from zslcore.methods.base import Scorer
 from zslcore.methods.f_clswgan import FCLSWGAN, FCLSWGANSettings
-from zslcore.steps.classify import Labelled, fit_classifier
+from zslcore.steps.classify import FeaturesAndLabels, fit_classifier
 from zslcore.training import Player, Terms
 
 
@@ -25,7 +25,10 @@ class LisGANSettings(FCLSWGANSettings):
     soul_weight: float = Field(0.01, ge=0, description="of each drawn feature's distance to its nearest soul")
     mean_weight: float = Field(0.01, ge=0, description="of drawn classes' distance to their souls")
     cascade: float = Field(
-        0.0, ge=0, le=1, description="share of images, most certain first, that teach a second classifier; 0: none"
+        0.0,
+        ge=0,
+        le=1,
+        description="fraction of images, most certain first, that a second classifier learns from; 0: none",
     )
 
 
@@ -39,9 +42,12 @@ class LisGAN(FCLSWGAN):
     and in every comparison of inductive methods.
     """
 
-    name: ClassVar[str] = "lisgan"
-    citation: ClassVar[str] = "Li et al., CVPR 2019"
-    Settings: ClassVar[type[MethodSettings]] = LisGANSettings
+    name = "lisgan"
+    title = "LisGAN"
+    citation = "Li et al., CVPR 2019"
+    summary = "f-CLSWGAN, and soul samples of each class. Its second classifier, which learns from test images, is off."
+    Settings = LisGANSettings
+    settings: LisGANSettings
 
     def players(self, data: Data) -> list[Player]:
         """As f-CLSWGAN's, once the souls are known."""
@@ -50,14 +56,13 @@ class LisGAN(FCLSWGAN):
 
     def guidance(self, drawn: Tensor, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """The classification loss and the two soul terms."""
-        settings: LisGANSettings = self.settings
         near = to_nearest_soul(drawn, self.souls[y]).mean()
         classes = len(self.souls)
         present = (y[:, None] == torch.arange(classes, device=y.device)).any(0)
         apart = to_nearest_soul(class_means(drawn, y, classes), self.souls)
         together = (apart * present).sum() / present.sum()
-        own = {"soul": settings.soul_weight * near, "mean": settings.mean_weight * together}
-        return {**super().guidance(drawn, x, a, y), **own}
+        souls = {"soul": self.settings.soul_weight * near, "mean": self.settings.mean_weight * together}
+        return {**super().guidance(drawn, x, a, y), **souls}
 
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """As every generative method's; with `cascade`, a second classifier for each set of images scored."""
@@ -65,7 +70,7 @@ class LisGAN(FCLSWGAN):
         if not self.settings.cascade:
             return first
         assert isinstance(first, GenerativeScorer)
-        return Cascade(first, self.taught(signatures, seen_mask, seed), self.settings.cascade, seed)
+        return Cascade(first, self.training_set(signatures, seen_mask, seed), self.settings.cascade, seed)
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class Cascade:
     """Scores with a classifier that also learns from the images the first one is most certain of."""
 
     first: GenerativeScorer
-    taught: Labelled
-    share: float
+    training_set: FeaturesAndLabels
+    fraction: float
     seed: int
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,29 +87,34 @@ class Cascade:
         method = self.first.method
         images = method.embed_rows(method.scaler(features))
         scores = self.first.classifier.scores(images)
-        x, y = with_certain(self.taught, images, scores, self.share)
+        x, y = with_certain(self.training_set, images, scores, self.fraction)
         classify = method.settings.classify
-        again = fit_classifier(x, y, scores.shape[1], classify, self.seed, method.device, "cascade")
-        return again.scores(images)
+        second = fit_classifier(
+            x, y, scores.shape[1], classify, seed=self.seed, device=method.device, purpose="cascade"
+        )
+        return second.scores(images)
 
 
-def with_certain(taught: Labelled, images: NDArray[np.float32], scores: NDArray[np.float32], share: float) -> Labelled:
-    """A training set plus the `share` of images (n, m) whose log-probabilities (n, classes) have the least entropy."""
+def with_certain(
+    training_set: FeaturesAndLabels, images: NDArray[np.float32], scores: NDArray[np.float32], fraction: float
+) -> FeaturesAndLabels:
+    """A training set plus a fraction of images (n, m): those whose log-probabilities (n, classes) are most certain."""
     entropy = -(np.exp(scores) * np.where(np.isfinite(scores), scores, 0)).sum(axis=1)
-    certain = np.argsort(entropy, kind="stable")[: round(share * len(images))]
-    guessed = scores[certain].argmax(axis=1)
-    return np.concatenate([taught[0], images[certain]]), np.concatenate([taught[1], guessed])
+    certain = np.argsort(entropy, kind="stable")[: round(fraction * len(images))]
+    predicted = scores[certain].argmax(axis=1)
+    x, y = training_set
+    return np.concatenate([x, images[certain]]), np.concatenate([y, predicted])
 
 
 def soul_samples(x: Tensor, y: Tensor, count: int) -> Tensor:
     """Centres of `count` clusters of each class's features: (n, d), (n,) -> (classes, count, d).
 
-    A class with fewer images than that repeats its own.
+    A class with fewer images than that repeats them.
     """
     souls: list[NDArray[Any]] = []
     for k in range(int(y.max()) + 1):
-        own = x[y == k].cpu().numpy()
-        centres = KMeans(min(count, len(own)), n_init=3, random_state=0).fit(own).cluster_centers_
+        rows = x[y == k].cpu().numpy()
+        centres = KMeans(min(count, len(rows)), n_init=3, random_state=0).fit(rows).cluster_centers_
         souls.append(centres[np.arange(count) % len(centres)])
     return torch.from_numpy(np.stack(souls)).to(x)
 

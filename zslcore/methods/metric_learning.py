@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
+from zslcore.blocks import apply_in_blocks
 from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.metric_losses import HINGES, attribute_loss, objective, regulariser
@@ -18,7 +19,17 @@ from zslcore.mining import Growth, Miner, check_correlation, log_correlation
 from zslcore.models.metric import AttributeMetric
 from zslcore.models.weights import numpy_state, put_state
 from zslcore.scaling import Scaler, Scaling
-from zslcore.training import Curve, OptimiserName, Terms, in_bf16, minimise, resolve_device, seeded, tensor
+from zslcore.training import (
+    Curve,
+    OptimiserName,
+    PrecisionName,
+    Terms,
+    in_bf16,
+    minimise,
+    resolve_device,
+    seeded,
+    tensor,
+)
 
 
 class Mining(MethodSettings):
@@ -48,32 +59,40 @@ class MetricLearningSettings(MethodSettings):
         "auto", description="vectors to train with: of each image, of its class, or auto: of images where given"
     )
     scaling: Scaling = Field("power", description="of the features; not stated")
-    signatures: Scaling = Field("power", description="scaling of attribute vectors; not stated")
+    signature_scaling: Scaling = Field("power", description="of the attribute vectors; not stated")
     optimiser: OptimiserName = Field("sgd", description="the paper's, or adam")
     lr: float = Field(0.03, gt=0, description="not stated")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; not stated")
     epochs: int = Field(20, ge=1, description="not stated")
     batch_size: int = Field(128, ge=1, description="images; not stated")
-    precision: Literal["fp32", "bf16", "auto"] = Field(
+    precision: PrecisionName = Field(
         "fp32", description="of the product of features and W_X; auto: bf16 where the device has units for it"
     )
-    device: str = "auto"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
-class MetricLearning(Method):
+class MetricLearning(Method[MetricLearningSettings]):
     """min over W_X, b_X, W_A, τ of eq. 11: hinge on S of positive and mined negative pairs + λ l_A + μ R.
 
     Eq. 3 is printed with (τ − S)²; the parent method has τ − S², so that the square may have slipped. `hinge` selects,
-    and is `printed` by default, chosen on validation classes (docs/metric-learning.md): beside l_A, which keeps
+    and is `printed` by default, chosen on validation classes (docs/metric-learning.md): with l_A, which keeps
     positives from fleeing beyond τ + 1, it holds them within τ − 1 and negatives at τ, a bounded fit.
     Scaled attributes below 0, which Â ≥ 0 cannot reach, are shifted so that the least in training is 0: S depends on
     differences alone. Images are scored with class signatures alone: −S, eq. 7.
     """
 
-    name: ClassVar[str] = "metric-learning"
-    citation: ClassVar[str] = "Bucher, Herbin and Jurie, ECCV workshops 2016"
-    Settings: ClassVar[type[MethodSettings]] = MetricLearningSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "metric-learning"
+    title = "Hard negative mining"
+    citation = "Bucher, Herbin and Jurie, ECCV workshops 2016"
+    summary = (
+        "A regression of attributes and a metric between attribute vectors, learned from pairs; the negative "
+        "pairs are mined by how uncertain they are."
+    )
+    family = "metric"
+    needs_image_attributes = True
+    Settings = MetricLearningSettings
+    quick = {"epochs": 40, "batch_size": 32, "lr": 0.02}
+    search_space = {
         "lambda_attributes": (0.1, 0.3, 1.0, 3.0),
         "dimensions": (100, 300, None),
         "mu": (3e-4, 1e-3, 3e-3),
@@ -81,12 +100,12 @@ class MetricLearning(Method):
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Learn the embedding and the metric, mining D₋ before each epoch."""
-        settings: MetricLearningSettings = self.settings
+        settings = self.settings
         mining, device = settings.mining, resolve_device(settings.device)
         self.seen_classes = len(train.signatures)
         self.scaler = Scaler.fit(train.features, settings.scaling)
-        self.attribute_scaler = Scaler.fit(train.signatures, settings.signatures)
-        vectors, classes, own = self._candidates(train)
+        self.attribute_scaler = Scaler.fit(train.signatures, settings.signature_scaling)
+        vectors, classes, true = self._candidates(train)
         self.floor = np.minimum(vectors.min(axis=0), 0)
         vectors = vectors - self.floor
         log_q = None
@@ -98,7 +117,7 @@ class MetricLearning(Method):
         with seeded(seed, self.name):
             self.model = self._new_model(train.features.shape[1], vectors.mean(axis=0)).to(device)
             features = tensor(self.scaler(train.features), device)
-            problem = Problem(self.model, features, tensor(vectors, device), tensor(own, device), settings)
+            problem = Problem(self.model, features, tensor(vectors, device), tensor(true, device), settings)
 
             def terms(rows: Tensor, epoch: int) -> Terms:
                 return {"total": problem.loss(rows, miner.pairs, miner.size)}
@@ -135,26 +154,26 @@ class MetricLearning(Method):
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `state` returned."""
-        settings: MetricLearningSettings = self.settings
+        settings = self.settings
         self.seen_classes, self.floor = int(state["seen_classes"]), state["floor"]
         self.scaler = Scaler.from_state(settings.scaling, state)
-        self.attribute_scaler = Scaler.from_state(settings.signatures, state, "attribute_scaler.")
+        self.attribute_scaler = Scaler.from_state(settings.signature_scaling, state, "attribute_scaler.")
         self.model = self._new_model(len(state["model.w_x"]), state["model.b_x"]).to(resolve_device(settings.device))
         put_state(self.model, state, "model.")
 
     def _new_model(self, features: int, mean: NDArray[np.float32]) -> AttributeMetric:
-        settings: MetricLearningSettings = self.settings
+        settings = self.settings
         dimensions = settings.dimensions or len(mean)
         bf16 = in_bf16(settings.precision, resolve_device(settings.device))
         return AttributeMetric(features, mean, dimensions, settings.scale_x, settings.scale_a, settings.tau, bf16)
 
     def _candidates(self, train: TrainData) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-        """Attribute vectors (c, a), the class of each (c,), and the row of each image's own vector (n,)."""
-        settings: MetricLearningSettings = self.settings
-        given = train.image_attributes
-        if given is None and settings.attributes == "image":
+        """Attribute vectors (c, a), the class of each (c,), and the row of each image's true vector (n,)."""
+        settings = self.settings
+        vectors = train.image_attributes
+        if vectors is None and settings.attributes == "image":
             raise ZSLError("metric-learning: attributes: image, but the data set has none an image; use class or auto")
-        if given is None or settings.attributes == "class":
+        if vectors is None or settings.attributes == "class":
             if settings.mining.strategy == "uncertainty-correlation":
                 raise ZSLError(
                     "metric-learning: uncertainty-correlation compares the attribute vectors within a class (q of "
@@ -162,22 +181,22 @@ class MetricLearning(Method):
                     "out as well)"
                 )
             return self.attribute_scaler(train.signatures), np.arange(len(train.signatures)), train.labels
-        if given.shape != (len(train.labels), train.signatures.shape[1]) or not np.isfinite(given).all():
+        if vectors.shape != (len(train.labels), train.signatures.shape[1]) or not np.isfinite(vectors).all():
             raise ZSLError(
-                f"metric-learning: per-image attributes of shape {given.shape}, or with NaN or infinity; expected "
+                f"metric-learning: per-image attributes of shape {vectors.shape}, or with NaN or infinity; expected "
                 f"({len(train.labels)}, {train.signatures.shape[1]}) finite numbers"
             )
-        return self.attribute_scaler(given), train.labels, np.arange(len(train.labels))
+        return self.attribute_scaler(vectors), train.labels, np.arange(len(train.labels))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Eq. 11 on training data: features (n, d), candidates (c, a), own: (n,) the row of each image's true vector."""
+    """Eq. 11 on training data: features (n, d), candidates (c, a), true: (n,) the row of each image's true vector."""
 
     model: AttributeMetric
     features: Tensor
     candidates: Tensor
-    own: Tensor
+    true: Tensor
     settings: MetricLearningSettings
 
     @torch.inference_mode()
@@ -194,11 +213,11 @@ class Problem:
         settings, model, count = self.settings, self.model, len(self.features)
         hinge, frequency = HINGES[settings.hinge], settings.weighting == "frequency"
         used, counts = dense_columns(pairs[rows.cpu().numpy()])
-        predicted, own = model.attributes(self.features[rows]), self.candidates[self.own[rows]]
+        predicted, true = model.attributes(self.features[rows]), self.candidates[self.true[rows]]
         others = self.candidates[tensor(used, rows.device)]
         return objective(
-            hinge(model.squared_to_own(predicted, own), model.tau, 1),
-            attribute_loss(predicted, own),
+            hinge(model.squared_to_one(predicted, true), model.tau, 1),
+            attribute_loss(predicted, true),
             hinge(model.squared_to_each(predicted, others), model.tau, -1),
             tensor(counts, rows.device),
             regulariser(model.w_x, model.b_x, model.w_a),
@@ -230,8 +249,9 @@ class MetricScorer:
         """(n, d) unscaled features -> (n, classes), all ≤ 0, by blocks of rows."""
         device = self.model.w_x.device
         vectors = tensor(self.signatures, device)
-        parts = [np.empty((0, len(vectors)), dtype=np.float32)]
-        for start in range(0, len(features), block):
-            predicted = self.model.attributes(tensor(self.scaler(features[start : start + block]), device))
-            parts.append(-self.model.squared_to_each(predicted, vectors).sqrt().cpu().numpy())
-        return np.concatenate(parts)
+
+        def score(x: NDArray[np.float32]) -> NDArray[np.float32]:
+            predicted = self.model.attributes(tensor(self.scaler(x), device))
+            return -self.model.squared_to_each(predicted, vectors).sqrt().cpu().numpy()
+
+        return apply_in_blocks(score, features, block)

@@ -1,15 +1,11 @@
 """OCD: generalised zero-shot learning via over-complete distribution (Keshari, Singh and Vatsa, CVPR 2020)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from zslcore.losses import class_means
-from zslcore.methods.base import MethodSettings
 from zslcore.methods.cvae_zsl import CVAEZSL
 from zslcore.methods.se_zsl import SEZSL, SEZSLSettings
 from zslcore.training import Terms
@@ -35,10 +31,13 @@ class OCD(SEZSL):
     class. E's mean is the space in which the losses act; centres are those of the batch's real images.
     """
 
-    name: ClassVar[str] = "ocd"
-    citation: ClassVar[str] = "Keshari et al., CVPR 2020"
-    Settings: ClassVar[type[MethodSettings]] = OCDSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "ocd"
+    title = "OCD"
+    citation = "Keshari et al., CVPR 2020"
+    summary = "SE-ZSL, and samples between classes, which a triplet and a centre loss keep apart."
+    Settings = OCDSettings
+    settings: OCDSettings
+    search_space = {
         **CVAEZSL.search_space,
         "feedback": (0.1, 1.0),
         "triplet": (0.1, 1.0),
@@ -47,14 +46,14 @@ class OCD(SEZSL):
 
     def terms(self, x: Tensor, a: Tensor, y: Tensor, epoch: int) -> Terms:
         """The CVAE's terms with feedback, and those of the over-complete samples."""
-        settings: OCDSettings = self.settings
+        settings = self.settings
         terms = super().terms(x, a, y, epoch)
         drawn = self.generator(self.noise(x), a)
         hard = over_complete(drawn, y, settings.reach)
         hard = hard + settings.spread * torch.randn_like(hard)
-        codes, own = self.encode(hard, a)[0], self.encode(x, a)[0]
-        triplet = batch_triplet(torch.cat([own, codes]), torch.cat([y, y]), settings.margin)
-        centre = centre_loss(codes, own, y, self.seen_classes)
+        codes, real = self.encode(hard, a)[0], self.encode(x, a)[0]
+        triplet = batch_triplet(torch.cat([real, codes]), torch.cat([y, y]), settings.margin)
+        centre = centre_loss(codes, real, y, self.seen_classes)
         total = terms["total"] + settings.triplet * triplet + settings.centre * centre
         return {**terms, "total": total, "triplet": triplet, "centre": centre}
 
@@ -66,12 +65,12 @@ def over_complete(drawn: Tensor, y: Tensor, reach: float) -> Tensor:
     """
     distances = torch.cdist(drawn.detach(), drawn.detach()).masked_fill(y[:, None] == y, torch.inf)
     nearest, other = distances.min(1)
-    share = reach * torch.isfinite(nearest).to(drawn.dtype)[:, None]
-    return (1 - share) * drawn + share * drawn[other]
+    weight = reach * torch.isfinite(nearest).to(drawn.dtype)[:, None]
+    return (1 - weight) * drawn + weight * drawn[other]
 
 
 def batch_triplet(codes: Tensor, y: Tensor, margin: float) -> Tensor:
-    """Batch-hard triplets: mean of max(0, farthest of the own class − nearest of another + margin).
+    """Batch-hard triplets: mean of max(0, farthest of the same class − nearest of another + margin).
 
     codes: (n, k), y: (n,). Anchors without a positive or a negative are left out.
     """
@@ -85,6 +84,6 @@ def batch_triplet(codes: Tensor, y: Tensor, margin: float) -> Tensor:
     return violation.sum() / usable.sum().clamp_min(1)
 
 
-def centre_loss(codes: Tensor, own: Tensor, y: Tensor, classes: int) -> Tensor:
-    """½ E‖code − c_y‖², with c_y the mean of `own` (n, k) over the batch's images of class y < classes."""
-    return (codes - class_means(own, y, classes)[y]).square().sum(1).mean() / 2
+def centre_loss(codes: Tensor, real: Tensor, y: Tensor, classes: int) -> Tensor:
+    """½ E‖code − c_y‖², with c_y the mean of `real` (n, k) over the batch's images of class y < classes."""
+    return (codes - class_means(real, y, classes)[y]).square().sum(1).mean() / 2

@@ -1,7 +1,5 @@
 """RFF-GZSL: learning the redundancy-free features (Han, Fu and Yang, CVPR 2020)."""
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -9,7 +7,6 @@ from torch.nn import functional
 
 from zslcore.losses import kl_to_standard_normal
 from zslcore.methods._generative import Data
-from zslcore.methods.base import MethodSettings
 from zslcore.methods.f_clswgan import FCLSWGAN, FCLSWGANSettings
 from zslcore.models.cvae import Encoder, reparameterise
 from zslcore.settings import Classify
@@ -38,17 +35,21 @@ class RFFGZSL(FCLSWGAN):
 
     M: x -> N(m, v) minimises a softmax loss and a centre loss under E KL(M(x) ‖ N(0, I)) ≤ b, on real and drawn
     features of seen classes; the multiplier β > 0 of the bound climbs with its excess. G's classification loss is
-    taken through M. The published description determines these parts; it does not determine the weights beside each
-    other, nor whether drawn features of unseen classes also train M (they do not here).
+    taken through M. The published description determines these parts; it does not determine the terms'
+    weights, nor whether drawn features of unseen classes also train M (they do not here).
     """
 
-    name: ClassVar[str] = "rff-gzsl"
-    citation: ClassVar[str] = "Han, Fu and Yang, CVPR 2020"
-    Settings: ClassVar[type[MethodSettings]] = RFFGZSLSettings
+    name = "rff-gzsl"
+    title = "RFF-GZSL"
+    citation = "Han, Fu and Yang, CVPR 2020"
+    summary = "f-CLSWGAN, with classifiers that see features through a mapping of bounded information."
+    Settings = RFFGZSLSettings
+    settings: RFFGZSLSettings
+    quick = {**FCLSWGAN.quick, "mapped": 32}
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """f-CLSWGAN's modules, with a judge on mapped features; M and its class centres."""
-        settings: RFFGZSLSettings = self.settings
+        settings = self.settings
         super().build(dimensions, attributes, classes)
         self.judge = nn.Linear(settings.mapped, classes)
         self.mapping = Encoder(dimensions, settings.mapped, settings.mapped)
@@ -66,7 +67,7 @@ class RFFGZSL(FCLSWGAN):
 
     def mapping_terms(self, x: Tensor, a: Tensor, y: Tensor) -> Terms:
         """What M minimises, and β maximises."""
-        settings: RFFGZSLSettings = self.settings
+        settings = self.settings
         with torch.no_grad():
             drawn = self.synthesise(self.noise(x), a)
         mean, log_variance = self.mapping(torch.cat([x, drawn]))

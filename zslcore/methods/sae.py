@@ -1,51 +1,57 @@
 """SAE: semantic autoencoder (Kodirov, Xiang and Gong, CVPR 2017)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.linalg import eigh
 
 from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Matrix
-from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, cosine
-from zslcore.methods.base import MethodSettings, Observe, TrainData
-from zslcore.scaling import Scaling
+from zslcore.methods._scaled import FeatureScaling, ScaledMethod, ScaledSettings, Score, cosine
+from zslcore.methods.base import Observe, TrainData
 
 
 class SAESettings(ScaledSettings):
-    """strength: λ. direction: compare images and classes as signatures, or as features."""
+    """The weight of the encoder, and where classes are compared."""
 
-    strength: float = 0.2
-    direction: Literal["feature_to_signature", "signature_to_feature"] = "signature_to_feature"
-    scaling: Scaling = "l2"
+    strength: float = Field(0.2, ge=0, description="λ of eq. 4, weight of the encoder's error")
+    direction: Literal["feature_to_signature", "signature_to_feature"] = Field(
+        "signature_to_feature", description="compare images and classes as signatures, or as features"
+    )
+    scaling: FeatureScaling = "l2"
 
 
-class SAE(ScaledMethod):
+class SAE(ScaledMethod[SAESettings]):
     """min over W of ‖X − Wᵀ S‖² + λ ‖W X − S‖² (eq. 4), solved as S Sᵀ W + λ W X Xᵀ = (1 + λ) S Xᵀ (eq. 6).
 
     X (d, n) features, S (a, n) their signatures, W (a, d). Classes score the cosine, of W x and s
     (feature_to_signature) or of x and Wᵀ s (signature_to_feature): one W, two ways of testing, as in the paper.
     """
 
-    name: ClassVar[str] = "sae"
-    citation: ClassVar[str] = "Kodirov, Xiang and Gong, CVPR 2017"
-    Settings: ClassVar[type[MethodSettings]] = SAESettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "sae"
+    title = "SAE"
+    citation = "Kodirov, Xiang and Gong, CVPR 2017"
+    summary = (
+        "One linear map that encodes features as signatures and, transposed, decodes them: a Sylvester equation. "
+        "Classes are compared in either space."
+    )
+    family = "compatibility"
+    Settings = SAESettings
+    search_space = {
         "scaling": ("l2", "standard"),
         "signature_scaling": ("l2", "standard"),
         "direction": ("signature_to_feature", "feature_to_signature"),
         "strength": (0.02, 0.08, 0.2, 1.0, 5.0, 20.0, 80.0, 300.0),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("weights",)
+    random = False
+    learned = ("weights",)
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Solve the Sylvester equation."""
-        settings: SAESettings = self.settings
         s = train.signatures[train.labels].astype(np.float64)
-        self.weights = sylvester(train.features.astype(np.float64), s, settings.strength).astype(np.float32)
+        self.weights = sylvester(train.features.astype(np.float64), s, self.settings.strength).astype(np.float32)
 
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """Cosines in the space of `direction`."""
@@ -70,9 +76,9 @@ def sylvester(x: Matrix, s: Matrix, strength: float) -> Matrix:
         right, right_vectors = eigh(x.T @ x)
     else:
         right, gram_vectors = eigh(x @ x.T)
-        kept = right > 1e-12 * right[-1]
-        right = right[kept]
-        right_vectors = x.T @ gram_vectors[:, kept] / np.sqrt(right)
+        positive = right > 1e-12 * right[-1]
+        right = right[positive]
+        right_vectors = x.T @ gram_vectors[:, positive] / np.sqrt(right)
     sums = np.maximum(left, 0)[:, None] + strength * np.maximum(right, 0)
     target = (1 + strength) * left_vectors.T @ (s.T @ x) @ right_vectors
     solution = np.divide(target, sums, out=np.zeros_like(target), where=sums > 1e-12 * sums.max())

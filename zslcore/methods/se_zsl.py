@@ -1,14 +1,10 @@
 """SE-ZSL: a CVAE with a signature regressor as feedback (Verma, Arora, Mishra and Rai, CVPR 2018)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from zslcore.methods._generative import Data
-from zslcore.methods.base import MethodSettings
 from zslcore.methods.cvae_zsl import CVAEZSL, CVAESettings
 from zslcore.models.mlp import MLP
 from zslcore.training import Player, Terms
@@ -18,7 +14,9 @@ class SEZSLSettings(CVAESettings):
     """Weights of the feedback; the paper states their search, not their values."""
 
     regressor_hidden: int = Field(512, ge=1, description="units of the regressor's hidden layer; not stated")
-    feedback: float = Field(1.0, ge=0, description="λc: drawn features must tell their signature; not stated")
+    feedback: float = Field(
+        1.0, ge=0, description="λc: the regressor must find a drawn feature's signature; not stated"
+    )
     realism: float = Field(0.1, ge=0, description="λreg: drawn features must resemble their class's images; not stated")
     cycle: float = Field(0.1, ge=0, description="λE: the encoder must find the z a feature was drawn with; not stated")
 
@@ -29,10 +27,14 @@ class SEZSL(CVAEZSL):
     R: x -> a is trained in turn, on real and on drawn features. Squared errors of signatures are means over entries.
     """
 
-    name: ClassVar[str] = "se-zsl"
-    citation: ClassVar[str] = "Verma et al., CVPR 2018"
-    Settings: ClassVar[type[MethodSettings]] = SEZSLSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "se-zsl"
+    title = "SE-ZSL"
+    citation = "Verma et al., CVPR 2018"
+    summary = "CVAE-ZSL, and a regressor of signatures that leads the generator."
+    Settings = SEZSLSettings
+    settings: SEZSLSettings
+    quick = {**CVAEZSL.quick, "regressor_hidden": 32}
+    search_space = {
         **CVAEZSL.search_space,
         "feedback": (0.1, 1.0),
         "realism": (0.0, 0.1),
@@ -57,13 +59,14 @@ class SEZSL(CVAEZSL):
 
     def terms(self, x: Tensor, a: Tensor, y: Tensor, epoch: int) -> Terms:
         """The CVAE's terms and the three kinds of feedback on features drawn from the prior."""
-        settings: SEZSLSettings = self.settings
+        settings = self.settings
         terms, _ = self.evidence(x, a, epoch)
         z = self.noise(x)
         drawn = self.generator(z, a)
         dimensions = x.shape[1]
-        told = dimensions * functional.mse_loss(self.regressor(drawn), a)
-        near = dimensions * functional.mse_loss(drawn, x)
-        found = dimensions * functional.mse_loss(self.encode(drawn, a)[0], z)
-        total = terms["total"] + settings.feedback * told + settings.realism * near + settings.cycle * found
-        return {**terms, "total": total, "feedback": told, "realism": near, "cycle": found}
+        signature_error = dimensions * functional.mse_loss(self.regressor(drawn), a)
+        feature_error = dimensions * functional.mse_loss(drawn, x)
+        noise_error = dimensions * functional.mse_loss(self.encode(drawn, a)[0], z)
+        total = terms["total"] + settings.feedback * signature_error
+        total = total + settings.realism * feature_error + settings.cycle * noise_error
+        return {**terms, "total": total, "feedback": signature_error, "realism": feature_error, "cycle": noise_error}

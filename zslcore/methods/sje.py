@@ -1,19 +1,21 @@
 """SJE: structured joint embedding (Akata et al., CVPR 2015)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 from torch import Tensor
 
-from zslcore.methods._ranking import RankingMethod, violations
+from zslcore.methods._ranking import RankingMethod, RankingSettings, violations
 
 
-class SJE(RankingMethod):
+class SJE(RankingMethod[RankingSettings]):
     """min over W of (1/n) Σᵢ max_y [Δ(yᵢ, y) + xᵢᵀ W s(y) − xᵢᵀ W s(yᵢ)]₊, Δ = margin for every wrong y (eq. 5-6)."""
 
-    name: ClassVar[str] = "sje"
-    citation: ClassVar[str] = "Akata et al., CVPR 2015"
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "sje"
+    title = "SJE"
+    citation = "Akata et al., CVPR 2015"
+    summary = (
+        "A bilinear map and a hinge loss, as in a structured SVM: only the worst violating class of an image counts."
+    )
+    Settings = RankingSettings
+    search_space = {
         "scaling": ("standard", "l2", "sphere"),
         "signature_scaling": ("l2", "standard"),
         "margin": (0.5, 1.0, 2.0, 4.0),

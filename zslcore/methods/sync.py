@@ -1,49 +1,54 @@
 """SYNC: synthesised classifiers (Changpinyo et al., CVPR 2016)."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.special import softmax
 
 from zslcore.methods._convex import fit_linear
 from zslcore.methods._linalg import Matrix, one_hot, ridge
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, squared_distances
-from zslcore.methods.base import MethodSettings, Observe, TrainData
+from zslcore.methods.base import Observe, TrainData
 
 
 class SYNCSettings(ScaledSettings):
-    """strength: of ½‖w_c‖². width: σ² over the median squared distance of seen signatures. ridge: of the phantoms."""
+    """The seen-class classifiers, and the mixtures of phantoms."""
 
-    strength: float = 0.1
-    width: float = 2.0
-    ridge: float = 1e-6
+    strength: float = Field(0.1, ge=0, description="λ of eq. 7, ridge term ½ λ ‖w_c‖² of the classifiers")
+    width: float = Field(2.0, gt=0, description="σ² of eq. 3, over the median squared distance of two seen signatures")
+    ridge: float = Field(1e-6, ge=0, description="ridge term of the phantoms; not in the paper")
 
 
-class SYNC(ScaledMethod):
+class SYNC(ScaledMethod[SYNCSettings]):
     """Classifiers are mixtures of phantom ones, w_c = Σ_r s_cr v_r, s_cr ∝ exp(−‖a_c − b_r‖²/σ²) (eq. 3, 5).
 
     One phantom a seen class (b_r = a_r), so that the seen classifiers are free: they minimise the one-versus-other
     squared hinge loss + ½ strength ‖w_c‖² (eq. 7), and the phantoms are the v that mix to them (ridge regression).
     """
 
-    name: ClassVar[str] = "sync"
-    citation: ClassVar[str] = "Changpinyo et al., CVPR 2016"
-    Settings: ClassVar[type[MethodSettings]] = SYNCSettings
-    search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    name = "sync"
+    title = "SYNC"
+    citation = "Changpinyo et al., CVPR 2016"
+    summary = (
+        "Classifiers are mixed from phantom ones by the distances of signatures. The phantoms are those that mix "
+        "to the best seen-class classifiers."
+    )
+    family = "convex combination"
+    linear_scores = True
+    Settings = SYNCSettings
+    search_space = {
         "scaling": ("standard", "sphere", "root"),
         "signature_scaling": ("l2", "standard"),
         "strength": (0.003, 0.01, 0.03, 0.1, 0.3),
         "width": (0.1, 0.3, 1.0, 2.0, 5.0),
         "ridge": (1e-7, 1e-6, 1e-5, 1e-4, 1e-3),
     }
-    random: ClassVar[bool] = False
-    learned: ClassVar[tuple[str, ...]] = ("phantoms", "signatures", "variance")
+    random = False
+    learned = ("phantoms", "signatures", "variance")
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Fit the seen classifiers, then the phantoms that mix to them."""
-        settings: SYNCSettings = self.settings
+        settings = self.settings
         self.signatures = train.signatures
         apart = squared_distances(train.signatures, train.signatures)[np.triu_indices(self.seen_classes, 1)]
         self.variance = np.array(settings.width * np.median(apart))

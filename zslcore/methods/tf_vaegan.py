@@ -2,7 +2,6 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._generative import Data
-from zslcore.methods.base import MethodSettings
 from zslcore.methods.f_vaegan_d2 import FVAEGAN, FVAEGANSettings
 from zslcore.models.mlp import MLP
 from zslcore.training import Player, Terms
@@ -27,13 +25,17 @@ class TFVAEGANSettings(FVAEGANSettings):
 class TFVAEGAN(FVAEGAN):
     """f-VAEGAN + λ‖Dec(x̂) − a‖₁; G's hidden layer gets a₁ F(h), with h the hidden layer of Dec at a first G(z, a).
 
-    Dec: x -> a is trained on real features beside the critic. Half of each batch goes without feedback, so that the
-    first pass stays a sound generator. The classifier learns from x ⊕ h(x) ⊕ Dec(x).
+    Dec: x -> a is trained on real features, in turn with the critic. Half of each batch goes without feedback, so that
+    the first pass stays a sound generator. The classifier learns from x ⊕ h(x) ⊕ Dec(x).
     """
 
-    name: ClassVar[str] = "tf-vaegan"
-    citation: ClassVar[str] = "Narayan et al., ECCV 2020"
-    Settings: ClassVar[type[MethodSettings]] = TFVAEGANSettings
+    name = "tf-vaegan"
+    title = "TF-VAEGAN"
+    citation = "Narayan et al., ECCV 2020"
+    summary = "f-VAEGAN, and a decoder of signatures, fed back into the generator and shown to the classifier."
+    Settings = TFVAEGANSettings
+    settings: TFVAEGANSettings
+    quick = {**FVAEGAN.quick, "strength": 0.3, "adversarial": 1.0}
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
         """E, G, D, Dec and F."""

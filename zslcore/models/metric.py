@@ -39,9 +39,9 @@ class AttributeMetric(nn.Module):
             return torch.relu((x.bfloat16() @ self.w_x.bfloat16()).to(self.b_x.dtype) + self.b_x)
         return torch.relu(torch.addmm(self.b_x, x, self.w_x))
 
-    def squared_to_own(self, predicted: Tensor, own: Tensor) -> Tensor:
-        """S² of eq. 1 of each image with one vector of its own: (n, a), (n, a) -> (n,)."""
-        return ((predicted - own) @ self.w_a).square().sum(1)
+    def squared_to_one(self, predicted: Tensor, vectors: Tensor) -> Tensor:
+        """S² of eq. 1 of each image with the vector in the same row: (n, a), (n, a) -> (n,)."""
+        return ((predicted - vectors) @ self.w_a).square().sum(1)
 
     def squared_to_each(self, predicted: Tensor, vectors: Tensor) -> Tensor:
         """S² of eq. 1 of every pair: (n, a), (c, a) -> (n, c), by matrix products alone."""

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from zslcore.artifacts import atomic, read_json, write_text
-from zslcore.params import Params
+from zslcore.project.params import Resolved
 from zslcore.report import experiments, methods, pipeline
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table, to_markdown
-from zslcore.report.cells import spread
+from zslcore.report.headline import headline_cells, headline_metrics, headline_titles
 from zslcore.report.page import page
 from zslcore.report.results import Results
 
-METRICS = (("zsl", "T1"), ("gzsl", "U"), ("gzsl", "S"), ("gzsl", "H"), ("gzsl", "AUSUC"))
 SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     pipeline.about,
     pipeline.pictures,
@@ -33,7 +32,7 @@ TITLE = "Zero-shot learning: results"
 
 
 def write_report(
-    params: Params,
+    resolved: Sequence[Resolved],
     results: Path = Path("results"),
     folder: Path = Path("report"),
     others: Path | None = None,
@@ -41,25 +40,28 @@ def write_report(
 ) -> str:
     """Write report.md, its figures and report.html to `folder`; return the results table as Markdown.
 
-    results: a folder a data set, with at least `metrics.json`. others: the experiments' results, laid out alike;
-    with them, a data set may lack metrics of its own. bench: timings of bench/methods.py, for a report outside DVC.
-    Raises ZSLError when a data set has no metrics or a file is damaged.
+    resolved: the settings of each data set. results: a folder a data set, with at least `metrics.json`. others: the
+    experiments' results, laid out alike; with them, a data set may lack metrics of its own. bench: timings of
+    bench/methods.py. Raises ZSLError when a data set has no metrics or a file is damaged.
     """
     folders = (results, *([others] if others is not None else []))
-    ran = [name for name in params.datasets if others is None or (results / name / "metrics.json").exists()]
+    ran = [
+        name
+        for name in (one.dataset for one in resolved)
+        if others is None or (results / name / "metrics.json").exists()
+    ]
     summary = results_table(ran, results)
     blocks: list[Block] = [
         Heading(1, TITLE),
         Paragraph(
-            "T1: zero-shot accuracy among unseen classes. U, S, H: unseen, seen and harmonic mean over all classes "
-            "jointly. AUSUC: area under the seen–unseen curve. Everything is fitted on trainval and chosen on "
-            "validation classes; test images are only scored."
+            "".join(f"{metric.title}: {metric.meaning}. " for metric in headline_metrics().values())
+            + "Everything is fitted on trainval and chosen on validation classes; test images are only scored."
         ),
         summary,
     ]
-    for dataset in params.datasets:
-        own = Results(params, dataset, folders, bench)
-        blocks.append(Heading(2, dataset))
+    for one in resolved:
+        own = Results(one, folders, bench)
+        blocks.append(Heading(2, one.dataset))
         blocks += [block for section in SECTIONS for block in section(own)]
     for block in blocks:
         if isinstance(block, Figure):
@@ -71,11 +73,9 @@ def write_report(
 
 
 def results_table(datasets: Sequence[str], results: Path) -> Table:
-    """A row a data set, mean ± std over seeds, in percent."""
+    """A row a data set, mean ± std over seeds, in percent. Raises ZSLError where one has no metrics."""
     rows = []
     for dataset in datasets:
         metrics: dict[str, Any] = read_json(results / dataset / "metrics.json")
-        cells = [spread(metrics[group][name]) for group, name in METRICS]
-        rows.append((dataset, str(metrics["about"]["split"]), *cells))
-    header = ("data set", "split", *(name for _, name in METRICS))
-    return Table("", header, tuple(rows))
+        rows.append((dataset, str(metrics["about"]["split"]), *headline_cells(metrics)))
+    return Table("", ("data set", "split", *headline_titles()), tuple(rows))

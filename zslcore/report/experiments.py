@@ -4,35 +4,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zslcore.evaluation.intervals import Interval, paired_difference
+from zslcore.evaluation.metrics import METRICS, lookup
 from zslcore.evaluation.published import published_for, table_note
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
-from zslcore.report.cells import difference, half_width, number, spread
+from zslcore.report.headline import headline_cells, headline_titles
+from zslcore.report.numbers import difference, half_width, number, spread
 from zslcore.report.results import Results
+
+COMPARED = ("zsl.T1", "gzsl.H")
+"""Metrics whose differences between variants are shown: those that choices on validation classes rest on."""
 
 
 def ablation(results: Results) -> Iterator[Block]:
     """Fig. 4 and Table 4's accuracy: each variant, and its paired difference from the row it is compared with."""
-    found = results.jsons("ablation")
-    if not found:
+    variants = dict(sorted(results.jsons("ablation").items(), key=lambda item: item[1]["about"]["row"]))
+    if not variants:
         return
     rows: list[tuple[str, ...]] = []
-    open_: list[str] = []
-    clear: list[str] = []
-    for name, row in _in_order(found):
-        against = row["about"]["against"]
-        cells = ["", "", ""]
-        if against in found:
-            leads = [_lead(row, found[against], *metric) for metric in (("zsl", "T1"), ("gzsl", "H"))]
-            cells = [against, *map(difference, leads)]
-            (clear if leads[0].excludes_zero else open_).append(f"{name} over {against}")
-        reused = " (figures of the main run)" if row["about"]["reused"] else ""
-        title = f"{name}: {row['about']['title']}{reused}"
-        search = f"{row['about']['candidates']} × {row['about']['splits']}"
-        accuracies = spread(row["zsl"]["T1"]), spread(row["gzsl"]["H"])
-        rows.append((title, str(row["about"]["members"]), search, *accuracies, *cells))
+    significant: list[str] = []
+    insignificant: list[str] = []
+    for name, result in variants.items():
+        about = result["about"]
+        against = about["against"]
+        comparison = ["", *("" for _ in COMPARED)]
+        if against in variants:
+            leads = [_lead(result, variants[against], metric) for metric in COMPARED]
+            comparison = [against, *map(difference, leads)]
+            (significant if leads[0].excludes_zero else insignificant).append(f"{name} over {against}")
+        reused = " (figures of the main run)" if about["reused"] else ""
+        title = f"{name}: {about['title']}{reused}"
+        search = f"{about['candidates']} × {about['splits']}"
+        rows.append((title, str(about["members"]), search, *headline_cells(result), *comparison))
     yield Heading(3, "Ablation (Fig. 4)")
-    common = _instead(*found.values())
+    common = _common_settings(*variants.values())
     if common:
         yield Paragraph(
             f"All rows take {common} in place of the data set's own (ablation in params.yaml): "
@@ -42,56 +47,56 @@ def ablation(results: Results) -> Iterator[Block]:
         "Training length and calibration of each variant are chosen on validation classes, and its settings, where "
         "it has more than one candidate (searched: candidates × class splits); members: sets of M, C, E and G; "
         "differences seed by seed, with the 95 % interval of their mean",
-        ("variant", "members", "searched", "T1", "H", "compared with", "difference in T1", "difference in H"),
+        (
+            *("variant", "members", "searched", *headline_titles(), "compared with"),
+            *(f"difference in {METRICS[metric].title}" for metric in COMPARED),
+        ),
         tuple(rows),
     )
-    if clear:
-        yield Paragraph(f"The interval of the difference in T1 excludes 0 for: {'; '.join(clear)}.")
-    if open_:
-        yield Paragraph(f"It does NOT exclude 0 for: {'; '.join(open_)}.", warning=True)
-    bars = [(name, row["zsl"]["T1"]["mean"], row["zsl"]["T1"]["std"]) for name, row in _in_order(found)]
+    if significant:
+        yield Paragraph(f"The interval of the difference in T1 excludes 0 for: {'; '.join(significant)}.")
+    if insignificant:
+        yield Paragraph(f"It does NOT exclude 0 for: {'; '.join(insignificant)}.", warning=True)
+    bars = [(name, result["zsl"]["T1"]["mean"], result["zsl"]["T1"]["std"]) for name, result in variants.items()]
     caption = "Zero-shot accuracy of the variants; bars: standard deviation over seeds."
     yield Figure(f"{results.dataset}-ablation", figures.ablation_bars(bars, "T1, percent"), caption)
     yield from _published(results, "table4", ("T1",))
 
 
-def _in_order(found: dict[str, Any]) -> list[tuple[str, Any]]:
-    """As in the table of variants."""
-    return sorted(found.items(), key=lambda item: item[1]["about"]["row"])
+def _lead(result: Mapping[str, Any], other: Mapping[str, Any], metric: str) -> Interval:
+    """Of `result` over `other`, in percent. Raises ZSLError when they share no seed."""
+    first, second = (lookup(one, metric) or {"seeds": {}} for one in (result, other))
+    return paired_difference(first["seeds"], second["seeds"])
 
 
-def _lead(row: Any, other: Any, group: str, metric: str) -> Interval:
-    return paired_difference(row[group][metric]["seeds"], other[group][metric]["seeds"])
-
-
-def _instead(*found: Mapping[str, Any]) -> str:
-    """The settings that results were measured with in place of the data set's own; "" for none."""
+def _common_settings(*results: Mapping[str, Any]) -> str:
+    """The settings that results were measured with in place of those of the data set; "" for none."""
     return ", ".join(
-        sorted({f"{name} {value}" for one in found for name, value in one["about"].get("common", {}).items()})
+        sorted({f"{name} {value}" for one in results for name, value in one["about"].get("common", {}).items()})
     )
 
 
 def clusterability(results: Results) -> Iterator[Block]:
     """Table 4's "MI", in every variant that could be meant."""
-    found = results.json("clusterability.json")
-    if found is None:
+    result = results.json("clusterability.json")
+    if result is None:
         return
     yield Heading(3, "Clusterability (Table 4)")
-    common = _instead(found)
+    common = _common_settings(result)
     yield Paragraph(
         "k-means with as many clusters as classes, against the classes. x: the scaled features; M(x): M trained "
         "without F; F′: F trained by plain cross-entropy in place of Gaussian similarity."
         + (f" M and F take {common} in place of the data set's own (clusterability in params.yaml)." if common else "")
     )
-    measures = found["about"]["measures"]
-    spaces = {name: found["spaces"][name] for name in found["about"]["order"]}
+    measures = result["about"]["measures"]
     for side in ("unseen", "seen-test"):
-        own = {name.removeprefix(f"{side} "): row for name, row in spaces.items() if name.startswith(f"{side} ")}
-        rows = tuple((name, *(spread(row[measure], 3) for measure in measures)) for name, row in own.items())
-        strong = frozenset(position for position, name in enumerate(own) if name == "M(F(x))")
+        names = [name for name in result["about"]["order"] if name.startswith(f"{side} ")]
+        spaces = {name.removeprefix(f"{side} "): result["spaces"][name] for name in names}
+        rows = tuple((name, *(spread(space[measure], 3) for measure in measures)) for name, space in spaces.items())
+        strong = frozenset(position for position, name in enumerate(spaces) if name == "M(F(x))")
         yield Table(f"{side} images, measured here", ("space", *measures), rows, strong)
-        if {"x", "M(F(x))"} <= set(own):
-            falls = [m for m in measures if own["M(F(x))"][m]["mean"] <= own["x"][m]["mean"]]
+        if {"x", "M(F(x))"} <= set(spaces):
+            falls = [m for m in measures if spaces["M(F(x))"][m]["mean"] <= spaces["x"][m]["mean"]]
             verdict = f"does NOT rise in: {', '.join(falls)}" if falls else "rises in all measures"
             yield Paragraph(f"From x to M(F(x)), {side} images: clusterability {verdict}.", warning=bool(falls))
     yield from _published(results, "table4", ("MI",), "variant of MI unknown")
@@ -99,27 +104,27 @@ def clusterability(results: Results) -> Iterator[Block]:
 
 def fewshot(results: Results) -> Iterator[Block]:
     """Table 5."""
-    found = results.json("fewshot.json")
-    if found is None:
+    result = results.json("fewshot.json")
+    if result is None:
         return
-    own = found["about"]
-    rows, columns = {name: found["rows"][name] for name in own["order"]}, own["columns"]
+    about = result["about"]
+    rows, columns = {name: result["rows"][name] for name in about["order"]}, about["columns"]
     count = next(iter(rows.values()))[columns[0]]["count"]
     yield Heading(3, "Few-shot (Table 5)")
     yield Table(
-        f"{own['way']}-way accuracy on {count} episodes a column ({own['query']} queries a class), base classes: seen, "
-        "novel: unseen; mean ± 95 % interval; every row answers the same episodes. Measured here",
+        f"{about['way']}-way accuracy on {count} episodes a column ({about['query']} queries a class), base classes: "
+        "seen, novel: unseen; mean ± 95 % interval; every row answers the same episodes. Measured here",
         ("learner", *columns),
         tuple((name, *(half_width(row[c]["mean"], row[c]["high"]) for c in columns)) for name, row in rows.items()),
         frozenset(position for position, name in enumerate(rows) if "Gaussian" in name),
     )
     yield Table(
-        f"Lead over '{own['baseline']}', episode by episode, with the 95 % interval of its mean. Measured here",
+        f"Lead over '{about['baseline']}', episode by episode, with the 95 % interval of its mean. Measured here",
         ("learner", *columns),
         tuple(
             (name, *(difference(_interval(row[column]["lead"])) for column in columns))
             for name, row in rows.items()
-            if name != own["baseline"]
+            if name != about["baseline"]
         ),
     )
     yield from _published(results, "table5", ("1-shot", "5-shot"))
@@ -131,22 +136,22 @@ def _interval(lead: dict[str, Any]) -> Interval:
 
 def mining(results: Results) -> Iterator[Block]:
     """Metric learning with hard negative mining: Tables 1 and 2 and Fig. 1 of Bucher et al."""
-    first, second = results.json("metric-learning.json"), results.json("mining/table2.json")
-    if first is None and second is None:
+    table1, table2 = results.json("metric-learning.json"), results.json("mining/table2.json")
+    if table1 is None and table2 is None:
         return
     yield Heading(3, "Hard-negative mining (Bucher et al., 2016)")
-    if first is not None:
-        yield from _strategies(first)
-    if second is not None:
-        yield from _by_negatives(second)
+    if table1 is not None:
+        yield from _strategies(table1)
+    if table2 is not None:
+        yield from _by_negatives(table2)
     curve = results.csv("mining/convergence.csv")
     if curve is not None:
         caption = "T1 on unseen classes by epoch, mean over the runs (Fig. 1): a report, used for no choice."
         yield Figure(f"{results.dataset}-mining", figures.mining_curves(curve), caption)
 
 
-def _strategies(found: dict[str, Any]) -> Iterator[Block]:
-    about, rows = found["about"], found["rows"]
+def _strategies(result: Mapping[str, Any]) -> Iterator[Block]:
+    about, rows = result["about"], result["rows"]
     leads = {name: row["lead over parent"] for name, row in rows.items() if "lead over parent" in row}
     intervals = {name: Interval(lead["mean"], lead["low"], lead["high"], about["runs"]) for name, lead in leads.items()}
     yield Table(
@@ -163,13 +168,13 @@ def _strategies(found: dict[str, Any]) -> Iterator[Block]:
             for name, row in rows.items()
         ),
     )
-    open_ = [name for name, interval in intervals.items() if not interval.low > 0]
-    if open_:
-        yield Paragraph(f"NOT shown to be better than the parent method: {', '.join(open_)}.", warning=True)
+    unproven = [name for name, interval in intervals.items() if not interval.low > 0]
+    if unproven:
+        yield Paragraph(f"NOT shown to be better than the parent method: {', '.join(unproven)}.", warning=True)
 
 
-def _by_negatives(found: dict[str, Any]) -> Iterator[Block]:
-    about, rows = found["about"], found["rows"]
+def _by_negatives(result: Mapping[str, Any]) -> Iterator[Block]:
+    about, rows = result["about"], result["rows"]
     counts = sorted(next(iter(rows.values())), key=int)  # a JSON file has its keys in the order of letters
     header = ("strategy", *(f"n = {n}" for n in counts))
     tables = {
@@ -191,8 +196,8 @@ def tuning(results: Results) -> Iterator[Block]:
     if table is None or not table["score"].notna().any():
         return
     yield Heading(3, "Search for hyper-parameters")
-    done = int(table["score"].notna().sum())
-    caption = f"{len(table)} trials on validation classes, {done} of them complete; no test image took part."
+    complete = int(table["score"].notna().sum())
+    caption = f"{len(table)} trials on validation classes, {complete} of them complete; no test image took part."
     yield Figure(f"{results.dataset}-tune", figures.search_history(table), caption)
 
 

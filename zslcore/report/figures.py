@@ -98,8 +98,8 @@ def tsne_panels(table: pd.DataFrame) -> bytes:
         for axis, panel in zip(axes, panels, strict=True):
             points = table[table["panel"] == panel]
             for kind, mark in marks.items():
-                for name, own in points[points["kind"] == kind].groupby("class"):
-                    axis.scatter(own["x"], own["y"], color=colour[str(name)], **mark)
+                for name, cloud in points[points["kind"] == kind].groupby("class"):
+                    axis.scatter(cloud["x"], cloud["y"], color=colour[str(name)], **mark)
             axis.set(title=panel, xticks=[], yticks=[])
             axis.grid(visible=False)
     return out[0]
@@ -149,13 +149,13 @@ def _label(axis: Axes, points: list[tuple[str, float, float, float | None]]) -> 
     places: Any = [(5, 3, "left"), (-5, 3, "right"), (5, -9, "left"), (-5, -9, "right"), (0, 8, "center")]
     for name, seconds, measured, _ in points:
         for right, up, side in places:
-            own = axis.annotate(
+            text = axis.annotate(
                 name, (seconds, measured), (right, up), textcoords="offset points", fontsize=7.5, ha=side
             )
-            box = own.get_window_extent()
+            box = text.get_window_extent()
             if not any(box.overlaps(other) for other in taken):
                 break
-            own.set_visible(side == "center")  # the last place is taken come what may
+            text.set_visible(side == "center")  # the last place is taken come what may
         taken.append(box)
 
 

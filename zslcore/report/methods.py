@@ -1,17 +1,19 @@
-"""Sections of the report about methods: measured figures with the published ones beside them, and what they cost."""
+"""Sections of the report about methods: measured figures next to the published ones, and what they cost."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from zslcore.evaluation.metrics import METRICS, lookup
 from zslcore.evaluation.published import Published, published_for
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
-from zslcore.report.cells import number, spread
+from zslcore.report.headline import headline_cells, headline_titles
+from zslcore.report.numbers import number, spread
 from zslcore.report.results import Results
 
 PIPELINE = "this pipeline"
-METRICS = ("T1", "U", "S", "H", "AUSUC")
-BOUND = "H if the factor were chosen on test: diagnostic only"
+UNCALIBRATED, BOUND = "plain.H", "diagnostic.test_selected_H"
+"""Metrics that stand apart from the headline ones."""
 TABLES = ("table1", "table2", "classical")
 """The published tables that are about methods."""
 
@@ -25,37 +27,38 @@ def comparison(results: Results) -> Iterator[Block]:
     if not measured:
         return
     published = _by_method(results.dataset)
-    rest = dict(published)
+    unmeasured = dict(published)
     rows: list[tuple[str, ...]] = []
     strong = set()
-    for name, found in sorted(measured.items(), key=_rank):
+    for name, result in sorted(measured.items(), key=_rank):
         strong.add(len(rows))
-        rows.append(_measured(name, found, results.features))
-        if twin := rest.pop(_key(name), None):
-            rows.append(_published(twin))
-    rows += map(_published, rest.values())
+        rows.append(_measured(name, result, results.features))
+        if quoted := unmeasured.pop(_key(name), None):
+            rows.append(_published(quoted))
+    rows += map(_published, unmeasured.values())
     yield Heading(3, "Measured here, and published")
-    header = ("method", "whose figure", *METRICS, "H, uncalibrated", "features", "selected on test data", BOUND)
+    titles = (*headline_titles(), METRICS[UNCALIBRATED].title)
+    header = ("method", "whose figure", *titles, "features", "selected on test data", METRICS[BOUND].title)
     yield Table("", header, tuple(rows), frozenset(strong))
     if references := results.jsons("reference"):
         yield Table(
             "REFERENCE, not zero-shot: the pretraining has seen images and names of the unseen classes",
             header,
-            tuple(_measured(name, found, "images") for name, found in references.items()),
+            tuple(_measured(name, result, "images") for name, result in references.items()),
         )
     yield from _provenance(published)
 
 
 def timings(results: Results) -> Iterator[Block]:
     """Time and memory of each method as bench/methods.py measured them, and accuracy against time."""
-    found = results.timings()
-    if found is None:
+    costs = results.timings()
+    if costs is None:
         return
     measured, published = _measurements(results), _by_method(results.dataset)
     rows, points = [], []
-    for name, cost in sorted(found["methods"].items(), key=lambda item: _seconds(item[1])):
-        own, quoted = measured.get(name, {}), _metrics(published.get(_key(name), ()))
-        t1, h = own.get("zsl", {}).get("T1"), own.get("gzsl", {}).get("H")
+    for name, cost in sorted(costs["methods"].items(), key=lambda item: _seconds(item[1])):
+        quoted = _metrics(published.get(_key(name), ()))
+        t1, h = (lookup(measured.get(name, {}), metric) for metric in ("zsl.T1", "gzsl.H"))
         ratio = number(_seconds(cost) / cost["ridge_s"])
         times = (str(cost["threads"]), number(cost["fit_s"], 2), number(cost["score_s"], 2), ratio)
         rows.append(
@@ -83,8 +86,8 @@ def _measurements(results: Results) -> dict[str, Any]:
 
 def _rank(item: tuple[str, Any]) -> tuple[bool, float]:
     """The pipeline first, then by T1, the largest first."""
-    name, found = item
-    return name != PIPELINE, -((found.get("zsl") or {}).get("T1") or {"mean": 0.0})["mean"]
+    name, result = item
+    return name != PIPELINE, -(lookup(result, "zsl.T1") or {"mean": 0.0})["mean"]
 
 
 def _key(name: str) -> str:
@@ -93,10 +96,11 @@ def _key(name: str) -> str:
 
 
 def _by_method(dataset: str) -> dict[str, list[Published]]:
-    found: dict[str, list[Published]] = {}
+    """The published rows of each method, by its name in small letters."""
+    rows: dict[str, list[Published]] = {}
     for row in (row for table in TABLES for row in published_for(dataset, table)):
-        found.setdefault(row.method.casefold(), []).append(row)
-    return found
+        rows.setdefault(row.method.casefold(), []).append(row)
+    return rows
 
 
 def _metrics(rows: Iterable[Published]) -> dict[str, float]:
@@ -107,26 +111,24 @@ def _seconds(cost: dict[str, float]) -> float:
     return cost["fit_s"] + cost["score_s"]
 
 
-def _measured(name: str, found: dict[str, Any], features: str) -> tuple[str, ...]:
-    title = (found.get("about") or {}).get("title", name)
-    values = found.get("zsl", {}) | found.get("gzsl", {})
-    cells = (*(spread(values.get(name)) for name in METRICS), spread(found.get("plain", {}).get("H")))
-    bound = spread(found.get("diagnostic", {}).get("test_selected_H"))
-    return (title, "measured here", *cells, features, "no", bound)
+def _measured(name: str, result: Mapping[str, Any], features: str) -> tuple[str, ...]:
+    title = (result.get("about") or {}).get("title", name)
+    cells = (*headline_cells(result), spread(lookup(result, UNCALIBRATED)))
+    return (title, "measured here", *cells, features, "no", spread(lookup(result, BOUND)))
 
 
-def _published(found: list[Published]) -> tuple[str, ...]:
-    values, flags = _metrics(found), {row.selected_on_test for row in found}
+def _published(rows: list[Published]) -> tuple[str, ...]:
+    values, flags = _metrics(rows), {row.selected_on_test for row in rows}
     flag = next(flag for flag in ("yes", "unknown", "no") if flag in flags)
-    cells = tuple(number(values.get(name)) for name in METRICS)
-    return (f"{found[0].method} ({found[0].by})", "published", *cells, "", found[0].features, flag, "")
+    cells = tuple(number(values.get(title)) for title in headline_titles())
+    return (f"{rows[0].method} ({rows[0].by})", "published", *cells, "", rows[0].features, flag, "")
 
 
 def _provenance(published: dict[str, list[Published]]) -> Iterator[Block]:
     if not published:
         yield Paragraph("Nothing is published for this data set.")
         return
-    rows = [row for found in published.values() for row in found]
+    rows = [row for of_method in published.values() for row in of_method]
     sources = "; ".join(dict.fromkeys(f"{row.source} ({row.split})" for row in rows))
     yield Paragraph(
         "H, uncalibrated: without the factor off seen scores that U, S and H here have; the published rows of methods "
@@ -134,8 +136,8 @@ def _provenance(published: dict[str, list[Published]]) -> Iterator[Block]:
         f"{rows[0].signatures}: {sources}. Their features differ from those measured here unless the column says the "
         "same: a difference between the two kinds of rows is not a difference between methods."
     )
-    for found in published.values():
-        told = {row.note for row in found if row.note}
-        told |= {f"selected on test data: {row.flag_source}" for row in found if row.flag_source}
-        for note in sorted(told):
-            yield Paragraph(f"{found[0].method}: {note}.")
+    for of_method in published.values():
+        notes = {row.note for row in of_method if row.note}
+        notes |= {f"selected on test data: {row.flag_source}" for row in of_method if row.flag_source}
+        for note in sorted(notes):
+            yield Paragraph(f"{of_method[0].method}: {note}.")

@@ -1,11 +1,12 @@
-"""Sections of the report about the pipeline's own run of a data set."""
+"""Sections of the report about the main run of a data set."""
 
 from collections.abc import Iterator
 
 from zslcore.datasets import registry
+from zslcore.evaluation.selected import chosen_and_given, chosen_names
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
-from zslcore.report.cells import named, number, spread
+from zslcore.report.numbers import named, number, spread
 from zslcore.report.results import Results
 
 
@@ -13,15 +14,15 @@ def about(results: Results) -> Iterator[Block]:
     """What was run, on what, and what was chosen on validation classes."""
     metrics, selected = results.json("metrics.json"), results.json("selected.json")
     if metrics is None:
-        yield Paragraph(f"No results yet: run `dvc repro evaluate@{results.dataset}`.", warning=True)
+        yield Paragraph("No results yet: run the pipeline as far as `evaluate`.", warning=True)
         return
-    own = metrics["about"]
+    run = metrics["about"]
     yield Paragraph(
-        f"Split: {own['split']}. Features: {results.features}. Preset: {own['preset']}. Seeds: {own['seeds']}; every "
+        f"Split: {run['split']}. Features: {results.features}. Preset: {run['preset']}. Seeds: {run['seeds']}; every "
         "figure is mean ± standard deviation over them, per-class means in percent."
     )
     if selected is not None:
-        chosen, given = results.settings.chosen_and_given(selected)
+        chosen, given = chosen_and_given(results.settings, selected)
         reached = selected.get("validation", {})
         yield Paragraph(
             f"Chosen on validation classes, without any test image: {named(chosen) or 'nothing'}"
@@ -32,8 +33,7 @@ def about(results: Results) -> Iterator[Block]:
 
 def pictures(results: Results) -> Iterator[Block]:
     """A picture of each class, where the data set draws its pictures itself."""
-    raw = (results.params.raw.get("sources") or {}).get(results.dataset)
-    png = registry.source(raw).sheet() if raw and raw.get("kind") in registry.SOURCES else None
+    png = registry.source(results.resolved.source).sheet()
     if png is not None:
         yield Figure(f"{results.dataset}-pictures", png, "A picture of each class; the unseen ones are named in red.")
 
@@ -70,7 +70,7 @@ def honesty(results: Results) -> Iterator[Block]:
 
 
 def _calibration(results: Results) -> str:
-    chosen = "classify.calibration" in results.settings.chosen()
+    chosen = "classify.calibration" in chosen_names(results.settings)
     return "calibration chosen on validation classes" if chosen else "calibration given by the settings"
 
 
@@ -80,7 +80,7 @@ def curves(results: Results) -> Iterator[Block]:
     training = {title: table for title, name in names.items() if (table := results.csv(name)) is not None}
     selection, trade = results.csv("selection.csv"), results.csv("curve.csv")
     metrics, selected = results.json("metrics.json"), results.json("selected.json")
-    if selection is not None and "train.epochs" not in results.settings.chosen():
+    if selection is not None and "train.epochs" not in chosen_names(results.settings):
         selection = None
     if training or selection is not None or trade is not None:
         yield Heading(3, "Curves")

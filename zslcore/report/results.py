@@ -1,4 +1,4 @@
-"""Where the report finds results: a data set's own folder, and the experiments' where they have been run."""
+"""Where the report reads results: from a data set's folder, and from the experiments' where they have been run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,24 +7,24 @@ from typing import Any
 import pandas as pd
 
 from zslcore.artifacts import read_json
-from zslcore.errors import ZSLError
-from zslcore.params import Params, Settings
+from zslcore.errors import BadFile
+from zslcore.project.params import Resolved
+from zslcore.settings import Settings
 
 
 @dataclass(frozen=True)
 class Results:
     """The results of one data set; what has not been run is None or empty."""
 
-    params: Params
-    dataset: str
+    resolved: Resolved
     folders: tuple[Path, ...]
     bench: Path | None = None
-    """Where bench/methods.py left its timings; None in a report that DVC keeps, which holds none."""
+    """Where bench/methods.py left its timings; None in a report that must not change from run to run."""
 
     def json(self, name: str) -> Any | None:
         """A JSON result, e.g. `metrics.json`. Raises ZSLError for a damaged one."""
-        found = self._find(name)
-        return None if found is None else read_json(found)
+        path = self._find(name)
+        return None if path is None else read_json(path)
 
     def jsons(self, folder: str) -> dict[str, Any]:
         """Every JSON result of a folder, by file name without suffix, in alphabetical order."""
@@ -33,14 +33,14 @@ class Results:
 
     def csv(self, name: str) -> pd.DataFrame | None:
         """A table, e.g. `train.csv`; None where it is absent or has no rows. Raises ZSLError for a damaged one."""
-        found = self._find(name)
-        if found is None:
+        path = self._find(name)
+        if path is None:
             return None
         try:
             # Only an empty cell is no number, and a class may be called "NA" or "007".
-            table = pd.read_csv(found, keep_default_na=False, na_values=[""], dtype={"class": str})
+            table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"class": str})
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise ZSLError(f"{found}: not a table ({error}); delete it and run dvc repro") from error
+            raise BadFile(path, f"not a table ({error})") from error
         return table if len(table) else None
 
     def timings(self) -> Any | None:
@@ -49,15 +49,19 @@ class Results:
         return None if path is None or not path.exists() else read_json(path)
 
     @property
+    def dataset(self) -> str:
+        """Its name."""
+        return self.resolved.dataset
+
+    @property
     def settings(self) -> Settings:
-        """What params.yaml says for this data set. Raises ZSLError where it makes no sense."""
-        return self.params.resolve(self.dataset)
+        """What its main run was made with."""
+        return self.resolved.pipeline
 
     @property
     def features(self) -> str:
-        """What the features are, for the tag beside measured figures."""
-        source = (self.params.raw.get("sources") or {}).get(self.dataset) or {}
-        given = source.get("features")
+        """What the features are, for the column of measured figures."""
+        given = self.resolved.source.get("features")
         return f"given: {Path(given).name}" if given else self.settings.extract.backbone
 
     def _find(self, name: str) -> Path | None:

@@ -1,7 +1,8 @@
 """The final classifiers, over any label space: softmax, cosine softmax, or nearest synthetic mean."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.losses import class_means
-from zslcore.settings import Classify
+from zslcore.models.weights import numpy_state, put_state
+from zslcore.settings import Classify, number_or
 from zslcore.training import minimise, seeded, tensor
 
-Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+FeaturesAndLabels = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Features (n, m) and their labels (n,)."""
 DEFAULT_EPOCHS = 25
 """Where neither the settings nor `select` say how long to train."""
@@ -21,40 +23,137 @@ SMALLEST_SPREAD = 0.05
 """A unit that is nearly always off would otherwise dominate after standardising: M's outputs lie in (0, 1)."""
 
 
-Scores = Callable[[Tensor], Tensor]
-"""Features (n, m) -> scores (n, classes)."""
+class Softmax(nn.Module):
+    """Linear logits of standardised features (n, m) -> (n, classes)."""
+
+    shift: Tensor
+    spread: Tensor
+
+    def __init__(self, dimensions: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dimensions, classes)
+        self.register_buffer("shift", torch.zeros(dimensions))
+        self.register_buffer("spread", torch.ones(dimensions))
+
+    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+        """Cross-entropy on features (n, m) with labels (n,)."""
+        if settings.standardise:
+            self.shift.copy_(x.mean(0))
+            self.spread.copy_(x.std(0).clamp_min(SMALLEST_SPREAD))
+        _minimise(self.linear, self.linear.parameters(), (x - self.shift) / self.spread, y, settings)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Features (n, m) -> logits (n, classes)."""
+        return cast(Tensor, self.linear((z - self.shift) / self.spread))
+
+
+class Cosine(nn.Module):
+    """Scaled cosines between centred features (n, m) and class weights -> (n, classes)."""
+
+    centre: Tensor
+    temperature: Tensor
+
+    def __init__(self, dimensions: int, classes: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(classes, dimensions))
+        self.register_buffer("centre", torch.zeros(dimensions))
+        self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
+
+    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+        """Cross-entropy on features (n, m) with labels (n,); the weights start at the class means."""
+        self.centre.copy_(x.mean(0))
+        self.temperature.fill_(settings.temperature)
+        self.weights.data.copy_(class_means(x, y, len(self.weights)) - self.centre)
+        _minimise(self, [self.weights], x, y, settings)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Features (n, m) -> logits (n, classes)."""
+        cosines = functional.normalize(z - self.centre) @ functional.normalize(self.weights).T
+        return float(self.temperature) * cosines
+
+
+class Prototype(nn.Module):
+    """Negative squared distance of features (n, m) to each class's mean -> (n, classes)."""
+
+    means: Tensor
+
+    def __init__(self, dimensions: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.zeros(classes, dimensions))
+
+    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+        """The class means of features (n, m) with labels (n,)."""
+        self.means.copy_(class_means(x, y, len(self.means)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Features (n, m) -> logits (n, classes)."""
+        return -torch.cdist(z, self.means).square()
+
+
+KINDS: dict[str, type[Softmax] | type[Cosine] | type[Prototype]] = {
+    "softmax": Softmax,
+    "cosine": Cosine,
+    "prototype": Prototype,
+}
+"""Every final classifier, by `classify.kind`: one line each."""
 
 
 @dataclass
 class Classifier:
-    """A fitted classifier over `classes` labels."""
+    """Classifiers of feature spaces that stand side by side in the columns; their log-probabilities are averaged.
 
-    logits: Scores
-    device: torch.device
+    modules: one a feature space. classes: positions of the classes that compete, None for all.
+    """
 
-    def kept_to(self, mask: NDArray[np.bool_]) -> "Classifier":
+    modules: nn.ModuleList
+    classes: NDArray[np.int64] | None = None
+
+    def restrict_to(self, mask: NDArray[np.bool_]) -> "Classifier":
         """The same classifier with only the classes of `mask` (classes,) bool competing."""
-        kept = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
-        return Classifier(lambda x: self.logits(x)[:, kept], self.device)
+        return Classifier(self.modules, np.flatnonzero(mask))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Features (n, members · m) -> mean log-probabilities (n, classes), before any restriction is normalised."""
+        parts = zip(self.modules, x.chunk(len(self.modules), dim=1), strict=True)
+        mean = torch.stack([functional.log_softmax(module(block), dim=1) for module, block in parts]).mean(0)
+        return mean if self.classes is None else mean[:, torch.from_numpy(self.classes).to(x.device)]
 
     @torch.inference_mode()
     def scores(
-        self, features: NDArray[np.float32], beside: NDArray[np.float32] | None = None, block: int = 8192
+        self, features: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None, block: int = 8192
     ) -> NDArray[np.float32]:
-        """Log-probabilities (n, classes) float32 of features (n, m); `beside` (n, classes) is added to the logits."""
+        """Log-probabilities (n, classes) float32 of features (n, m); extra_logits (n, classes) are added first."""
+        device = next(iter(self.modules.state_dict().values())).device
         parts = []
         for start in range(0, len(features), block):
             rows = slice(start, start + block)
-            logits = self.logits(tensor(features[rows], self.device))
-            if beside is not None:
-                logits = logits + tensor(beside[rows], self.device)
+            logits = self.logits(tensor(features[rows], device))
+            if extra_logits is not None:
+                logits = logits + tensor(extra_logits[rows], device)
             parts.append(functional.log_softmax(logits, dim=1))
         return torch.cat(parts).cpu().numpy()
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Named arrays for saving; a restriction is not among them."""
+        return numpy_state(self.modules, "classifier.")
+
+    @classmethod
+    def from_state(cls, kind: str, state: Mapping[str, NDArray[Any]], device: torch.device) -> Self:
+        """What `state` described, of the kind `classify.kind`."""
+        matrix = {"softmax": "linear.weight", "cosine": "weights", "prototype": "means"}[kind]
+        shapes = [value.shape for name, value in sorted(state.items()) if name.endswith(f".{matrix}")]
+        modules = nn.ModuleList(KINDS[kind](dimensions, classes) for classes, dimensions in shapes).to(device)
+        put_state(modules, state, "classifier.")
+        return cls(modules)
+
 
 def training_set(
-    real: Labelled | None, seen: Labelled, unseen: Labelled, seen_mask: NDArray[np.bool_], settings: Classify
-) -> Labelled:
+    real: FeaturesAndLabels | None,
+    seen: FeaturesAndLabels,
+    unseen: FeaturesAndLabels,
+    seen_mask: NDArray[np.bool_],
+    settings: Classify,
+) -> FeaturesAndLabels:
     """What the classifier of one label space learns from: features (n, m), labels 0..classes-1.
 
     real: projected trainval features with labels among the seen classes, or None where only unseen classes compete.
@@ -74,67 +173,35 @@ def fit_classifier(
     labels: NDArray[np.int64],
     classes: int,
     settings: Classify,
+    *,
     seed: int,
     device: torch.device,
     purpose: str,
     members: int = 1,
 ) -> Classifier:
-    """Fit on (n, m) features, real or synthetic, with labels 0..classes-1. purpose names the random stream.
+    """Fit on (n, members · m) features, real or synthetic, with labels 0..classes-1.
 
-    members: the columns are that many feature spaces side by side; each has a classifier of its own, and their
-    log-probabilities are averaged.
+    purpose: names the random stream. members: the columns are that many feature spaces, each with a classifier.
     """
     y = tensor(labels, device)
-    each = [
-        _KINDS[settings.kind](x, y, classes, settings, seed, f"{purpose}/{member}")
-        for member, x in enumerate(tensor(features, device).chunk(members, dim=1))
-    ]
-
-    def logits(x: Tensor) -> Tensor:
-        parts = zip(each, x.chunk(members, dim=1), strict=True)
-        return torch.stack([functional.log_softmax(own(block), dim=1) for own, block in parts]).mean(0)
-
-    return Classifier(logits, device)
+    modules = nn.ModuleList()
+    for member, x in enumerate(tensor(features, device).chunk(members, dim=1)):
+        with seeded(seed, f"classify/{purpose}/{member}"):
+            module = KINDS[settings.kind](x.shape[1], classes).to(device)
+            module.fit(x, y, settings)
+        modules.append(module.requires_grad_(False))
+    return Classifier(modules)
 
 
-def _softmax(x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str) -> Scores:
-    with seeded(seed, f"classify/{purpose}"):
-        linear = nn.Linear(x.shape[1], classes).to(x.device)
-        shift, spread = (x.mean(0), x.std(0).clamp_min(SMALLEST_SPREAD)) if settings.standardise else (0.0, 1.0)
-        _minimise(linear, linear.parameters(), (x - shift) / spread, y, settings)
-    linear.requires_grad_(False)
-    return lambda z: linear((z - shift) / spread)
-
-
-def _cosine(x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str) -> Scores:
-    centre = x.mean(0)
-    weights = nn.Parameter(class_means(x, y, classes) - centre)
-
-    def logits(z: Tensor) -> Tensor:
-        return settings.temperature * functional.normalize(z - centre) @ functional.normalize(weights).T
-
-    with seeded(seed, f"classify/{purpose}"):
-        _minimise(logits, [weights], x, y, settings)
-    weights.requires_grad_(False)
-    return logits
-
-
-def _prototype(x: Tensor, y: Tensor, classes: int, settings: Classify, seed: int, purpose: str) -> Scores:
-    means = class_means(x, y, classes)
-    return lambda z: -torch.cdist(z, means).square()
-
-
-_KINDS = {"softmax": _softmax, "cosine": _cosine, "prototype": _prototype}
-
-
-def _minimise(logits: Scores, parameters: Iterable[Tensor], x: Tensor, y: Tensor, settings: Classify) -> None:
+def _minimise(
+    logits: Callable[[Tensor], Tensor], parameters: Iterable[Tensor], x: Tensor, y: Tensor, settings: Classify
+) -> None:
     minimise(
         lambda rows, epoch: {"total": functional.cross_entropy(logits(x[rows]), y[rows])},
         parameters,
         count=len(x),
-        epochs=settings.epochs or DEFAULT_EPOCHS,
+        epochs=number_or(settings.epochs, DEFAULT_EPOCHS),
         batch_size=settings.batch_size,
         lr=settings.lr,
-        weight_decay=settings.weight_decay,
         label="classify",
     )

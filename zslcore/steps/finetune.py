@@ -12,7 +12,7 @@ from torch import Tensor
 from zslcore.losses import class_means, similarity_loss
 from zslcore.models.mappings import FineTuning, SimilarityClassifier
 from zslcore.models.weights import numpy_state, put_state
-from zslcore.scaling import Scaler, Whitener
+from zslcore.scaling import Scaler
 from zslcore.settings import Finetune
 from zslcore.training import Curve, Terms, minimise, seeded, tensor
 
@@ -25,13 +25,12 @@ class Finetuned:
     mapping: FineTuning | None
     device: torch.device
     rescaler: Scaler | None = None
-    whitener: Whitener | None = None
     gamma: float = float("nan")
     curve: Curve = field(default_factory=list)
 
     @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
-        """F(scaled x), scaled and whitened where asked: (n, d) -> (n, d) float32, by blocks of rows."""
+        """F(scaled x), scaled anew where asked: (n, d) -> (n, d) float32, by blocks of rows."""
         mapped = self.scaler(features)
         if self.mapping is not None and len(mapped):
             parts = [
@@ -39,27 +38,23 @@ class Finetuned:
                 for start in range(0, len(mapped), block)
             ]
             mapped = np.concatenate(parts)
-        for step in (self.rescaler, self.whitener):
-            mapped = mapped if step is None else step(mapped)
-        return mapped
+        return mapped if self.rescaler is None else self.rescaler(mapped)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Named arrays for saving."""
         after = {} if self.rescaler is None else self.rescaler.state("F.rescaler.")
-        white = {} if self.whitener is None else self.whitener.state("F.whitener.")
-        return {**self.scaler.state("F.scaler."), **after, **white, **numpy_state(self.mapping, "F.")}
+        return {**self.scaler.state("F.scaler."), **after, **numpy_state(self.mapping, "F.")}
 
     @classmethod
     def from_state(cls, settings: Finetune, state: Mapping[str, NDArray[Any]], device: torch.device) -> Self:
         """What `state` described."""
         scaler = Scaler.from_state(settings.scaling, state, "F.scaler.")
-        whitener = Whitener.from_state(state, "F.whitener.") if settings.whiten else None
         if "F.linear.bias" not in state:
-            return cls(scaler, None, device, whitener=whitener)
+            return cls(scaler, None, device)
         mapping = FineTuning(len(state["F.linear.bias"])).to(device)
         put_state(mapping, state, "F.")
         rescaler = Scaler.from_state(settings.scaling, state, "F.rescaler.") if settings.rescale else None
-        return cls(scaler, mapping, device, rescaler, whitener)
+        return cls(scaler, mapping, device, rescaler)
 
 
 def finetune(
@@ -82,8 +77,6 @@ def finetune(
         _learn(tuned, x, y, settings, seed, observe)
         if settings.rescale:
             tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
-    if settings.whiten:
-        tuned.whitener = Whitener.fit(tuned(features), labels, settings.whiten)
     return tuned
 
 
@@ -106,7 +99,6 @@ def _learn(
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             lr=settings.lr,
-            weight_decay=settings.weight_decay,
             label="finetune",
             observe=observe,
         )

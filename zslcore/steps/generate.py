@@ -9,7 +9,11 @@ from torch import Tensor
 
 from zslcore.losses import perturb
 from zslcore.scaling import Scaler
+from zslcore.settings import Generate, number_or
 from zslcore.training import seeded, tensor
+
+DEFAULT_PER_UNSEEN = 200
+"""Where neither the settings nor `select` say how many features to draw for an unseen class."""
 
 
 class Source(Protocol):
@@ -53,3 +57,17 @@ def generate(
             drawn = model.draw(z, signature.expand(per_class, -1))
             parts.append(perturb(drawn, extra_noise).cpu().numpy())
     return np.concatenate(parts), labels
+
+
+def draw_classes(
+    model: Source, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], counts: Generate, seed: int
+) -> tuple[tuple[NDArray[np.float32], NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Synthetic features and labels of the seen classes, and of the unseen ones: as many as `counts` says.
+
+    signatures: (classes, a) unscaled. Labels are 0.. among the seen, and 0.. among the unseen classes.
+    """
+    per_unseen = number_or(counts.per_unseen, DEFAULT_PER_UNSEEN)
+    return (
+        generate(model, signatures[seen_mask], counts.per_seen, seed, "seen", counts.noise),
+        generate(model, signatures[~seen_mask], per_unseen, seed, "unseen", counts.noise),
+    )

@@ -10,20 +10,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.losses import kl_to_standard_normal, perturb, ramp, reconstruction, similarity_loss
+from zslcore.losses import kl_to_standard_normal, perturb, reconstruction, similarity_loss
 from zslcore.models.cvae import Encoder, Generator, reparameterise
 from zslcore.models.mappings import Projection
 from zslcore.models.weights import numpy_state, put_state
 from zslcore.scaling import Scaler
-from zslcore.settings import Train
+from zslcore.settings import Train, number_or
 from zslcore.training import Curve, Terms, minimise, seeded, tensor
 
 DEFAULT_EPOCHS = 60
 """Where neither the settings nor `select` say how long to train."""
+FEEDBACK_SCALE = 15.0
+"""Of R's cosines."""
 
 
 class Member(nn.Module):
-    """One set of M, C, E, G (and R, where feedback is asked for); without M the features themselves are rebuilt.
+    """One set of M, C, E, G (and R, with feedback); without M the features themselves are reconstructed.
 
     centre: (a,) mean of the seen classes' scaled signatures, which R's cosines are taken from.
     """
@@ -33,7 +35,7 @@ class Member(nn.Module):
     def __init__(self, settings: Train, dimensions: int, attributes: int, classes: int) -> None:
         super().__init__()
         m = settings.projection or dimensions
-        latent = settings.latent or attributes
+        latent = number_or(settings.latent, attributes)
         self.M = Projection(dimensions, m) if settings.projection else None
         self.C = nn.Linear(m, classes) if settings.projection else None
         self.E = Encoder(m + attributes * settings.encoder_signature, settings.hidden, latent)
@@ -46,10 +48,10 @@ class Member(nn.Module):
         """x′ = M(x): (n, d) -> (n, m)."""
         return x if self.M is None else self.M(x)
 
-    def told(self, seen: Tensor, noise: float = 0.0) -> Tensor:
-        """What R makes of what it sees, F(x) (n, d) where `on_features`, else x′ (n, m), with noise on it: (n, a)."""
+    def predict_signature(self, x: Tensor, noise: float = 0.0) -> Tensor:
+        """R(x + noise · ε): F(x) (n, d) where `on_features`, else x′ (n, m) -> (n, a)."""
         assert self.R is not None
-        return self.R(perturb(seen, noise)).float()
+        return self.R(perturb(x, noise)).float()
 
     def directions(self, signatures: Tensor) -> Tensor:
         """Unit vectors (classes, a) from the seen classes' mean to scaled signatures (classes, a)."""
@@ -97,35 +99,38 @@ class Trained:
         return torch.cat([member.project(x) for member in self.members], dim=1)
 
     @torch.inference_mode()
-    def told(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
-        """The members' mean of R's answers, each of length 1: F(x) (n, d) -> (n, a) float32, by blocks of rows.
+    def predict_signatures(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
+        """Mean over the members of R's predictions, each of length 1: F(x) (n, d) -> (n, a) float32, by blocks of rows.
 
         The model must have been trained with feedback.
         """
         parts = [np.empty((0, self.attributes), np.float32)]
         for start in range(0, len(features), block):
             x = tensor(features[start : start + block], self.device)
-            answers = [member.told(x if member.on_features else member.project(x)) for member in self.members]
-            parts.append(torch.stack([functional.normalize(answer) for answer in answers]).mean(0).cpu().numpy())
+            predicted = [
+                functional.normalize(member.predict_signature(x if member.on_features else member.project(x)))
+                for member in self.members
+            ]
+            parts.append(torch.stack(predicted).mean(0).cpu().numpy())
         return np.concatenate(parts)
 
     @torch.inference_mode()
-    def cosines(self, told: NDArray[np.float32], signatures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """R's scores, the members' mean of scaled cosines: told (n, a), signatures (classes, a) -> (n, classes)."""
+    def signature_logits(self, predicted: NDArray[np.float32], signatures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scaled cosines, mean over the members: predicted (n, a), unscaled signatures (classes, a) -> (n, classes)."""
         directions = self.members[0].directions(tensor(self.signature_scaler(signatures), self.device))
-        return self.settings.feedback_scale * told @ directions.cpu().numpy().T
+        return FEEDBACK_SCALE * predicted @ directions.cpu().numpy().T
 
     @property
     def latent(self) -> int:
         """Size of z, of all members together."""
-        return len(self.members) * (self.settings.latent or self.attributes)
+        return len(self.members) * number_or(self.settings.latent, self.attributes)
 
     def draw(self, z: Tensor, signatures: Tensor) -> Tensor:
         """A synthetic feature for each z (n, latent) and scaled signature (n, a): (n, members · m)."""
         noise = self.settings.noise
         parts = zip(self.members, z.chunk(len(self.members), dim=1), strict=True)
-        drawn = torch.cat([member.G(own, signatures) for member, own in parts], dim=1)
-        return perturb(drawn, noise.strength if noise.on == "synthetic" else 0.0)
+        drawn = torch.cat([member.G(part, signatures) for member, part in parts], dim=1)
+        return perturb(drawn, noise.strength if noise.applies_to == "synthetic" else 0.0)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Named arrays for saving."""
@@ -164,14 +169,14 @@ def train(
             member.centre.copy_(a.mean(0))
 
         def terms(rows: Tensor, epoch: int) -> Terms:
-            each = [objective(member, settings, x[rows], y[rows], a, epoch) for member in model.members]
+            each = [objective(member, settings, x[rows], y[rows], a) for member in model.members]
             return {name: torch.stack([found[name] for found in each]).sum() for name in each[0]}
 
         model.curve = minimise(
             terms,
             model.modules.parameters(),
             count=len(features),
-            epochs=settings.epochs or DEFAULT_EPOCHS,
+            epochs=number_or(settings.epochs, DEFAULT_EPOCHS),
             batch_size=settings.batch_size,
             lr=settings.lr,
             betas=(settings.beta1, settings.beta2),
@@ -184,26 +189,26 @@ def train(
     return model
 
 
-def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures: Tensor, epoch: int) -> Terms:
+def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures: Tensor) -> Terms:
     """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, signatures (K, attributes), scaled.
 
-    With `feedback`, features must tell their signature through R: not the paper's, but its stronger relatives'. Where R
-    sees F(x), it shares nothing with the other modules.
+    With `feedback`, R must predict the signature from the features: not the paper's, but its stronger relatives'. Where
+    R takes F(x), it shares nothing with the other modules.
     """
     a = signatures[y]
     noise = settings.noise
     projected = member.project(x)
-    seen_by_encoder = perturb(projected, noise.strength if noise.on in ("encoder", "both") else 0.0)
+    encoder_input = perturb(projected, noise.strength if noise.applies_to in ("encoder", "both") else 0.0)
     projected = projected.float()  # under bf16 only the matrix products are coarse, never the losses
     target = projected if settings.target_grad else projected.detach()
-    target = perturb(target, noise.strength if noise.on in ("target", "both") else 0.0)
-    inputs = torch.cat([seen_by_encoder, a], dim=1) if settings.encoder_signature else seen_by_encoder
+    target = perturb(target, noise.strength if noise.applies_to in ("target", "both") else 0.0)
+    inputs = torch.cat([encoder_input, a], dim=1) if settings.encoder_signature else encoder_input
     mean, log_variance = member.E(inputs)
     mean, log_variance = mean.float(), log_variance.float()
     output = member.G(reparameterise(mean, log_variance), a).float()
-    rebuilt = reconstruction(target, output, settings.reconstruction)
+    rebuilt = reconstruction(target, output)
     kl = kl_to_standard_normal(mean, log_variance)
-    total = rebuilt + settings.kl_weight * ramp(epoch + 1, 0, settings.kl_warmup) * kl
+    total = rebuilt + settings.kl_weight * kl
     terms = {"reconstruction": rebuilt, "kl": kl}
     if member.C is not None:
         real = similarity_loss(member.C(projected).float(), y)  # eq. 2
@@ -211,12 +216,12 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures:
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
     if member.R is not None:
-        told = member.told(x if member.on_features else projected, settings.feedback_noise)
+        predicted = member.predict_signature(x if member.on_features else projected, settings.feedback_noise)
         if settings.feedback_loss == "cosine":
-            cosines = functional.normalize(told) @ member.directions(signatures).T
-            terms["feedback"] = functional.cross_entropy(settings.feedback_scale * cosines, y)
+            cosines = functional.normalize(predicted) @ member.directions(signatures).T
+            terms["feedback"] = functional.cross_entropy(FEEDBACK_SCALE * cosines, y)
         else:
-            terms["feedback"] = reconstruction(a, told)
+            terms["feedback"] = reconstruction(a, predicted)
             if not member.on_features:
                 terms["feedback"] = terms["feedback"] + reconstruction(a, member.R(output).float())
         total = total + settings.feedback * terms["feedback"]
@@ -231,5 +236,5 @@ def collapse_warnings(model: Trained) -> list[str]:
         return []
     return [
         f"M has collapsed: the classification loss stands at {last['cls']:.3f}, chance is ln {model.classes} = "
-        f"{chance:.3f}; use train.reconstruction: mean, a smaller train.kl_weight, or a larger train.lambda_cls"
+        f"{chance:.3f}; use a smaller train.kl_weight, or a larger train.lambda_cls"
     ]

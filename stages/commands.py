@@ -1,0 +1,32 @@
+"""Every command by name: adding one is its file and one line here."""
+
+STAGES = {
+    "prepare": "stages.prepare",
+    "extract": "stages.extract",
+    "select": "stages.select",
+    "finetune": "stages.finetune",
+    "train": "stages.train",
+    "generate": "stages.generate",
+    "classify": "stages.classify",
+    "evaluate": "stages.evaluate",
+    "tsne": "stages.tsne",
+    "report": "stages.report",
+    "ablation": "stages.ablation",
+    "clusterability": "stages.clusterability",
+    "fewshot": "stages.fewshot",
+    "compare": "stages.compare",
+    "metric-learning": "stages.metric_learning",
+    "mining": "stages.mining",
+}
+"""Stages of a data set in dvc.yaml and experiments/dvc.yaml: name -> module with a `command`. One line each."""
+TOOLS = {
+    "import": "stages.import_data",
+    "resolve": "stages.resolve",
+    "params": "stages.params",
+    "tune": "stages.tune",
+    "sweep": "stages.sweep",
+    "gate": "stages.gate",
+    "inspect": "stages.inspect",
+    "clip": "stages.clip",
+}
+"""Every other command: name -> module with a `command`, or a typer `app` where there are subcommands."""

@@ -1,0 +1,44 @@
+"""Stage `resolve`: every setting of a data set as it runs, and a hash of each stage's code."""
+
+from collections.abc import Iterable
+from functools import cache
+
+from stages.commands import STAGES
+from stages.common import DatasetName, say
+from zslcore.artifacts import write_text
+from zslcore.datasets import registry as kinds
+from zslcore.io.yaml import read_yaml
+from zslcore.methods import registry as methods
+from zslcore.project.code import ROOT, code_hash
+from zslcore.project.params import Params, Resolved, data_file
+from zslcore.project.resolved import settings_file, text_of
+
+GIVEN = "experiments/methods.yaml"
+REACHED = dict.fromkeys(("metric-learning", "mining"), ("metric-learning", "eszsl"))
+"""Methods of an experiment that names them in its own code."""
+
+
+def command(dataset: DatasetName) -> None:
+    """Write results/<name>/settings.yaml, unless it says all this already."""
+    resolved = Params().resolve(dataset)
+    kinds.source(resolved.source, f"{data_file(dataset)}: source")  # a mistake in it is told before anything runs
+    text = text_of(resolved, {name: code_hash(module, *reached(name, resolved)) for name, module in STAGES.items()})
+    path = settings_file(dataset)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    write_text(path, text)
+    say(f"{dataset}: settings resolved to {path}")
+
+
+def reached(stage: str, resolved: Resolved) -> list[str]:
+    """Modules that a stage reaches through a registry."""
+    if stage in ("prepare", "report"):
+        return [kinds.target(resolved.source["kind"]).partition(":")[0]]
+    named: Iterable[str] = _with_settings() if stage == "compare" else REACHED.get(stage, ())
+    return [methods.target(name).partition(":")[0] for name in named]
+
+
+@cache
+def _with_settings() -> tuple[str, ...]:
+    """Methods that `compare` runs."""
+    return tuple(read_yaml(ROOT / GIVEN))

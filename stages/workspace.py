@@ -1,0 +1,80 @@
+"""A data set in the project's folder: where its files stand, and what the stages read of them."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore.artifacts import Format, read_json
+from zslcore.datasets import dataset as datasets
+from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.evaluation.selected import fill
+from zslcore.project.params import Resolved
+from zslcore.project.resolved import RESULTS, load_resolved
+from zslcore.settings import Settings
+
+ARTIFACTS = Path("artifacts")
+EXPERIMENTS = Path("experiments/results")
+
+
+class Workspace:
+    """The files and settings of one data set.
+
+    Raises ZSLError for an unknown data set, and where results/<name>/settings.yaml is not what the settings say now.
+    """
+
+    def __init__(self, dataset: str) -> None:
+        self.dataset = dataset
+        self.resolved: Resolved = load_resolved(dataset)
+        self.seeds = self.resolved.seeds
+        self.device = self.resolved.device
+        self.settings: Settings = self.resolved.pipeline
+
+    def artifact(self, name: str) -> Path:
+        """Path of a cached artifact: `artifacts/<data set>/<name>`."""
+        return ARTIFACTS / self.dataset / name
+
+    def result(self, name: str) -> Path:
+        """Path of a small result: `results/<data set>/<name>`."""
+        return RESULTS / self.dataset / name
+
+    def experiment(self, name: str) -> Path:
+        """Path of an experiment's result: `experiments/results/<data set>/<name>`."""
+        return EXPERIMENTS / self.dataset / name
+
+    def inputs(self, *names: str) -> dict[str, Path]:
+        """Artifacts by name without suffix, whose hashes an output records."""
+        return {Path(name).stem: self.artifact(name) for name in names}
+
+    def section(self, name: str) -> Any:
+        """The settings of an experiment."""
+        return self.resolved.experiments[name]
+
+    @cached_property
+    def filled(self) -> Settings:
+        """The settings with what `select` chose in place of each `auto`."""
+        return fill(self.settings, read_json(self.result("selected.json")))
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set with its splits, less the images that `extract` had to skip."""
+        return datasets.load(self.artifact("dataset.h5"), features=self.artifact("features.h5"))
+
+    def data_of(self, artifact: str, format: Format) -> Dataset:
+        """The data set, less the images that an artifact made of its features lacks."""
+        return datasets.load(self.artifact("dataset.h5"), features=self.artifact(artifact), format=format)
+
+    def seen(self) -> Seen:
+        """What choices may be made on: no test row is opened."""
+        return datasets.load_seen(self.artifact("dataset.h5"), self.artifact("features.h5"))
+
+    def features(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Features (n, d) of these images, or of all."""
+        rows = np.arange(len(self.data.labels)) if rows is None else rows
+        return datasets.load_features(self.artifact("features.h5"), rows)
+
+    def about(self, split: str) -> dict[str, Any]:
+        """What stands at the head of the run's results. split: its name."""
+        return {"dataset": self.dataset, "split": split, "preset": self.resolved.preset, "seeds": len(self.seeds)}

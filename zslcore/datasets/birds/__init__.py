@@ -1,0 +1,1 @@
+"""The embedded data set: drawn birds of invented kinds."""

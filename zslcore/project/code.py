@@ -1,0 +1,147 @@
+"""What a stage's code says: hashes of the files it imports, which comments, docstrings and messages leave as they are.
+
+An edited loss then re-runs what it touches, and a reworded message nothing.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("zslcore", "stages")
+LEFT_OUT = (
+    "zslcore",
+    "zslcore.errors",
+    "zslcore.progress",
+    "zslcore.settings",
+    "zslcore.layers",
+    "zslcore.experiments.settings",
+    "zslcore.project",
+    "stages.cli",
+    "stages.commands",
+    "stages.common",
+)
+"""Modules, and packages whole, that change no figure but by the values they resolve, which stages depend on."""
+SPEAKERS = ("say", "print", "debug", "info", "warning", "warn", "advance")
+"""Functions that only tell a person something."""
+
+
+def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
+    """The modules that `modules` import, directly or not, themselves included: name -> file.
+
+    Modules of this project, and of each package that `modules` name. Imports inside functions count. A registry's
+    "module:attribute" strings do not: name what they lead to.
+    """
+    folders = {**dict.fromkeys(PACKAGES, root), **_elsewhere(modules)}
+    files: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = None if name in files or _left_out(name) else _file(name, folders)
+        if path is None:
+            continue
+        files[name] = path
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting += [package, *_imports(path.read_text(encoding="utf-8"), package)]
+    return dict(sorted(files.items()))
+
+
+def code_hash(*modules: str, root: Path = ROOT) -> str:
+    """SHA-256 of what the closure of `modules` says, the first 16 digits.
+
+    The data of a module, which stand in a YAML file of its name next to it, count too.
+    """
+    whole = hashlib.sha256()
+    for name, path in closure(*modules, root=root).items():
+        whole.update(f"{name} {_meaning(path.read_text(encoding='utf-8'))}\n".encode())
+        if (data := path.with_suffix(".yaml")).exists():
+            whole.update(data.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def _elsewhere(modules: Iterable[str]) -> dict[str, Path]:
+    """Packages of other projects that modules are in, and the folder each stands in."""
+    folders: dict[str, Path] = {}
+    for package in {module.split(".")[0] for module in modules}.difference(PACKAGES):
+        spec = find_spec(package)
+        places = [] if spec is None else [*(spec.submodule_search_locations or []), *filter(None, [spec.origin])]
+        if places:
+            folders[package] = Path(places[0]).parent
+    return folders
+
+
+def _left_out(module: str) -> bool:
+    parents = (name for name in LEFT_OUT if "." in name)
+    return module in LEFT_OUT or any(module.startswith(f"{name}.") for name in parents)
+
+
+def _file(module: str, folders: Mapping[str, Path]) -> Path | None:
+    folder = folders.get(module.split(".")[0])
+    if folder is None:
+        return None
+    base = folder.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _imports(source: str, package: str) -> tuple[str, ...]:
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return tuple(names)
+
+
+@cache
+def _meaning(source: str) -> str:
+    """SHA-256 of a module's syntax tree, less what only people read; the same on every version of Python."""
+    words: list[str] = []
+    _write(_Silent().visit(ast.parse(source)), words)
+    return hashlib.sha256("".join(words).encode()).hexdigest()
+
+
+class _Silent(ast.NodeTransformer):
+    """Leaves out docstrings, the words of errors and messages, and descriptions of settings."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return None
+        if isinstance(node.value, ast.Call) and _name(node.value.func) in SPEAKERS:
+            return None
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in ("description", "help")]
+        return self.generic_visit(node)
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _write(node: object, words: list[str]) -> None:
+    """A tree as text: types and fields that hold something, whatever else a version of Python gives its nodes."""
+    if isinstance(node, ast.AST):
+        words.append(f"({type(node).__name__}")
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if value is not None and value != []:
+                words.append(f" {field}=")
+                _write(value, words)
+        words.append(")")
+    elif isinstance(node, list):
+        for item in node:
+            _write(item, words)
+    else:
+        words.append(repr(node))

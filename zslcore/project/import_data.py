@@ -1,0 +1,104 @@
+"""The files of a new data set, put into the project whole or not at all."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zslcore.datasets.source import Source
+from zslcore.errors import ZSLError
+from zslcore.progress import track
+
+Copies = list[tuple[Path, Path]]
+"""(where a file is, where it goes below the new folder)."""
+
+
+def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any], Copies]:
+    """The settings of a source as params.yaml will hold them, and the copies of its files to make below `home`.
+
+    root: folder that the source's paths start from. A copy is named after its setting and its file,
+    `features-res101.mat`; that of a folder after its setting, `images/...`.
+    """
+    settings: dict[str, Any] = {"kind": source.kind}
+    copies: Copies = []
+
+    def place(path: Path, stem: str) -> str:
+        target = Path(f"{stem}-{path.stem}{path.suffix.lower()}" if (root / path).is_file() else stem)
+        copies.extend(_files(root / path, target))
+        return (home / target).as_posix()
+
+    complete = source.with_found_files(root)
+    for name, value in complete:
+        if name not in complete.model_fields_set or value is None:
+            continue
+        if isinstance(value, Path):
+            settings[name] = place(value, name)
+        elif isinstance(value, tuple):
+            settings[name] = [place(path, f"{name}{position}") for position, path in enumerate(value, start=1)]
+        else:
+            settings[name] = value
+    return settings, copies
+
+
+def _files(path: Path, target: Path) -> Copies:
+    """The copies of a file, or of all files below a folder that are not hidden."""
+    if not path.is_dir():
+        return [(path, target)]
+    inside = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    return [copy for child in inside for copy in _files(child, target / child.name)]
+
+
+@contextmanager
+def install_files(home: Path, files: Copies, dvc: bool, texts: tuple[Path, ...] = ()) -> Iterator[None]:
+    """Copy files into `home`, which is replaced, and put it under DVC where `dvc` says so; a context.
+
+    If a copy, DVC or the body of the context fails, everything is put back as it was, `texts` too, which the body may
+    write. Raises ZSLError when the disk
+    is full or may not be written, when DVC fails, or when the working folder is not one of DVC's.
+    """
+    if dvc and not Path(".dvc").is_dir():
+        raise ZSLError("no .dvc folder here: run in the project's folder, after `dvc init`, or give --no-dvc")
+    new, old = (home.with_name(f".{home.name}.{suffix}") for suffix in ("new", "old"))
+    before = (home.with_name(f"{home.name}.dvc"), home.with_name(".gitignore"), *texts)
+    contents = {path: _content(path) for path in before}
+    replaced = False
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        for source, target in track(files, f"copy to {home}", len(files)):
+            (new / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, new / target)
+        if home.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(home, old)
+        replaced = True
+        os.replace(new, home)
+        if dvc:
+            _dvc_add(home)
+        yield
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if replaced:
+            shutil.rmtree(home, ignore_errors=True)
+            if old.exists():
+                os.replace(old, home)
+            for path, content in contents.items():
+                path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise ZSLError(f"{home}: cannot be written ({reason}); free disk space or check the permissions") from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _dvc_add(home: Path) -> None:
+    result = subprocess.run([sys.executable, "-m", "dvc", "add", str(home)], capture_output=True, text=True)
+    if result.returncode:
+        raise ZSLError(f"`dvc add {home}` failed; put that right or give --no-dvc: {result.stderr.strip()}")

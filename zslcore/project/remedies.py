@@ -1,0 +1,19 @@
+"""What to run when a file of the project cannot be used."""
+
+from zslcore.errors import BadFile
+
+WRITERS = {"selected.json": "select", "selection.csv": "select", "metrics.json": "evaluate", "settings.yaml": "resolve"}
+"""Results that do not say themselves which stage writes them."""
+
+
+def remedy(error: BadFile) -> str:
+    """The command that makes a bad file anew, where one does."""
+    if error.remedy:
+        return error.remedy
+    folder = error.path.absolute().parent
+    stage = error.stage or WRITERS.get(error.path.name, "")
+    if stage and folder.parent.name in ("artifacts", "results"):  # where the pipeline has those of a data set
+        return f"run `dvc repro -s {stage}@{folder.name}` to make it anew"
+    if stage:
+        return f"run `dvc repro -s` for its {stage} stage to make it anew"
+    return "run `dvc repro` to make it anew"

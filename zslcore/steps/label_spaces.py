@@ -1,0 +1,59 @@
+"""The two classifiers of the main method: all classes jointly (GZSL), and the unseen ones alone (ZSL)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zslcore.settings import Classify
+from zslcore.steps.classify import Classifier, FeaturesAndLabels, fit_classifier, training_set
+
+
+@dataclass
+class LabelSpaces:
+    """Each classifier is fitted when it is first asked for.
+
+    real: projected trainval features (n, members · m), labels among the seen classes. seen, unseen: synthetic features,
+    labels among the seen and among the unseen classes. seen_mask: (classes,) bool.
+    """
+
+    real: FeaturesAndLabels
+    seen: FeaturesAndLabels
+    unseen: FeaturesAndLabels
+    seen_mask: NDArray[np.bool_]
+    settings: Classify
+    seed: int
+    device: torch.device
+    members: int
+
+    @cached_property
+    def joint(self) -> Classifier:
+        """Over all classes."""
+        return self._fit(self.real, self.seen_mask, "joint")
+
+    @cached_property
+    def unseen_only(self) -> Classifier:
+        """Over the unseen classes: the joint one restricted to them, or one of their own (`classify.zsl`)."""
+        if self.settings.zsl == "joint":
+            return self.joint.restrict_to(~self.seen_mask)
+        return self._fit(None, self.seen_mask[~self.seen_mask], "zsl")
+
+    def fitted(self) -> dict[str, Classifier]:
+        """The classifiers that were trained: `joint`, and `zsl` where the unseen classes have one of their own."""
+        joint = {"joint": self.joint}
+        return joint if self.settings.zsl == "joint" else {**joint, "zsl": self.unseen_only}
+
+    def _fit(self, real: FeaturesAndLabels | None, seen_mask: NDArray[np.bool_], purpose: str) -> Classifier:
+        features, labels = training_set(real, self.seen, self.unseen, seen_mask, self.settings)
+        return fit_classifier(
+            features,
+            labels,
+            len(seen_mask),
+            self.settings,
+            seed=self.seed,
+            device=self.device,
+            purpose=purpose,
+            members=self.members,
+        )

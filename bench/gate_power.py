@@ -1,7 +1,7 @@
 """What `zsl gate` notices: false alarms, and the drop of a metric it detects, by simulated runs.
 
 Unchanged means two disjoint sets of seeds of the same settings. Each run's value is drawn from a normal distribution
-around its mean with `--std`, the spread over seeds in points; the decision is the gate's own (zslcore.gate).
+around its mean with `--std`, the spread over seeds in points; the decision is the gate's own (zslcore.project.gate).
 
     python bench/gate_power.py --std 0.5 --metrics 3 --tolerance 0.5
 """
@@ -10,7 +10,7 @@ import argparse
 
 import numpy as np
 
-from zslcore.gate import counts, p_value
+from zslcore.project.gate import counts, p_value
 
 
 def failures(drop: float, seeds: int, pairs: bool, options: argparse.Namespace, metrics: int = 1) -> float:

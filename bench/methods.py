@@ -72,11 +72,10 @@ def measure(dataset: str, name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Measure each method in a fresh process, and print."""
-    from zslcore.io.yaml import read_yaml
-
     from stages.compare import GIVEN
     from stages.report import TIMINGS
-    from zslcore.artifacts import read_json, write_json
+    from zslcore.io.artifacts import read_json, write_json
+    from zslcore.io.yaml import read_yaml
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")

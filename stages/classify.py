@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from stages.common import DatasetName
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.datasets.dataset import copy_skipped, load_features
+from zslcore.io import artifacts
 from zslcore.progress import track
 from zslcore.settings import Train
 from zslcore.steps.classify import FeaturesAndLabels

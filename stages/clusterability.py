@@ -2,10 +2,10 @@
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.evaluation.clusterability import measure, steps
 from zslcore.evaluation.protocol import summarise
 from zslcore.evaluation.selected import fill
+from zslcore.io import artifacts
 from zslcore.layers import flat
 from zslcore.progress import progress
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from stages.common import listed, say
 from stages.workspace import Workspace
-from zslcore.artifacts import sha256, write_json
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.compare import cached_compare, check_data, list_jobs, load_candidates, load_given
+from zslcore.io.artifacts import sha256, write_json
 from zslcore.io.yaml import read_yaml
 from zslcore.methods import registry
 from zslcore.methods.base import Method

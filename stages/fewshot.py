@@ -2,9 +2,9 @@
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.evaluation.fewshot import Base, measure
 from zslcore.fewshot.learners import BASELINE, ROWS
+from zslcore.io import artifacts
 from zslcore.report.numbers import half_width
 from zslcore.training import resolve_device
 

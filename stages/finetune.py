@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from stages.common import DatasetName
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.datasets.dataset import copy_skipped
+from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.steps.finetune import finetune
 from zslcore.training import resolve_device, write_curves

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from stages.common import say
-from zslcore import gate
 from zslcore.errors import ZSLError
 from zslcore.layers import validate
+from zslcore.project import gate
 from zslcore.project.params import PARAMS_FILE, Params
 
 

@@ -2,7 +2,7 @@
 
 from stages.common import DatasetName
 from stages.workspace import Workspace
-from zslcore import artifacts
+from zslcore.io import artifacts
 from zslcore.progress import track
 from zslcore.settings import Train, number_or
 from zslcore.steps.generate import DEFAULT_PER_UNSEEN, generate

@@ -10,11 +10,11 @@ import typer
 from pydantic.fields import FieldInfo
 
 from stages.common import say
-from zslcore.artifacts import write_text
 from zslcore.datasets import registry
 from zslcore.datasets.dataset import duplicate_signatures
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
+from zslcore.io.artifacts import write_text
 from zslcore.project.edit import text_like, with_name, with_source
 from zslcore.project.import_data import install_files, plan_copies
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from zslcore.errors import printable
-from zslcore.inspection import inspect
+from zslcore.io.inspection import inspect
 from zslcore.layers import flat
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.evaluation.mining import Study
 from zslcore.evaluation.protocol import benchmark_task
+from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.report.numbers import spread
 

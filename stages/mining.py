@@ -5,9 +5,9 @@ import pandas as pd
 from stages.common import DatasetName, say
 from stages.metric_learning import open_study
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.evaluation.mining import convergence
 from zslcore.evaluation.per_class import write_csv
+from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.report.numbers import spread
 

@@ -5,8 +5,8 @@ from functools import cache
 
 from stages.commands import STAGES
 from stages.common import DatasetName, say
-from zslcore.artifacts import write_text
 from zslcore.datasets import registry as kinds
+from zslcore.io.artifacts import write_text
 from zslcore.io.yaml import read_yaml
 from zslcore.methods import registry as methods
 from zslcore.project.code import ROOT, code_hash

@@ -4,10 +4,10 @@ import pandas as pd
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.evaluation.per_class import write_csv
 from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import chosen_and_given
+from zslcore.io import artifacts
 from zslcore.report.numbers import named
 
 

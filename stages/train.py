@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore import artifacts
 from zslcore.datasets.dataset import copy_skipped, load_features
+from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.settings import number_or
 from zslcore.steps.train import DEFAULT_EPOCHS, train

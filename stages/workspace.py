@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.artifacts import Format, read_json
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.evaluation.selected import fill
+from zslcore.io.artifacts import Format, read_json
 from zslcore.project.params import Resolved
 from zslcore.project.resolved import RESULTS, load_resolved
 from zslcore.settings import Settings

@@ -19,10 +19,10 @@ from hypothesis.extra import numpy as hnp
 
 from stages.inspect import command as inspect_command
 from tests.conftest import write_project
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
-from zslcore.inspection import inspect
+from zslcore.io import artifacts
+from zslcore.io.inspection import inspect
 from zslcore.project.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_what_was_there(writer: str, tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from zslcore import artifacts as a
+from zslcore.io import artifacts as a
 from zslcore.errors import ZSLError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
@@ -504,7 +504,7 @@ def test_inspect_tells_provenance_shapes_and_ranges(tmp_path: Path, capsys: pyte
 def test_inspect_reads_blocks_and_prints_no_control_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("zslcore.inspection.BYTES_AT_ONCE", 20)
+    monkeypatch.setattr("zslcore.io.inspection.BYTES_AT_ONCE", 20)
     with artifacts.create(tmp_path / "a.h5", FORMAT, {}) as file:
         file["\x1b[31m"] = VALUES
         file["one"], file["none"] = 7, np.empty((0, 3))

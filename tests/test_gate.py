@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from zslcore.project.params import load_params
 
 from zslcore.errors import ZSLError
-from zslcore.gate import (
+from zslcore.project.gate import (
     GateSettings,
     Measurement,
     Row,
@@ -29,6 +28,7 @@ from zslcore.gate import (
     resolve_revision,
     summary,
 )
+from zslcore.project.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 NAN = math.nan

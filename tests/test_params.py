@@ -5,12 +5,13 @@ from pkgutil import resolve_name
 import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from zslcore.layers import describe as explain, merge
-from zslcore.project.params import EXTRA_SECTIONS, Params, SECTIONS, load_params
 
 from stages import params as params_command
 from zslcore.errors import ZSLError
-from zslcore.gate import GateSettings
+from zslcore.layers import describe as explain
+from zslcore.layers import merge
+from zslcore.project.gate import GateSettings
+from zslcore.project.params import EXTRA_SECTIONS, SECTIONS, Params, load_params
 from zslcore.settings import FewshotSettings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zslcore import artifacts
 from zslcore.errors import ZSLError
+from zslcore.io import artifacts
 from zslcore.optimisers import Optimiser
 
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zslcore.artifacts import atomic
 from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
+from zslcore.io.artifacts import atomic
 from zslcore.optimisers import SGD, Adam, Optimiser
 
 Terms = dict[str, Tensor]

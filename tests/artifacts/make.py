@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zslcore import artifacts
 from zslcore.checkpoint import Checkpoint
 from zslcore.datasets import dataset as datasets
+from zslcore.io import artifacts
 from zslcore.methods.base import TrainData
 from zslcore.methods.eszsl import ESZSL
 from zslcore.training import minimise, seeded

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from zslcore import artifacts
 from zslcore.checkpoint import Checkpoint
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import BadFile, ZSLError
-from zslcore.inspection import inspect
+from zslcore.io import artifacts
+from zslcore.io.inspection import inspect
 from zslcore.methods.eszsl import ESZSL
 from zslcore.project.remedies import remedy
 from zslcore.settings import Finetune, Train

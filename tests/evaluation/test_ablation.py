@@ -4,13 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
-from zslcore.project.params import Params, load_params
 
 from zslcore import progress
-from zslcore.artifacts import write_json
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.ablation import Variant, load_variants, run_variant
+from zslcore.io.artifacts import write_json
+from zslcore.project.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW: dict[str, Any] = {

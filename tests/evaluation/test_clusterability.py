@@ -3,14 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from zslcore.features.settings import ExtractSettings
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity, spaces, steps
-from zslcore.features.settings import ExtractSettings
 from zslcore.project.params import Params
-from zslcore.settings import Settings
-from zslcore.settings import Classify, ClusterabilitySettings, Finetune, Generate, Select, Train
+from zslcore.settings import Classify, ClusterabilitySettings, Finetune, Generate, Select, Settings, Train
 from zslcore.steps.finetune import finetune
 from zslcore.steps.train import train
 

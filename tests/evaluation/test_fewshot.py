@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from zslcore.project.params import load_params
 
 from zslcore.errors import ZSLError
 from zslcore.evaluation.fewshot import accuracies, draw_episodes
 from zslcore.fewshot.classifiers import nearest_mean
+from zslcore.project.params import load_params
 from zslcore.settings import FewshotSettings
 
 LABELS = np.repeat(np.arange(8), 12)

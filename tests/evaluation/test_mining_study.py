@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from zslcore.project.params import load_params
 
 import stages.metric_learning
 import stages.mining
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, load_seen
 from zslcore.errors import ZSLError
@@ -19,7 +17,9 @@ from zslcore.evaluation import mining
 from zslcore.evaluation.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
 from zslcore.evaluation.protocol import Task, benchmark_task
 from zslcore.evaluation.result_cache import cached_result
+from zslcore.io import artifacts
 from zslcore.methods.base import Method
+from zslcore.project.params import load_params
 from zslcore.report.blocks import Figure, Table
 from zslcore.report.experiments import mining as report_section
 from zslcore.report.results import Results

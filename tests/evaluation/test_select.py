@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from zslcore.settings import Settings
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.evaluation import select as selecting
 from zslcore.evaluation.protocol import fit, score, validation_figures, validation_splits, validation_task
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
-from zslcore.settings import Classify, Extract, Finetune, Generate, Select, Train
+from zslcore.settings import Classify, Extract, Finetune, Generate, Select, Settings, Train
 
 SEED = 3
 CLASSES = 12

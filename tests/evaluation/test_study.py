@@ -6,11 +6,11 @@ from typing import Any
 
 import optuna
 import pytest
-from zslcore.project.params import Params, load_params
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.study import Dimension, TuneSettings, history, nested, open_study, params_diff, search
+from zslcore.project.params import Params, load_params
 
 TEXT = """\
 # parameters of a test

@@ -12,8 +12,7 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.evaluation import tsne
 from zslcore.evaluation.tsne import PANELS, coordinates
 from zslcore.project.params import Params
-from zslcore.settings import Settings
-from zslcore.settings import TSNESettings
+from zslcore.settings import Settings, TSNESettings
 from zslcore.steps.finetune import Finetuned, finetune
 from zslcore.steps.generate import generate
 from zslcore.steps.train import Trained, train

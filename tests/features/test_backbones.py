@@ -9,13 +9,13 @@ import safetensors.torch
 import timm
 import torch
 from PIL import Image
+from zslcore.features.settings import ExtractSettings
 
 from zslcore.datasets.dataset import load_features
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.extract import extract_images
 from zslcore.features.image_sources import Folder
-from zslcore.features.settings import ExtractSettings
 
 TINY = "test_resnet.r160_in1k"
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 from stages import clip as command_module
 from tests.conftest import make_dataset, write_project
-from zslcore import artifacts, progress
+from zslcore import progress
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.features import clip as clip_module
+from zslcore.io import artifacts
 
 open_clip = pytest.importorskip("open_clip")
 

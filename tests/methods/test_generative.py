@@ -500,7 +500,7 @@ def test_checkpoints_of_a_method_belong_to_its_data_seed_settings_and_code(tmp_p
     again.checkpoints = tmp_path
     again.fit(train, 0)
     assert len(list(tmp_path.glob("*"))) == 3, "the same run uses the same file"
-    monkeypatch.setattr("zslcore.artifacts.code", lambda: "edited")
+    monkeypatch.setattr("zslcore.io.artifacts.code", lambda: "edited")
     again.fit(train, 0)
     assert len(list(tmp_path.glob("*"))) == 4, "other code is another run"
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from zslcore.closure import hashes, outside
 
 from tests.methods.outside import importable, install
-from zslcore.closure import hashes, outside
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.compare import CompareSettings, compare

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zslcore.artifacts import write_json
 from zslcore.errors import ZSLError
 from zslcore.evaluation.per_class import write_csv
+from zslcore.io.artifacts import write_json
 from zslcore.project.params import Resolved
 from zslcore.report.build import write_report
 from zslcore.settings import Settings

@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zslcore.project.code import ROOT
 
 from stages import compare
 from stages.common import run
 from tests.conftest import make_dataset
 from tests.methods.outside import importable, install
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.evaluation import compare as evaluation
 from zslcore.evaluation.compare import check_data, load_candidates, load_given
+from zslcore.io import artifacts
 from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.methods.registry import METHODS
+from zslcore.project.code import ROOT
 
 PARAMS = """\
 datasets: [toy]

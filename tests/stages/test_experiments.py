@@ -10,11 +10,11 @@ import pytest
 from dvc.repo import Repo
 
 from stages import ablation, clusterability, fewshot, report, tsne, tune
-from zslcore import artifacts
-from zslcore.artifacts import read_json, write_json
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
+from zslcore.io import artifacts
+from zslcore.io.artifacts import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """\

@@ -34,7 +34,7 @@ from typing import NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
-from zslcore.inspection import inspect
+from zslcore.io.inspection import inspect
 
 ROOT = Path(__file__).resolve().parents[2]
 DATASET = "birds"

@@ -6,9 +6,9 @@ import pytest
 
 from stages import prepare, resolve
 from tests.conftest import write_project
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
+from zslcore.io import artifacts
 
 HOME = "data/mine"
 SOURCE = {

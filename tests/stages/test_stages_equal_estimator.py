@@ -11,11 +11,11 @@ import stages.finetune
 import stages.generate
 import stages.train
 from tests.conftest import write_project
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.evaluation.protocol import Scores, benchmark_task, score
 from zslcore.evaluation.selected import fill
+from zslcore.io import artifacts
 from zslcore.layers import merge
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
 from zslcore.project.resolved import load_resolved

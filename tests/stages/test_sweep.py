@@ -11,10 +11,10 @@ import torch
 
 from stages import sweep
 from tests.conftest import make_dataset
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.evaluation.sweep import label, parse_grid
+from zslcore.io import artifacts
 from zslcore.jobs import EngineName, Job, run_jobs
 
 PARAMS = """\

@@ -7,16 +7,16 @@ import pytest
 
 from stages import finetune, train
 from tests.conftest import write_project
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
+from zslcore.io import artifacts
 
 TOY = {"finetune": {"epochs": 1}, "train": {"hidden": 8, "projection": 4, "epochs": 2}}
 OUTPUTS = ("finetuned.h5", "finetuned.safetensors", "projected.h5", "trained.safetensors")
 
 
-@pytest.mark.parametrize("write", ["zslcore.artifacts._Writer.flush", "safetensors.numpy.save"])
+@pytest.mark.parametrize("write", ["zslcore.io.artifacts._Writer.flush", "safetensors.numpy.save"])
 def test_a_full_disk_leaves_features_and_weights_that_belong_together(
     write: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

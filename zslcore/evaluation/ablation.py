@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import Field
 
-from zslcore.artifacts import read_json
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.protocol import Task, benchmark_task, evaluate, score, summarise
 from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import fill
 from zslcore.experiments.settings import Ablation, Overrides
+from zslcore.io.artifacts import read_json
 from zslcore.io.yaml import read_yaml
 from zslcore.layers import flat, merge, validate
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zslcore.artifacts import atomic
 from zslcore.evaluation.metrics import Scores, accuracy_by_class
+from zslcore.io.artifacts import atomic
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

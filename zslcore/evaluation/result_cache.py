@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from zslcore import artifacts
 from zslcore.evaluation.protocol import Task
+from zslcore.io import artifacts
 
 CACHE = Path(".zsl/results")
 

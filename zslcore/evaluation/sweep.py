@@ -9,13 +9,13 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from zslcore import artifacts
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, evaluate, score, summarise
 from zslcore.evaluation.result_cache import CACHE, fingerprint, result_path
 from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import fill
+from zslcore.io import artifacts
 from zslcore.jobs import EngineName, Job, run_jobs
 from zslcore.layers import nested
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings

@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore import artifacts
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.features import backbones, image_sources
@@ -25,6 +24,7 @@ from zslcore.features.image_sources import ImageSource
 from zslcore.features.images import transform
 from zslcore.features.network import ExtractionPlan, plan_extraction
 from zslcore.features.store import Store, open_store
+from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.settings import Extract, number_or
 from zslcore.training import resolve_device

@@ -18,11 +18,11 @@ import fsspec
 import numpy as np
 from PIL import Image
 
-from zslcore import artifacts
 from zslcore.datasets.tables import lines_of
 from zslcore.errors import ZSLError, first_line
 from zslcore.features.images import BadImage
 from zslcore.features.prefetch import prefetch
+from zslcore.io import artifacts
 
 MAX_BYTES = 2**28
 """Largest image file that is read; a sparse file or an archive's header may claim any size."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from zslcore import artifacts
 from zslcore.blocks import apply_in_blocks
 from zslcore.checkpoint import Checkpoint
+from zslcore.io import artifacts
 from zslcore.methods._scaled import FeatureScaling, SignatureScaling
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.models.weights import numpy_state, put_state

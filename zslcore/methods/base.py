@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.spatial import KDTree
 
-from zslcore import artifacts
 from zslcore.errors import ZSLError
+from zslcore.io import artifacts
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from zslcore.artifacts import atomic, read_json, write_text
+from zslcore.io.artifacts import atomic, read_json, write_text
 from zslcore.project.params import Resolved
 from zslcore.report import experiments, methods, pipeline
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table, to_markdown

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from zslcore.artifacts import read_json
 from zslcore.errors import BadFile
+from zslcore.io.artifacts import read_json
 from zslcore.project.params import Resolved
 from zslcore.settings import Settings
 

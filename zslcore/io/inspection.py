@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore import artifacts
 from zslcore.errors import ZSLError
+from zslcore.io import artifacts
 
 BYTES_AT_ONCE = 2**24
 

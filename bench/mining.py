@@ -14,12 +14,13 @@ from statistics import median
 import numpy as np
 import torch
 from scipy.io import loadmat
+from zslcore.training.device import tensor
 
 from zslcore.methods.metric_learning import MetricLearningSettings, Problem
+from zslcore.methods.metric_learning.metric import AttributeMetric
 from zslcore.mining import Miner
-from zslcore.models.metric import AttributeMetric
 from zslcore.scaling import Scaler
-from zslcore.training import batches, tensor
+from zslcore.training.loop import batches
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 

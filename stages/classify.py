@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from h5py import File
 from numpy.typing import NDArray
+from zslcore.training.device import resolve_device
 
 from stages.common import DatasetName
 from stages.workspace import Workspace
@@ -15,7 +16,6 @@ from zslcore.settings import Train
 from zslcore.steps.classify import FeaturesAndLabels
 from zslcore.steps.label_spaces import LabelSpaces
 from zslcore.steps.train import Trained
-from zslcore.training import resolve_device
 
 
 def command(dataset: DatasetName) -> None:

@@ -1,12 +1,13 @@
 """Experiment `fewshot`: few-shot recognition of unseen classes, with F trained on seen ones (Table 5)."""
 
+from zslcore.training.device import resolve_device
+
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
 from zslcore.evaluation.fewshot import Base, measure
 from zslcore.fewshot.learners import BASELINE, ROWS
 from zslcore.io import artifacts
 from zslcore.report.numbers import half_width
-from zslcore.training import resolve_device
 
 
 def command(dataset: DatasetName) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from numpy.typing import NDArray
+from zslcore.training.device import resolve_device
 
 from stages.common import DatasetName
 from stages.workspace import Workspace
@@ -10,7 +11,7 @@ from zslcore.datasets.dataset import copy_skipped
 from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.steps.finetune import finetune
-from zslcore.training import resolve_device, write_curves
+from zslcore.training.loop import write_curves
 
 
 def command(dataset: DatasetName) -> None:

@@ -1,5 +1,7 @@
 """Stage `generate`: synthetic features of unseen (and, where asked, seen) classes."""
 
+from zslcore.training.device import resolve_device
+
 from stages.common import DatasetName
 from stages.workspace import Workspace
 from zslcore.io import artifacts
@@ -7,7 +9,6 @@ from zslcore.progress import track
 from zslcore.settings import Train, number_or
 from zslcore.steps.generate import DEFAULT_PER_UNSEEN, generate
 from zslcore.steps.train import Trained
-from zslcore.training import resolve_device
 
 
 def command(dataset: DatasetName) -> None:

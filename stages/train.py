@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from zslcore.training.device import resolve_device
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
@@ -12,7 +13,7 @@ from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.settings import number_or
 from zslcore.steps.train import DEFAULT_EPOCHS, train
-from zslcore.training import resolve_device, write_curves
+from zslcore.training.loop import write_curves
 
 
 def command(dataset: DatasetName) -> None:

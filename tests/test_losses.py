@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from zslcore import losses
+from zslcore.nn import losses
 
 
 def draw(seed: int, n: int = 5, classes: int = 4, d: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

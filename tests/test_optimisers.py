@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 import torch
 
-from zslcore.optimisers import SGD, Adam
+from zslcore.training.optimisers import SGD, Adam
 
 
 def trained(make: Callable[[Iterable[torch.Tensor]], Adam | SGD | torch.optim.Optimizer]) -> list[torch.Tensor]:
@@ -63,7 +63,7 @@ def test_a_step_forgets_the_gradient() -> None:
 
 def test_training_does_not_import_the_compiler() -> None:
     code = (
-        "import sys, torch; from zslcore.training import minimise; w = torch.ones(3, requires_grad=True)\n"
+        "import sys, torch; from zslcore.training.loop import minimise; w = torch.ones(3, requires_grad=True)\n"
         "terms = lambda rows, epoch: {'total': (w * len(rows)).square().sum()}\n"
         "minimise(terms, [w], count=4, epochs=2, batch_size=2, lr=0.1); assert float(w.sum()) < 3\n"
         "print('torch._dynamo' in sys.modules)"

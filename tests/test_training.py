@@ -8,19 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from zslcore.training.device import in_bf16, resolve_device
+from zslcore.training.seeding import seeded
 
-from zslcore import training
-from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
-from zslcore.training import (
-    Curve,
-    Player,
-    alternate,
-    in_bf16,
-    minimise,
-    resolve_device,
-    seeded,
-)
+from zslcore.training import loop as training
+from zslcore.training.checkpoint import Checkpoint
+from zslcore.training.loop import Curve, Player, alternate, minimise
 
 
 def game(path: Path | None, epochs: int = 12, die_after: int | None = None) -> tuple[Curve, list[torch.Tensor]]:

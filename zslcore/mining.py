@@ -15,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from zslcore.errors import ZSLError
-from zslcore.training import stream
+from zslcore.training.seeding import stream
 
 Growth = Literal["accumulate", "resample"]
 Distances = Callable[[NDArray[np.int64]], Tensor]

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from zslcore.training.seeding import seeded
 
-from zslcore.checkpoint import Checkpoint
 from zslcore.datasets import dataset as datasets
 from zslcore.io import artifacts
 from zslcore.methods.base import TrainData
 from zslcore.methods.eszsl import ESZSL
-from zslcore.training import minimise, seeded
+from zslcore.training.checkpoint import Checkpoint
+from zslcore.training.loop import minimise
 
 HERE = Path(__file__).parent
 TOY = {

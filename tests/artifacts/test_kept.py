@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from zslcore.checkpoint import Checkpoint
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import BadFile, ZSLError
 from zslcore.io import artifacts
@@ -21,6 +20,7 @@ from zslcore.settings import Finetune, Train
 from zslcore.steps.classify import Classifier
 from zslcore.steps.finetune import Finetuned
 from zslcore.steps.train import Trained
+from zslcore.training.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent
 spec = importlib.util.spec_from_file_location("kept_artifacts", HERE / "make.py")

@@ -28,7 +28,7 @@ from zslcore.methods.ocd import batch_triplet, centre_loss, over_complete
 from zslcore.methods.rff_gzsl import RFFGZSL
 from zslcore.methods.se_zsl import SEZSL
 from zslcore.methods.tf_vaegan import TFVAEGAN
-from zslcore.models.cvae import reparameterise
+from zslcore.nn.cvae import reparameterise
 
 ROOT = Path(__file__).resolve().parents[2]
 MEANS = np.array([[-1.0, 0.0], [1.0, 0.5]])

@@ -12,7 +12,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, score
 from zslcore.methods.base import TrainData
 from zslcore.methods.metric_learning import MetricLearning, MetricLearningSettings, Problem, dense_columns
-from zslcore.models.metric import AttributeMetric
+from zslcore.methods.metric_learning.metric import AttributeMetric
 
 STRATEGIES = ("random", "uncertainty", "uncertainty-correlation")
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from zslcore.models.critic import Critic, critic_terms, gradient_penalty, normal_weights
+from zslcore.nn.critic import Critic, critic_terms, gradient_penalty, normal_weights
 
 
 def random_critic() -> tuple[Critic, torch.Tensor, torch.Tensor]:

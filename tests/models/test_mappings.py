@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from zslcore.models.mappings import FineTuning, Projection, SimilarityClassifier
+from zslcore.nn.mappings import FineTuning, Projection, SimilarityClassifier
 
 
 @pytest.mark.parametrize("gaussian", [True, False])

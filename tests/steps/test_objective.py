@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from zslcore.training.seeding import seeded
 
 from zslcore.scaling import Scaler
 from zslcore.settings import Noise, Train
 from zslcore.steps.train import Member, Trained, collapse_warnings, objective, train
-from zslcore.training import batches, seeded
+from zslcore.training.loop import batches
 
 CPU = torch.device("cpu")
 N, D, M, LATENT, ATTRIBUTES, CLASSES = 7, 6, 4, 3, 2, 5

@@ -17,7 +17,7 @@ from zslcore.methods.clusterable import Clusterable, ClusterableSettings
 from zslcore.progress import Advance, no_progress
 from zslcore.settings import Settings, number_or
 from zslcore.steps.train import DEFAULT_EPOCHS
-from zslcore.training import stream
+from zslcore.training.seeding import stream
 
 Labels = NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from zslcore.evaluation.intervals import mean_interval
 from zslcore.experiments.settings import Fewshot
 from zslcore.progress import progress
 from zslcore.settings import Finetune
-from zslcore.training import tensor
+from zslcore.training.device import tensor
 
 FeatureMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Unscaled features (n, d) -> what the learner works on (n, ·)."""

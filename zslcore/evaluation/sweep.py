@@ -21,7 +21,7 @@ from zslcore.layers import nested
 from zslcore.methods.clusterable import Clusterable, ClusterableSettings
 from zslcore.progress import progress
 from zslcore.settings import Settings, number_or
-from zslcore.training import resolve_device
+from zslcore.training.device import resolve_device
 
 Point = dict[str, Any]
 """section.name -> value: one combination of the grid."""

@@ -14,7 +14,7 @@ from zslcore.progress import progress
 from zslcore.settings import Settings, TSNESettings, number_or
 from zslcore.steps.generate import generate
 from zslcore.steps.train import DEFAULT_EPOCHS
-from zslcore.training import stream
+from zslcore.training.seeding import stream
 
 PANELS: dict[str, dict[str, dict[str, Any]]] = {
     "before projection": {

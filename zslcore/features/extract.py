@@ -27,7 +27,7 @@ from zslcore.features.store import Store, open_store
 from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.settings import Extract, number_or
-from zslcore.training import resolve_device
+from zslcore.training.device import resolve_device
 
 logger = logging.getLogger(__name__)
 

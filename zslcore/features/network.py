@@ -21,7 +21,7 @@ from zslcore.errors import ZSLError, first_line
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.settings import Extract, number_or
-from zslcore.training import fast_precisions, resolve_device
+from zslcore.training.device import fast_precisions, resolve_device
 
 logger = logging.getLogger(__name__)
 

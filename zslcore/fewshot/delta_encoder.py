@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from zslcore.evaluation.fewshot import Learner
 from zslcore.experiments.settings import Fewshot
 from zslcore.fewshot.classifiers import linear
-from zslcore.training import minimise
+from zslcore.training.loop import minimise
 
 
 class DeltaEncoder(nn.Module):

@@ -13,7 +13,8 @@ from zslcore.layers import merge, validate
 from zslcore.scaling import Scaler
 from zslcore.settings import Finetune
 from zslcore.steps.finetune import finetune
-from zslcore.training import seeded, tensor
+from zslcore.training.device import tensor
+from zslcore.training.seeding import seeded
 
 
 def _same_length(mapping: FeatureMap) -> FeatureMap:

@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from zslcore.evaluation.fewshot import Episodes, Learner
 from zslcore.fewshot.classifiers import nearest_mean
-from zslcore.models.mappings import FineTuning
-from zslcore.optimisers import Adam
+from zslcore.nn.mappings import FineTuning
+from zslcore.training.optimisers import Adam
 
 
 def train_protonet(features: Tensor, episodes: Episodes, lr: float, scale: float) -> Learner:

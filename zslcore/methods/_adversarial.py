@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
-from zslcore.models.critic import Critic, critic_terms, normal_weights
-from zslcore.models.cvae import Generator
-from zslcore.training import Player, Terms
+from zslcore.nn.critic import Critic, critic_terms, normal_weights
+from zslcore.nn.cvae import Generator
+from zslcore.training.loop import Player, Terms
 
 
 class WGANSettings(GenerativeSettings):

@@ -14,16 +14,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from zslcore.blocks import apply_in_blocks
-from zslcore.checkpoint import Checkpoint
 from zslcore.io import artifacts
 from zslcore.methods._scaled import FeatureScaling, SignatureScaling
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
-from zslcore.models.weights import numpy_state, put_state
+from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Classify, Generate
 from zslcore.steps.classify import Classifier, FeaturesAndLabels, fit_classifier
 from zslcore.steps.label_space import label_space
-from zslcore.training import Curve, Player, PrecisionName, Terms, alternate, resolve_device, seeded, tensor
+from zslcore.training.checkpoint import Checkpoint
+from zslcore.training.device import PrecisionName, resolve_device, tensor
+from zslcore.training.loop import Curve, Player, Terms, alternate
+from zslcore.training.seeding import seeded
 
 
 class GenerativeSettings(MethodSettings):

@@ -10,7 +10,7 @@ from torch import Tensor
 from zslcore.methods._scaled import LinearMethod
 from zslcore.methods._trained import TrainedSettings, train_batches
 from zslcore.methods.base import Observe, TrainData
-from zslcore.training import seeded
+from zslcore.training.seeding import seeded
 
 
 class RankingSettings(TrainedSettings):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings
 from zslcore.methods.base import Observe
-from zslcore.training import Terms, minimise
+from zslcore.training.loop import Terms, minimise
 
 Epochs = Annotated[int, Field(ge=1, description="passes over the training images")]
 BatchSize = Annotated[int, Field(ge=1, description="images")]

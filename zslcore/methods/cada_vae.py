@@ -5,13 +5,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zslcore.losses import kl_to_standard_normal, ramp
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
-from zslcore.models.cvae import Encoder, reparameterise
-from zslcore.models.mlp import MLP
+from zslcore.nn.cvae import Encoder, reparameterise
+from zslcore.nn.losses import kl_to_standard_normal, ramp
+from zslcore.nn.mlp import MLP
 from zslcore.settings import Classify
 from zslcore.steps.classify import FeaturesAndLabels
-from zslcore.training import Player, Terms, seeded
+from zslcore.training.loop import Player, Terms
+from zslcore.training.seeding import seeded
 
 Span = tuple[float, float]
 """First and last epoch of a warm-up."""

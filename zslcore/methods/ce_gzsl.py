@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from zslcore.methods._adversarial import Adversarial, WGANSettings
 from zslcore.methods._generative import Data
-from zslcore.models.critic import SLOPE
+from zslcore.nn.critic import SLOPE
 from zslcore.settings import Classify
-from zslcore.training import Player, Terms
+from zslcore.training.loop import Player, Terms
 
 
 class CEGZSLSettings(WGANSettings):

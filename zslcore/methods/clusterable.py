@@ -15,7 +15,7 @@ from zslcore.steps.generate import draw_classes
 from zslcore.steps.label_spaces import LabelSpaces
 from zslcore.steps.train import Trained
 from zslcore.steps.train import train as train_modules
-from zslcore.training import resolve_device
+from zslcore.training.device import resolve_device
 
 
 class ClusterableSettings(MethodSettings):

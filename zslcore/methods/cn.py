@@ -12,7 +12,7 @@ from torch.nn import functional
 from zslcore.methods._scaled import FeatureScaling, ScaledMethod, Score, SignatureScaling, cosine
 from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate, TrainedSettings, train_batches
 from zslcore.methods.base import Observe, TrainData
-from zslcore.training import seeded
+from zslcore.training.seeding import seeded
 
 
 class CNSettings(TrainedSettings):

@@ -4,10 +4,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from zslcore.losses import kl_to_standard_normal, ramp, reconstruction
 from zslcore.methods._generative import Data, Generative, GenerativeSettings
-from zslcore.models.cvae import Encoder, Generator, reparameterise
-from zslcore.training import Player, Terms
+from zslcore.nn.cvae import Encoder, Generator, reparameterise
+from zslcore.nn.losses import kl_to_standard_normal, ramp, reconstruction
+from zslcore.training.loop import Player, Terms
 
 
 class CVAESettings(GenerativeSettings):

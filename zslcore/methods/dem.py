@@ -9,7 +9,7 @@ from torch import Tensor
 from zslcore.methods._scaled import FeatureScaling, ScaledMethod, Score, SignatureScaling, squared_distances
 from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate, TrainedSettings, train_batches
 from zslcore.methods.base import Observe, TrainData
-from zslcore.training import seeded
+from zslcore.training.seeding import seeded
 
 
 class DEMSettings(TrainedSettings):

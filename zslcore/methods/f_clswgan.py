@@ -6,7 +6,8 @@ from torch.nn import functional
 
 from zslcore.methods._adversarial import Adversarial, WGANSettings
 from zslcore.methods._generative import Data
-from zslcore.training import Player, Terms, minimise, seeded
+from zslcore.training.loop import Player, Terms, minimise
+from zslcore.training.seeding import seeded
 
 
 class FCLSWGANSettings(WGANSettings):

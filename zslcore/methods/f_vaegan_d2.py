@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from zslcore.losses import kl_to_standard_normal, reconstruction
 from zslcore.methods._adversarial import Adversarial, WGANSettings
 from zslcore.methods._generative import Data
-from zslcore.models.cvae import Encoder, reparameterise
-from zslcore.training import Player, Terms
+from zslcore.nn.cvae import Encoder, reparameterise
+from zslcore.nn.losses import kl_to_standard_normal, reconstruction
+from zslcore.training.loop import Player, Terms
 
 
 class FVAEGANSettings(WGANSettings):

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from zslcore.methods._generative import Data
 from zslcore.methods.f_vaegan_d2 import FVAEGAN, FVAEGANSettings
-from zslcore.training import Player, Terms
+from zslcore.training.loop import Player, Terms
 
 
 class JGMZSLSettings(FVAEGANSettings):

@@ -10,12 +10,12 @@ from pydantic import Field
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from zslcore.losses import class_means
 from zslcore.methods._generative import Data, GenerativeScorer
 from zslcore.methods.base import Scorer
 from zslcore.methods.f_clswgan import FCLSWGAN, FCLSWGANSettings
+from zslcore.nn.losses import class_means
 from zslcore.steps.classify import FeaturesAndLabels, fit_classifier
-from zslcore.training import Player, Terms
+from zslcore.training.loop import Player, Terms
 
 
 class LisGANSettings(FCLSWGANSettings):

@@ -5,10 +5,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from zslcore.losses import class_means
 from zslcore.methods.cvae_zsl import CVAEZSL
 from zslcore.methods.se_zsl import SEZSL, SEZSLSettings
-from zslcore.training import Terms
+from zslcore.nn.losses import class_means
+from zslcore.training.loop import Terms
 
 
 class OCDSettings(SEZSLSettings):

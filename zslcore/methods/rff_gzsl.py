@@ -5,12 +5,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.losses import kl_to_standard_normal
 from zslcore.methods._generative import Data
 from zslcore.methods.f_clswgan import FCLSWGAN, FCLSWGANSettings
-from zslcore.models.cvae import Encoder, reparameterise
+from zslcore.nn.cvae import Encoder, reparameterise
+from zslcore.nn.losses import kl_to_standard_normal
 from zslcore.settings import Classify
-from zslcore.training import Player, Terms
+from zslcore.training.loop import Player, Terms
 
 
 class RFFGZSLSettings(FCLSWGANSettings):

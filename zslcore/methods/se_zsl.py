@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from zslcore.methods._generative import Data
 from zslcore.methods.cvae_zsl import CVAEZSL, CVAESettings
-from zslcore.models.mlp import MLP
-from zslcore.training import Player, Terms
+from zslcore.nn.mlp import MLP
+from zslcore.training.loop import Player, Terms
 
 
 class SEZSLSettings(CVAESettings):

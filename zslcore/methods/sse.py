@@ -13,7 +13,7 @@ from zslcore.methods._ranking import violations
 from zslcore.methods._scaled import FeatureScaling, ScaledMethod, Score
 from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate, TrainedSettings, train_batches
 from zslcore.methods.base import Observe, TrainData
-from zslcore.training import seeded
+from zslcore.training.seeding import seeded
 
 
 class SSESettings(TrainedSettings):

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from zslcore.methods._generative import Data
 from zslcore.methods.f_vaegan_d2 import FVAEGAN, FVAEGANSettings
-from zslcore.models.mlp import MLP
-from zslcore.training import Player, Terms
+from zslcore.nn.mlp import MLP
+from zslcore.training.loop import Player, Terms
 
 
 class TFVAEGANSettings(FVAEGANSettings):

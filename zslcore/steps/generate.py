@@ -7,10 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zslcore.losses import perturb
+from zslcore.nn.losses import perturb
 from zslcore.scaling import Scaler
 from zslcore.settings import Generate, number_or
-from zslcore.training import seeded, tensor
+from zslcore.training.device import tensor
+from zslcore.training.seeding import seeded
 
 DEFAULT_PER_UNSEEN = 200
 """Where neither the settings nor `select` say how many features to draw for an unseen class."""

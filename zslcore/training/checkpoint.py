@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zslcore.errors import ZSLError
 from zslcore.io import artifacts
-from zslcore.optimisers import Optimiser
+from zslcore.training.optimisers import Optimiser
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zslcore.checkpoint import Checkpoint
 from zslcore.errors import ZSLError
 from zslcore.io.artifacts import atomic
-from zslcore.optimisers import SGD, Adam, Optimiser
+from zslcore.training.checkpoint import Checkpoint
+from zslcore.training.optimisers import SGD, Adam, Optimiser
 
 Terms = dict[str, Tensor]
 """Named loss terms of one batch; `total` is what is minimised."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.losses import dot_similarity, gaussian_similarity
+from zslcore.nn.losses import dot_similarity, gaussian_similarity
 
 
 class FineTuning(nn.Module):

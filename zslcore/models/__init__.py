@@ -1,1 +1,0 @@
-"""Torch modules, one a file; each names its equation."""

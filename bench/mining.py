@@ -16,9 +16,9 @@ import torch
 from scipy.io import loadmat
 from zslcore.training.device import tensor
 
-from zslcore.methods.metric_learning import MetricLearningSettings, Problem
+from zslcore.methods.metric_learning.estimator import MetricLearningSettings, Problem
 from zslcore.methods.metric_learning.metric import AttributeMetric
-from zslcore.mining import Miner
+from zslcore.methods.metric_learning.mining import Miner
 from zslcore.scaling import Scaler
 from zslcore.training.loop import batches
 

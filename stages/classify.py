@@ -11,11 +11,11 @@ from stages.common import DatasetName
 from stages.workspace import Workspace
 from zslcore.datasets.dataset import copy_skipped, load_features
 from zslcore.io import artifacts
+from zslcore.methods.clusterable.label_spaces import LabelSpaces
+from zslcore.methods.clusterable.train import Trained
 from zslcore.progress import track
 from zslcore.settings import Train
-from zslcore.steps.classify import FeaturesAndLabels
-from zslcore.steps.label_spaces import LabelSpaces
-from zslcore.steps.train import Trained
+from zslcore.synthesis.classifier import FeaturesAndLabels
 
 
 def command(dataset: DatasetName) -> None:

@@ -9,8 +9,8 @@ from stages.common import DatasetName
 from stages.workspace import Workspace
 from zslcore.datasets.dataset import copy_skipped
 from zslcore.io import artifacts
+from zslcore.methods.clusterable.finetune import finetune
 from zslcore.progress import progress
-from zslcore.steps.finetune import finetune
 from zslcore.training.loop import write_curves
 
 

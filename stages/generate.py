@@ -5,10 +5,10 @@ from zslcore.training.device import resolve_device
 from stages.common import DatasetName
 from stages.workspace import Workspace
 from zslcore.io import artifacts
+from zslcore.methods.clusterable.train import Trained
 from zslcore.progress import track
 from zslcore.settings import Train, number_or
-from zslcore.steps.generate import DEFAULT_PER_UNSEEN, generate
-from zslcore.steps.train import Trained
+from zslcore.synthesis.generate import DEFAULT_PER_UNSEEN, generate
 
 
 def command(dataset: DatasetName) -> None:

@@ -10,9 +10,9 @@ from stages.common import DatasetName, say
 from stages.workspace import Workspace
 from zslcore.datasets.dataset import copy_skipped, load_features
 from zslcore.io import artifacts
+from zslcore.methods.clusterable.train import DEFAULT_EPOCHS, train
 from zslcore.progress import progress
 from zslcore.settings import number_or
-from zslcore.steps.train import DEFAULT_EPOCHS, train
 from zslcore.training.loop import write_curves
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from zslcore.methods.metric_learning.losses import HINGES, attribute_loss, objective, regulariser
 from zslcore.methods.metric_learning.metric import AttributeMetric
-from zslcore.metric_losses import HINGES, attribute_loss, objective, regulariser
 
 
 @pytest.fixture

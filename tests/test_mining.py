@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from zslcore import mining
 from zslcore.errors import ZSLError
-from zslcore.mining import Miner, check_correlation, draw, log_correlation, probabilities
+from zslcore.methods.metric_learning import mining
+from zslcore.methods.metric_learning.mining import Miner, check_correlation, draw, log_correlation, probabilities
 
 LABELS = np.array([0, 1, 2, 1, 0])
 CLASSES = np.array([2, 0, 1, 1, 0, 2, 2, 1])  # of candidates, not in order

@@ -14,12 +14,12 @@ from zslcore.datasets import dataset as datasets
 from zslcore.errors import BadFile, ZSLError
 from zslcore.io import artifacts
 from zslcore.io.inspection import inspect
+from zslcore.methods.clusterable.finetune import Finetuned
+from zslcore.methods.clusterable.train import Trained
 from zslcore.methods.eszsl import ESZSL
 from zslcore.project.remedies import remedy
 from zslcore.settings import Finetune, Train
-from zslcore.steps.classify import Classifier
-from zslcore.steps.finetune import Finetuned
-from zslcore.steps.train import Trained
+from zslcore.synthesis.classifier import Classifier
 from zslcore.training.checkpoint import Checkpoint
 
 HERE = Path(__file__).parent

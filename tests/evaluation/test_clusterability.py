@@ -8,10 +8,10 @@ from zslcore.features.settings import ExtractSettings
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity, spaces, steps
+from zslcore.methods.clusterable.finetune import finetune
+from zslcore.methods.clusterable.train import train
 from zslcore.project.params import Params
 from zslcore.settings import Classify, ClusterabilitySettings, Finetune, Generate, Select, Settings, Train
-from zslcore.steps.finetune import finetune
-from zslcore.steps.train import train
 
 SETTINGS = ClusterabilitySettings(n_init=2)
 

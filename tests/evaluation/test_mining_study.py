@@ -111,7 +111,7 @@ def test_refuses_bad_data_before_any_fit(study: Study, monkeypatch: pytest.Monke
     constant = replace(train, image_attributes=train.signatures[train.labels])
     with pytest.raises(ZSLError, match="same attributes"):
         replace(study, task=replace(study.task, train=constant))
-    monkeypatch.setattr("zslcore.mining.PAIRS_LIMIT", 100)
+    monkeypatch.setattr("zslcore.methods.metric_learning.mining.PAIRS_LIMIT", 100)
     with pytest.raises(ZSLError, match="smaller n"):
         replace(study)
 

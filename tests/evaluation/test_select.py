@@ -10,7 +10,7 @@ import pytest
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.evaluation import select as selecting
 from zslcore.evaluation.protocol import fit, score, validation_figures, validation_splits, validation_task
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.settings import Classify, Extract, Finetune, Generate, Select, Settings, Train
 
 SEED = 3

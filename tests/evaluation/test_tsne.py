@@ -11,11 +11,11 @@ from zslcore import progress
 from zslcore.datasets.dataset import Dataset
 from zslcore.evaluation import tsne
 from zslcore.evaluation.tsne import PANELS, coordinates
+from zslcore.methods.clusterable.finetune import Finetuned, finetune
+from zslcore.methods.clusterable.train import Trained, train
 from zslcore.project.params import Params
 from zslcore.settings import Settings, TSNESettings
-from zslcore.steps.finetune import Finetuned, finetune
-from zslcore.steps.generate import generate
-from zslcore.steps.train import Trained, train
+from zslcore.synthesis.generate import generate
 
 RAW = {
     "preset": "best",

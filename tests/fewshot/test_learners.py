@@ -7,8 +7,8 @@ from zslcore.fewshot.classifiers import linear, nearest_mean
 from zslcore.fewshot.delta_encoder import DeltaEncoder, partners
 from zslcore.fewshot.learners import ROWS, Base
 from zslcore.fewshot.protonet import train_protonet
+from zslcore.methods.clusterable.finetune import finetune
 from zslcore.settings import DeltaEncoderSettings, FewshotFinetune, FewshotSettings, Finetune, ProtoNet
-from zslcore.steps.finetune import finetune
 from zslcore.training.optimisers import Adam
 
 QUICK = FewshotSettings(

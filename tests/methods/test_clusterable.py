@@ -7,9 +7,9 @@ import pytest
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.evaluation.protocol import benchmark_task, score
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.train import Trained
 from zslcore.settings import Classify, Finetune, Generate, Train
-from zslcore.steps.train import Trained
 
 SETTINGS = ClusterableSettings(
     finetune=Finetune(epochs=1),

@@ -11,7 +11,7 @@ from scipy import sparse
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, score
 from zslcore.methods.base import TrainData
-from zslcore.methods.metric_learning import MetricLearning, MetricLearningSettings, Problem, dense_columns
+from zslcore.methods.metric_learning.estimator import MetricLearning, MetricLearningSettings, Problem, dense_columns
 from zslcore.methods.metric_learning.metric import AttributeMetric
 
 STRATEGIES = ("random", "uncertainty", "uncertainty-correlation")

@@ -17,12 +17,12 @@ from zslcore.evaluation.protocol import Scores, benchmark_task, score
 from zslcore.evaluation.selected import fill
 from zslcore.io import artifacts
 from zslcore.layers import merge
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.finetune import Finetuned
+from zslcore.methods.clusterable.train import Trained
 from zslcore.project.resolved import load_resolved
 from zslcore.settings import Finetune, Train
-from zslcore.steps.classify import Classifier
-from zslcore.steps.finetune import Finetuned
-from zslcore.steps.train import Trained
+from zslcore.synthesis.classifier import Classifier
 
 TOY = {
     "finetune": {"epochs": 3},

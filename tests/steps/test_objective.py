@@ -9,9 +9,9 @@ import pytest
 import torch
 from zslcore.training.seeding import seeded
 
+from zslcore.methods.clusterable.train import Member, Trained, collapse_warnings, objective, train
 from zslcore.scaling import Scaler
 from zslcore.settings import Noise, Train
-from zslcore.steps.train import Member, Trained, collapse_warnings, objective, train
 from zslcore.training.loop import batches
 
 CPU = torch.device("cpu")

@@ -8,12 +8,12 @@ import torch
 from scipy.stats import kstest
 
 from zslcore.evaluation.protocol import Task
+from zslcore.methods.clusterable.finetune import Finetuned, finetune
+from zslcore.methods.clusterable.train import Trained, objective, train
 from zslcore.scaling import Scaler
 from zslcore.settings import Classify, Finetune, Noise, Train
-from zslcore.steps.classify import Classifier, fit_classifier, training_set
-from zslcore.steps.finetune import Finetuned, finetune
-from zslcore.steps.generate import generate
-from zslcore.steps.train import Trained, objective, train
+from zslcore.synthesis.classifier import Classifier, fit_classifier, training_set
+from zslcore.synthesis.generate import generate
 
 CPU = torch.device("cpu")
 Arrays = dict[str, np.ndarray]

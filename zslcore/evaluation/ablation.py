@@ -16,10 +16,10 @@ from zslcore.experiments.settings import Ablation, Overrides
 from zslcore.io.artifacts import read_json
 from zslcore.io.yaml import read_yaml
 from zslcore.layers import flat, merge, validate
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.train import DEFAULT_EPOCHS
 from zslcore.progress import Advance, progress, track
 from zslcore.settings import Section, Settings, number_or
-from zslcore.steps.train import DEFAULT_EPOCHS
 
 
 class Variant(Section):

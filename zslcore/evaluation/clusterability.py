@@ -13,10 +13,10 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.experiments.settings import Clusterability
 from zslcore.methods.base import TrainData
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.train import DEFAULT_EPOCHS
 from zslcore.progress import Advance, no_progress
 from zslcore.settings import Settings, number_or
-from zslcore.steps.train import DEFAULT_EPOCHS
 from zslcore.training.seeding import stream
 
 Labels = NDArray[np.int64]

@@ -23,7 +23,7 @@ from zslcore.experiments.settings import Grid, Mining
 from zslcore.layers import merge, validate
 from zslcore.methods import registry
 from zslcore.methods.base import Method
-from zslcore.mining import check_correlation, check_size
+from zslcore.methods.metric_learning.mining import check_correlation, check_size
 
 STRATEGIES = ("random", "uncertainty", "uncertainty-correlation")
 PARENT = {"mining": {"strategy": "random", "n": 1}}

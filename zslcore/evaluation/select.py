@@ -14,7 +14,7 @@ from zslcore.evaluation.protocol import (
     validation_task,
 )
 from zslcore.evaluation.selected import candidate_values
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.progress import Advance, progress
 from zslcore.settings import Settings
 

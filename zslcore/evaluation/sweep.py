@@ -18,7 +18,7 @@ from zslcore.evaluation.selected import fill
 from zslcore.io import artifacts
 from zslcore.jobs import EngineName, Job, run_jobs
 from zslcore.layers import nested
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.progress import progress
 from zslcore.settings import Settings, number_or
 from zslcore.training.device import resolve_device

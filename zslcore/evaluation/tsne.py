@@ -9,11 +9,11 @@ from sklearn.manifold import TSNE
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.methods.base import TrainData
-from zslcore.methods.clusterable import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.train import DEFAULT_EPOCHS
 from zslcore.progress import progress
 from zslcore.settings import Settings, TSNESettings, number_or
-from zslcore.steps.generate import generate
-from zslcore.steps.train import DEFAULT_EPOCHS
+from zslcore.synthesis.generate import generate
 from zslcore.training.seeding import stream
 
 PANELS: dict[str, dict[str, dict[str, Any]]] = {

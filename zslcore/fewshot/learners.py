@@ -10,9 +10,9 @@ from zslcore.fewshot.classifiers import linear, nearest_mean
 from zslcore.fewshot.delta_encoder import train_delta_encoder
 from zslcore.fewshot.protonet import train_protonet
 from zslcore.layers import merge, validate
+from zslcore.methods.clusterable.finetune import finetune
 from zslcore.scaling import Scaler
 from zslcore.settings import Finetune
-from zslcore.steps.finetune import finetune
 from zslcore.training.device import tensor
 from zslcore.training.seeding import seeded
 

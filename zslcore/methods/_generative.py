@@ -20,8 +20,8 @@ from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainD
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Classify, Generate
-from zslcore.steps.classify import Classifier, FeaturesAndLabels, fit_classifier
-from zslcore.steps.label_space import label_space
+from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier
+from zslcore.synthesis.training_set import label_space
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import PrecisionName, resolve_device, tensor
 from zslcore.training.loop import Curve, Player, Terms, alternate

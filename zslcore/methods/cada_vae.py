@@ -10,7 +10,7 @@ from zslcore.nn.cvae import Encoder, reparameterise
 from zslcore.nn.losses import kl_to_standard_normal, ramp
 from zslcore.nn.mlp import MLP
 from zslcore.settings import Classify
-from zslcore.steps.classify import FeaturesAndLabels
+from zslcore.synthesis.classifier import FeaturesAndLabels
 from zslcore.training.loop import Player, Terms
 from zslcore.training.seeding import seeded
 

@@ -14,7 +14,7 @@ from zslcore.methods._generative import Data, GenerativeScorer
 from zslcore.methods.base import Scorer
 from zslcore.methods.f_clswgan import FCLSWGAN, FCLSWGANSettings
 from zslcore.nn.losses import class_means
-from zslcore.steps.classify import FeaturesAndLabels, fit_classifier
+from zslcore.synthesis.classifier import FeaturesAndLabels, fit_classifier
 from zslcore.training.loop import Player, Terms
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from zslcore.settings import Classify
-from zslcore.steps.classify import Classifier, FeaturesAndLabels, fit_classifier, training_set
+from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier, training_set
 
 
 @dataclass

@@ -6,16 +6,16 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from zslcore.training.device import resolve_device
 
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
+from zslcore.methods.clusterable.finetune import Finetuned, finetune
+from zslcore.methods.clusterable.label_spaces import LabelSpaces
+from zslcore.methods.clusterable.train import Trained
+from zslcore.methods.clusterable.train import train as train_modules
 from zslcore.settings import Classify, Finetune, Generate, Settings, Train
-from zslcore.steps.classify import Classifier, FeaturesAndLabels
-from zslcore.steps.finetune import Finetuned, finetune
-from zslcore.steps.generate import draw_classes
-from zslcore.steps.label_spaces import LabelSpaces
-from zslcore.steps.train import Trained
-from zslcore.steps.train import train as train_modules
-from zslcore.training.device import resolve_device
+from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels
+from zslcore.synthesis.generate import draw_classes
 
 
 class ClusterableSettings(MethodSettings):

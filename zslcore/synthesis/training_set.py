@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.settings import Classify, Generate
-from zslcore.steps.classify import FeaturesAndLabels, training_set
-from zslcore.steps.generate import Source, draw_classes
+from zslcore.synthesis.classifier import FeaturesAndLabels, training_set
+from zslcore.synthesis.generate import Source, draw_classes
 
 
 def label_space(

@@ -45,8 +45,8 @@ def measure(dataset: str, name: str) -> dict[str, Any]:
 
     from stages.compare import GIVEN
     from zslcore.datasets import dataset as datasets
-    from zslcore.evaluation.compare import load_given
     from zslcore.evaluation.protocol import benchmark_task, fit, score
+    from zslcore.experiments.compare import load_given
     from zslcore.methods import registry
 
     home = Path("artifacts") / dataset

@@ -7,7 +7,7 @@ import typer
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore.evaluation.ablation import get_variant, load_variants, run_variant
+from zslcore.experiments.ablation import get_variant, load_variants, run_variant
 from zslcore.io import artifacts
 from zslcore.report.headline import headline
 

@@ -8,8 +8,8 @@ from stages.common import DatasetName, say
 from stages.workspace import Workspace
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
-from zslcore.evaluation.clip import score
 from zslcore.evaluation.protocol import evaluate, summarise
+from zslcore.experiments.clip import score
 from zslcore.features import image_sources
 from zslcore.features.clip import PROMPTS, load
 from zslcore.io import artifacts

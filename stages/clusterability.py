@@ -2,9 +2,9 @@
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore.evaluation.clusterability import measure, steps
 from zslcore.evaluation.protocol import summarise
 from zslcore.evaluation.selected import fill
+from zslcore.experiments.clusterability import measure, steps
 from zslcore.io import artifacts
 from zslcore.layers import flat
 from zslcore.progress import progress

@@ -12,7 +12,7 @@ from stages.common import listed, say
 from stages.workspace import Workspace
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.compare import cached_compare, check_data, list_jobs, load_candidates, load_given
+from zslcore.experiments.compare import cached_compare, check_data, list_jobs, load_candidates, load_given
 from zslcore.io.artifacts import sha256, write_json
 from zslcore.io.yaml import read_yaml
 from zslcore.methods import registry
@@ -102,4 +102,4 @@ def code(method: str, root: Path = ROOT) -> str:
 
     method: its name, or package.module:Class.
     """
-    return code_hash("zslcore.evaluation.compare", registry.target(method).partition(":")[0], root=root)
+    return code_hash("zslcore.experiments.compare", registry.target(method).partition(":")[0], root=root)

@@ -8,7 +8,7 @@ import typer
 
 from stages.common import say
 from stages.workspace import Workspace
-from zslcore.cluster import ADDRESS
+from zslcore.compute.cluster import ADDRESS
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError, unknown
 from zslcore.features import image_sources

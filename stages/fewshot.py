@@ -4,8 +4,8 @@ from zslcore.training.device import resolve_device
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore.evaluation.fewshot import Base, measure
-from zslcore.fewshot.learners import BASELINE, ROWS
+from zslcore.experiments.fewshot.episodes import Base, measure
+from zslcore.experiments.fewshot.learners import BASELINE, ROWS
 from zslcore.io import artifacts
 from zslcore.report.numbers import half_width
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
-from zslcore.evaluation.mining import Study
 from zslcore.evaluation.protocol import benchmark_task
+from zslcore.experiments.mining import Study
 from zslcore.io import artifacts
 from zslcore.progress import progress
 from zslcore.report.numbers import spread

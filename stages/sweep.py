@@ -6,10 +6,10 @@ import typer
 
 from stages.common import listed, say
 from stages.workspace import Workspace
-from zslcore.cluster import ADDRESS
+from zslcore.compute.cluster import ADDRESS
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import benchmark_task
-from zslcore.evaluation.sweep import SweepData, parse_grid, sweep
+from zslcore.experiments.sweep import SweepData, parse_grid, sweep
 from zslcore.io import artifacts
 from zslcore.project.params import Params
 from zslcore.report.headline import headline

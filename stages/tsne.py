@@ -4,7 +4,7 @@ from stages.common import DatasetName
 from stages.workspace import Workspace
 from zslcore.evaluation.per_class import write_csv
 from zslcore.evaluation.selected import fill
-from zslcore.evaluation.tsne import PANELS, coordinates
+from zslcore.experiments.tsne import PANELS, coordinates
 from zslcore.io.artifacts import read_json
 
 

@@ -10,7 +10,7 @@ from stages.common import DatasetName, say
 from stages.workspace import Workspace
 from zslcore.errors import ZSLError
 from zslcore.evaluation.per_class import write_csv
-from zslcore.evaluation.study import best_values, history, open_study, search
+from zslcore.experiments.tune import best_values, history, open_study, search
 from zslcore.layers import flat
 from zslcore.project.edit import with_values
 from zslcore.project.params import Params, data_file

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from zslcore.cluster import as_zsl_error, connect, worker_capacity
+from zslcore.compute.cluster import as_zsl_error, connect, worker_capacity
 from zslcore.errors import ZSLError
 
 ray = pytest.importorskip("ray")

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from zslcore import progress
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.ablation import Variant, load_variants, run_variant
+from zslcore.experiments.ablation import Variant, load_variants, run_variant
 from zslcore.io.artifacts import write_json
 from zslcore.project.params import Params, load_params
 

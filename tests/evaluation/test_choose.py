@@ -10,9 +10,9 @@ import pytest
 from zslcore import progress
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation import choose as choosing
-from zslcore.evaluation.choose import Trial, assess, candidates, choose, validation_tasks
+from zslcore.evaluation import search as choosing
 from zslcore.evaluation.protocol import score
+from zslcore.evaluation.search import Trial, assess, candidates, choose, validation_tasks
 from zslcore.methods.base import MethodSettings
 from zslcore.methods.eszsl import ESZSL
 from zslcore.methods.gfzsl import GFZSL, TransductiveGFZSL

@@ -7,7 +7,7 @@ from zslcore.features.settings import ExtractSettings
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
-from zslcore.evaluation.clusterability import MEASURES, clusterability, measure, purity, spaces, steps
+from zslcore.experiments.clusterability import MEASURES, clusterability, measure, purity, spaces, steps
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.methods.clusterable.train import train
 from zslcore.project.params import Params

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from zslcore.errors import ZSLError
-from zslcore.evaluation.fewshot import accuracies, draw_episodes
-from zslcore.fewshot.classifiers import nearest_mean
+from zslcore.experiments.fewshot.classifiers import nearest_mean
+from zslcore.experiments.fewshot.episodes import accuracies, draw_episodes
 from zslcore.project.params import load_params
 from zslcore.settings import FewshotSettings
 

@@ -13,10 +13,10 @@ import stages.mining
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, load_seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation import mining
-from zslcore.evaluation.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
 from zslcore.evaluation.protocol import Task, benchmark_task
 from zslcore.evaluation.result_cache import cached_result
+from zslcore.experiments import mining
+from zslcore.experiments.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
 from zslcore.io import artifacts
 from zslcore.methods.base import Method
 from zslcore.project.params import load_params

@@ -9,7 +9,7 @@ import pytest
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.study import Dimension, TuneSettings, history, nested, open_study, params_diff, search
+from zslcore.experiments.tune import Dimension, TuneSettings, history, nested, open_study, params_diff, search
 from zslcore.project.params import Params, load_params
 
 TEXT = """\
@@ -145,7 +145,7 @@ def test_bad_trials_are_pruned_or_passed_over(
         observe(1, 10.0)
         raise optuna.TrialPruned
 
-    monkeypatch.setattr("zslcore.evaluation.study.select", unlucky)
+    monkeypatch.setattr("zslcore.experiments.tune.select", unlucky)
     study = open_study(tmp_path / "toy.db", params, "toy", SPACE)
     search(study, params, seen_of(toy), SPACE, 2)
     assert list(history(study)["state"]) == ["fail", "pruned"]

@@ -9,8 +9,8 @@ import torch
 
 from zslcore import progress
 from zslcore.datasets.dataset import Dataset
-from zslcore.evaluation import tsne
-from zslcore.evaluation.tsne import PANELS, coordinates
+from zslcore.experiments import tsne
+from zslcore.experiments.tsne import PANELS, coordinates
 from zslcore.methods.clusterable.finetune import Finetuned, finetune
 from zslcore.methods.clusterable.train import Trained, train
 from zslcore.project.params import Params

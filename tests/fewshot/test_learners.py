@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from zslcore.evaluation.fewshot import accuracies, draw_episodes
-from zslcore.fewshot.classifiers import linear, nearest_mean
-from zslcore.fewshot.delta_encoder import DeltaEncoder, partners
-from zslcore.fewshot.learners import ROWS, Base
-from zslcore.fewshot.protonet import train_protonet
+from zslcore.experiments.fewshot.classifiers import linear, nearest_mean
+from zslcore.experiments.fewshot.delta_encoder import DeltaEncoder, partners
+from zslcore.experiments.fewshot.episodes import accuracies, draw_episodes
+from zslcore.experiments.fewshot.learners import ROWS, Base
+from zslcore.experiments.fewshot.protonet import train_protonet
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.settings import DeltaEncoderSettings, FewshotFinetune, FewshotSettings, Finetune, ProtoNet
 from zslcore.training.optimisers import Adam

@@ -7,8 +7,8 @@ from scipy import stats
 from torch import Tensor
 
 from zslcore.errors import ZSLError
-from zslcore.evaluation.fewshot import Base, draw_episodes, measure
-from zslcore.fewshot.classifiers import nearest_mean
+from zslcore.experiments.fewshot.classifiers import nearest_mean
+from zslcore.experiments.fewshot.episodes import Base, draw_episodes, measure
 from zslcore.settings import FewshotSettings, Finetune
 
 SETTINGS = FewshotSettings(way=3, shots=(1, 4), query=2, episodes=15, seed=7)

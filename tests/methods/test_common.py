@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from zslcore.errors import ZSLError
-from zslcore.evaluation.choose import candidates
 from zslcore.evaluation.protocol import Task, score
+from zslcore.evaluation.search import candidates
 from zslcore.methods import registry
 from zslcore.methods._scaled import ScaledMethod
 from zslcore.methods._trained import TrainedSettings

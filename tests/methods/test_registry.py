@@ -8,7 +8,7 @@ from zslcore.closure import hashes, outside
 from tests.methods.outside import importable, install
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.compare import CompareSettings, compare
+from zslcore.experiments.compare import CompareSettings, compare
 from zslcore.methods import registry
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from zslcore.datasets.dataset import Dataset, Seen
-from zslcore.evaluation.ablation import Variant, run_variant
-from zslcore.evaluation.compare import CompareSettings, Given, compare
 from zslcore.evaluation.metrics import METRICS, Metric, Scores
 from zslcore.evaluation.protocol import Task, evaluate, score, summarise
+from zslcore.experiments.ablation import Variant, run_variant
+from zslcore.experiments.compare import CompareSettings, Given, compare
 from zslcore.io.artifacts import write_json
 from zslcore.methods.eszsl import ESZSL
 from zslcore.project.params import Params

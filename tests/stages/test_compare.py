@@ -12,8 +12,8 @@ from tests.conftest import make_dataset
 from tests.methods.outside import importable, install
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
-from zslcore.evaluation import compare as evaluation
-from zslcore.evaluation.compare import check_data, load_candidates, load_given
+from zslcore.experiments import compare as evaluation
+from zslcore.experiments.compare import check_data, load_candidates, load_given
 from zslcore.io import artifacts
 from zslcore.methods import registry
 from zslcore.methods.base import Method

@@ -39,7 +39,7 @@ from zslcore.io.inspection import inspect
 ROOT = Path(__file__).resolve().parents[2]
 DATASET = "birds"
 CONTEXT = multiprocessing.get_context("forkserver")
-WARM = ["stages.cli", "zslcore.features.extract", "zslcore.evaluation.select", "zslcore.evaluation.tsne"]
+WARM = ["stages.cli", "zslcore.features.extract", "zslcore.evaluation.select", "zslcore.experiments.tsne"]
 WARM += [
     "zslcore.datasets.birds.source",
     "zslcore.report",

@@ -11,11 +11,11 @@ import torch
 
 from stages import sweep
 from tests.conftest import make_dataset
+from zslcore.compute.jobs import EngineName, Job, run_jobs
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
-from zslcore.evaluation.sweep import label, parse_grid
+from zslcore.experiments.sweep import label, parse_grid
 from zslcore.io import artifacts
-from zslcore.jobs import EngineName, Job, run_jobs
 
 PARAMS = """\
 datasets: [toy]
@@ -96,8 +96,8 @@ def test_the_device_of_the_jobs(
         raise ZSLError(f"{rest[-1]} GPUs")
 
     (project / "params.yaml").write_text(PARAMS.replace("device: cpu", f"device: {device}"))
-    monkeypatch.setattr("zslcore.evaluation.sweep.resolve_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr("zslcore.evaluation.sweep.run_jobs", asked)
+    monkeypatch.setattr("zslcore.experiments.sweep.resolve_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("zslcore.experiments.sweep.run_jobs", asked)
     with pytest.raises(ZSLError, match=f"^{gpus} GPUs$"):
         sweep.command(GRID, engine=engine)
 
@@ -117,13 +117,13 @@ def test_an_interrupted_sweep_goes_on(project: Path, monkeypatch: pytest.MonkeyP
             done.append(value)
             yield position, value
 
-    monkeypatch.setattr("zslcore.evaluation.sweep.run_jobs", once)
+    monkeypatch.setattr("zslcore.experiments.sweep.run_jobs", once)
     with pytest.raises(KeyboardInterrupt):
         sweep.command(GRID)
     assert not (project / "experiments/results").exists()
     asked: list[int] = []
     monkeypatch.setattr(
-        "zslcore.evaluation.sweep.run_jobs",
+        "zslcore.experiments.sweep.run_jobs",
         lambda function, shared, jobs, *rest: asked.append(len(jobs)) or run_jobs(function, shared, jobs, *rest),
     )
     sweep.command(GRID)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from zslcore.cluster import as_zsl_error, connect, last_line, node_resources, worker_capacity
+from zslcore.compute.cluster import as_zsl_error, connect, last_line, node_resources, worker_capacity
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone

@@ -106,7 +106,7 @@ class Method(ABC, Generic[S]):
     """As on the command line and in file names: small letters, digits, hyphens."""
     Settings: type[S]
     search_space: Mapping[str, tuple[Any, ...]] = {}
-    """Setting -> values worth trying, for `zslcore.evaluation.choose` (validation classes only)."""
+    """Setting -> values worth trying, for `zslcore.evaluation.search` (validation classes only)."""
     quick: Mapping[str, Any] = {}
     """Settings with which tests and examples run in a second, for those that differ from the defaults."""
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from zslcore.cluster import as_zsl_error, connect, worker_capacity
+from zslcore.compute.cluster import as_zsl_error, connect, worker_capacity
 
 EngineName = Literal["local", "ray"]
 Job = tuple[str, tuple[Any, ...]]

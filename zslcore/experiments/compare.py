@@ -12,9 +12,9 @@ from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.evaluation.choose import Trial, assess, choose, validation_tasks
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, score, summarise
 from zslcore.evaluation.result_cache import CACHE, cached_result
+from zslcore.evaluation.search import Trial, assess, choose, validation_tasks
 from zslcore.experiments.settings import Compare
 from zslcore.io.yaml import read_yaml
 from zslcore.layers import validate

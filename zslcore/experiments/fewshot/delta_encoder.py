@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from zslcore.evaluation.fewshot import Learner
+from zslcore.experiments.fewshot.classifiers import linear
+from zslcore.experiments.fewshot.episodes import Learner
 from zslcore.experiments.settings import Fewshot
-from zslcore.fewshot.classifiers import linear
 from zslcore.training.loop import minimise
 
 

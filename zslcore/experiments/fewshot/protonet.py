@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.evaluation.fewshot import Episodes, Learner
-from zslcore.fewshot.classifiers import nearest_mean
+from zslcore.experiments.fewshot.classifiers import nearest_mean
+from zslcore.experiments.fewshot.episodes import Episodes, Learner
 from zslcore.nn.mappings import FineTuning
 from zslcore.training.optimisers import Adam
 

@@ -9,6 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from zslcore.compute.jobs import EngineName, Job, run_jobs
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, evaluate, score, summarise
@@ -16,7 +17,6 @@ from zslcore.evaluation.result_cache import CACHE, fingerprint, result_path
 from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import fill
 from zslcore.io import artifacts
-from zslcore.jobs import EngineName, Job, run_jobs
 from zslcore.layers import nested
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.progress import progress

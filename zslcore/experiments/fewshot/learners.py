@@ -4,17 +4,17 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from zslcore.training.device import tensor
+from zslcore.training.seeding import seeded
 
-from zslcore.evaluation.fewshot import Base, FeatureMap, Fit, Learner, draw_episodes
-from zslcore.fewshot.classifiers import linear, nearest_mean
-from zslcore.fewshot.delta_encoder import train_delta_encoder
-from zslcore.fewshot.protonet import train_protonet
+from zslcore.experiments.fewshot.classifiers import linear, nearest_mean
+from zslcore.experiments.fewshot.delta_encoder import train_delta_encoder
+from zslcore.experiments.fewshot.episodes import Base, FeatureMap, Fit, Learner, draw_episodes
+from zslcore.experiments.fewshot.protonet import train_protonet
 from zslcore.layers import merge, validate
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.scaling import Scaler
 from zslcore.settings import Finetune
-from zslcore.training.device import tensor
-from zslcore.training.seeding import seeded
 
 
 def _same_length(mapping: FeatureMap) -> FeatureMap:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, exc, text
 
-from zslcore.sqlite import remedy
+from zslcore.io.sqlite import remedy
 
 
 def test_a_lock_is_recognised_through_the_libraries_that_wrap_it(tmp_path: Path) -> None:

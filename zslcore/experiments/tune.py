@@ -17,10 +17,10 @@ from zslcore.errors import ZSLError, first_line
 from zslcore.evaluation.result_cache import digest
 from zslcore.evaluation.select import select
 from zslcore.experiments.settings import Dimension, Tune
+from zslcore.io.sqlite import remedy
 from zslcore.layers import nested
 from zslcore.progress import progress
 from zslcore.settings import Settings
-from zslcore.sqlite import remedy
 
 logger = logging.getLogger(__name__)
 

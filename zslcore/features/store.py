@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
 from zslcore.features.image_sources import ImageRef, Missing
-from zslcore.sqlite import remedy
+from zslcore.io.sqlite import remedy
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (settings TEXT);

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from zslcore.blocks import apply_in_blocks
 from zslcore.io import artifacts
 from zslcore.methods._scaled import FeatureScaling, SignatureScaling
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
+from zslcore.nn.blocks import apply_in_blocks
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Classify, Generate

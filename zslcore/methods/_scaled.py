@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.blocks import apply_in_blocks
 from zslcore.errors import ZSLError
 from zslcore.methods._linalg import Array
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes, check_distinct
+from zslcore.nn.blocks import apply_in_blocks
 from zslcore.scaling import Scaler, Scaling
 
 Score = Callable[[NDArray[np.float32]], Array]

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from zslcore.training.device import tensor
-from zslcore.training.seeding import seeded
 
 from zslcore.nn.losses import class_means
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.settings import Classify, number_or
+from zslcore.training.device import tensor
 from zslcore.training.loop import minimise
+from zslcore.training.seeding import seeded
 
 FeaturesAndLabels = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Features (n, m) and their labels (n,)."""

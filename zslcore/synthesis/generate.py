@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from zslcore.training.device import tensor
-from zslcore.training.seeding import seeded
 
 from zslcore.nn.losses import perturb
 from zslcore.scaling import Scaler
 from zslcore.settings import Generate, number_or
+from zslcore.training.device import tensor
+from zslcore.training.seeding import seeded
 
 DEFAULT_PER_UNSEEN = 200
 """Where neither the settings nor `select` say how many features to draw for an unseen class."""

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from zslcore.training.device import tensor
 
 from zslcore.errors import ZSLError
 from zslcore.evaluation.intervals import mean_interval
 from zslcore.experiments.settings import Fewshot
 from zslcore.progress import progress
 from zslcore.settings import Finetune
+from zslcore.training.device import tensor
 
 FeatureMap = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Unscaled features (n, d) -> what the learner works on (n, ·)."""

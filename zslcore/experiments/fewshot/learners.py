@@ -4,8 +4,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from zslcore.training.device import tensor
-from zslcore.training.seeding import seeded
 
 from zslcore.experiments.fewshot.classifiers import linear, nearest_mean
 from zslcore.experiments.fewshot.delta_encoder import train_delta_encoder
@@ -15,6 +13,8 @@ from zslcore.layers import merge, validate
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.scaling import Scaler
 from zslcore.settings import Finetune
+from zslcore.training.device import tensor
+from zslcore.training.seeding import seeded
 
 
 def _same_length(mapping: FeatureMap) -> FeatureMap:

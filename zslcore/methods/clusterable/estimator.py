@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from zslcore.training.device import resolve_device
 
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.methods.clusterable.finetune import Finetuned, finetune
@@ -16,6 +15,7 @@ from zslcore.methods.clusterable.train import train as train_modules
 from zslcore.settings import Classify, Finetune, Generate, Settings, Train
 from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels
 from zslcore.synthesis.generate import draw_classes
+from zslcore.training.device import resolve_device
 
 
 class ClusterableSettings(MethodSettings):

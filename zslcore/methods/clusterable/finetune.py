@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from zslcore.training.device import tensor
-from zslcore.training.seeding import seeded
 
 from zslcore.nn.losses import class_means, similarity_loss
 from zslcore.nn.mappings import FineTuning, SimilarityClassifier
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Finetune
+from zslcore.training.device import tensor
 from zslcore.training.loop import Curve, Terms, minimise
+from zslcore.training.seeding import seeded
 
 
 @dataclass

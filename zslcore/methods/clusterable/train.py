@@ -9,8 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from zslcore.training.device import tensor
-from zslcore.training.seeding import seeded
 
 from zslcore.nn.cvae import Encoder, Generator, reparameterise
 from zslcore.nn.losses import kl_to_standard_normal, perturb, reconstruction, similarity_loss
@@ -18,7 +16,9 @@ from zslcore.nn.mappings import Projection
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Train, number_or
+from zslcore.training.device import tensor
 from zslcore.training.loop import Curve, Terms, minimise
+from zslcore.training.seeding import seeded
 
 DEFAULT_EPOCHS = 60
 """Where neither the settings nor `select` say how long to train."""

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 from torch import Tensor
-from zslcore.training.device import PrecisionName, in_bf16, resolve_device, tensor
-from zslcore.training.seeding import seeded
 
-from zslcore.blocks import apply_in_blocks
 from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.methods.metric_learning.losses import HINGES, attribute_loss, objective, regulariser
 from zslcore.methods.metric_learning.metric import AttributeMetric
 from zslcore.methods.metric_learning.mining import Growth, Miner, check_correlation, log_correlation
+from zslcore.nn.blocks import apply_in_blocks
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler, Scaling
+from zslcore.training.device import PrecisionName, in_bf16, resolve_device, tensor
 from zslcore.training.loop import Curve, OptimiserName, Terms, minimise
+from zslcore.training.seeding import seeded
 
 
 class Mining(MethodSettings):

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
-from zslcore.training.seeding import stream
 
 from zslcore.errors import ZSLError
+from zslcore.training.seeding import stream
 
 Growth = Literal["accumulate", "resample"]
 Distances = Callable[[NDArray[np.int64]], Tensor]

@@ -1,0 +1,1 @@
+"""Where independent jobs run: here, or on a Ray cluster."""

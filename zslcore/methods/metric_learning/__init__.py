@@ -1,0 +1,1 @@
+"""Metric learning with hard negative mining (Bucher, Herbin and Jurie)."""

@@ -1,0 +1,1 @@
+"""Torch modules and losses; each names its equation."""

@@ -1,0 +1,1 @@
+"""What every generative method shares once it is fitted: drawing features, and the final classifiers."""

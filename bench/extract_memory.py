@@ -1,6 +1,6 @@
 """Peak memory of the extraction at several numbers of images: `python bench/extract_memory.py [10000 100000 ...]`.
 
-Pictures of 32 x 32 in one tar archive go through timm's smallest test network, each count in a process of its own.
+Pictures of 32 x 32 in one tar archive go through timm's smallest test network, each count in a separate process.
 Fails where one of them fails, or where the largest peak is more than a tenth above the smallest (of 10,000 images or
 more: fewer do not fill what is bounded).
 """

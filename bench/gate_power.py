@@ -1,7 +1,7 @@
 """What `zsl gate` notices: false alarms, and the drop of a metric it detects, by simulated runs.
 
 Unchanged means two disjoint sets of seeds of the same settings. Each run's value is drawn from a normal distribution
-around its mean with `--std`, the spread over seeds in points; the decision is the gate's own (zslcore.project.gate).
+around its mean with `--std`, the spread over seeds in points; the gate decides (zslcore.project.gate).
 
     python bench/gate_power.py --std 0.5 --metrics 3 --tolerance 0.5
 """

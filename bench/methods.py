@@ -1,7 +1,7 @@
-"""Time and peak memory of every method of the comparison, beside scikit-learn's ridge regression on the same matrix.
+"""Time and peak memory of every method of the comparison, over scikit-learn's ridge regression on the same matrix.
 
 `python bench/methods.py DATASET [--methods a,b] [--threads N]`, after `dvc repro` made the data set's artifacts. Each
-method runs in a process of its own (fit on trainval, score both test splits); the ridge regression of signatures on
+method runs in a separate process (fit on trainval, score both test splits); the ridge regression of signatures on
 features is timed in that same process, before and after, and the smaller of its times is the unit. Time is processor
 time, the least of three calls where they are short: other work on the machine changes that least, and with one thread
 it is the wall time of an idle machine. Peak memory is the process's largest resident size, less what it held with data

@@ -1,4 +1,4 @@
-"""One epoch of uncertainty mining at n = 100 on CUB's size, beside the bare matrix products that it must do.
+"""One epoch of uncertainty mining at n = 100 on CUB's size, over the bare matrix products that it must do.
 
 `python bench/mining.py [--data FOLDER] [--threads N] [--rounds N]`. FOLDER holds cub's vgg_fc7.mat and att_splits.mat;
 without it random numbers of the same shape are used (7,057 images of 150 classes, 4,096 features, 312 attributes).
@@ -14,12 +14,12 @@ from statistics import median
 import numpy as np
 import torch
 from scipy.io import loadmat
-from zslcore.training.device import tensor
 
 from zslcore.methods.metric_learning.estimator import MetricLearningSettings, Problem
 from zslcore.methods.metric_learning.metric import AttributeMetric
 from zslcore.methods.metric_learning.mining import Miner
 from zslcore.scaling import Scaler
+from zslcore.training.device import tensor
 from zslcore.training.loop import batches
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -25,7 +25,7 @@ def mat(path: Path, data: bytes) -> None:
         data = b"x" + HEADER + struct.pack("<II", mat5.COMPRESSED, len(body)) + body
     path.write_bytes(data[1:])
     with suppress(ZSLError):
-        matfile.read_mat(path, ("a", "features"), ("b", "names"))
+        matfile.read_mat(path, ("a",), ("features", "b", "names"))
 
 
 def csv(path: Path, data: bytes) -> None:
@@ -55,11 +55,15 @@ def version_73() -> bytes:
 
 def seeds(target: str) -> list[bytes]:
     """Inputs that are read without an error."""
-    stream = BytesIO()
+    whole, one = BytesIO(), BytesIO()
     names = np.array([["kiwi"], ["moa"]], dtype=object)
-    savemat(stream, {"a": np.ones((2, 3)), "features": np.eye(2, dtype=np.uint8), "names": names, "b": "x"})
-    whole = stream.getvalue()
+    savemat(whole, {"a": np.ones((2, 3)), "features": np.eye(2, dtype=np.uint8), "names": names, "b": "x"})
+    savemat(one, {"a": np.ones((2, 3))})
     return {
-        "mat": [b"\0" + whole, b"\xff" + whole[128:], b"\xff" + whole[128:256], b"\0" + version_73()],
-        "csv": [b"class,size\nkiwi,1\nmoa,2e-3\n", b"class,split\nmoa,test_unseen\n", "moa\n\ntūī".encode()],
+        "mat": [b"\0" + whole.getvalue(), b"\xff" + one.getvalue()[128:], b"\0" + version_73()],
+        "csv": [
+            b"class,size\nkiwi,1\nmoa,2e-3\n",
+            "class,split\nkiwi,trainval\nmoa,test_unseen\ntūī,ignored\n".encode(),
+            "moa\n\ntūī".encode(),
+        ],
     }[target]

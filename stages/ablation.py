@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from stages.common import DatasetName, say
+from stages.lines import headline
 from stages.workspace import Workspace
 from zslcore.experiments.ablation import get_variant, load_variants, run_variant
 from zslcore.io import artifacts
-from zslcore.report.headline import headline
 
 VARIANTS = "experiments/variants.yaml"
 

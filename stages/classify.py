@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from h5py import File
 from numpy.typing import NDArray
-from zslcore.training.device import resolve_device
 
 from stages.common import DatasetName
 from stages.workspace import Workspace
@@ -16,6 +15,7 @@ from zslcore.methods.clusterable.train import Trained
 from zslcore.progress import track
 from zslcore.settings import Train
 from zslcore.synthesis.classifier import FeaturesAndLabels
+from zslcore.training.device import resolve_device
 
 
 def command(dataset: DatasetName) -> None:

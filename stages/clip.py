@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stages.common import DatasetName, say
+from stages.lines import headline
 from stages.workspace import Workspace
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
@@ -13,7 +14,6 @@ from zslcore.experiments.clip import score
 from zslcore.features import image_sources
 from zslcore.features.clip import PROMPTS, load
 from zslcore.io import artifacts
-from zslcore.report.headline import headline
 
 
 def command(

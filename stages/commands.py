@@ -1,4 +1,4 @@
-"""Every command by name: adding one is its file and one line here."""
+"""Every command by name: its file and one line here; a DVC stage stands in dvc.yaml too."""
 
 STAGES = {
     "prepare": "stages.prepare",
@@ -18,7 +18,7 @@ STAGES = {
     "metric-learning": "stages.metric_learning",
     "mining": "stages.mining",
 }
-"""Stages of a data set in dvc.yaml and experiments/dvc.yaml: name -> module with a `command`. One line each."""
+"""DVC stages whose code `resolve` hashes: name -> module with a `command`."""
 TOOLS = {
     "import": "stages.import_data",
     "resolve": "stages.resolve",
@@ -29,4 +29,4 @@ TOOLS = {
     "inspect": "stages.inspect",
     "clip": "stages.clip",
 }
-"""Every other command: name -> module with a `command`, or a typer `app` where there are subcommands."""
+"""Every other command: name -> module with a `command`, or with an `app` where there are subcommands (`import`)."""

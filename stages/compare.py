@@ -9,6 +9,7 @@ import typer
 from numpy.typing import NDArray
 
 from stages.common import listed, say
+from stages.lines import headline
 from stages.workspace import Workspace
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
@@ -19,7 +20,6 @@ from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.project.code import ROOT, code_hash
 from zslcore.project.params import Params
-from zslcore.report.headline import headline
 
 GIVEN = "experiments/methods.yaml"
 PAPER = "experiments/paper.yaml"

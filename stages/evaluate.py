@@ -3,12 +3,12 @@
 import numpy as np
 
 from stages.common import DatasetName, say
+from stages.lines import headline
 from stages.workspace import Workspace
 from zslcore.evaluation import per_class, protocol
 from zslcore.evaluation.metrics import Scores
 from zslcore.io import artifacts
 from zslcore.progress import track
-from zslcore.report.headline import headline
 from zslcore.settings import number_or
 
 

@@ -1,13 +1,12 @@
 """Experiment `fewshot`: few-shot recognition of unseen classes, with F trained on seen ones (Table 5)."""
 
-from zslcore.training.device import resolve_device
-
 from stages.common import DatasetName, say
+from stages.lines import half_width
 from stages.workspace import Workspace
 from zslcore.experiments.fewshot.episodes import Base, measure
 from zslcore.experiments.fewshot.learners import BASELINE, ROWS
 from zslcore.io import artifacts
-from zslcore.report.numbers import half_width
+from zslcore.training.device import resolve_device
 
 
 def command(dataset: DatasetName) -> None:

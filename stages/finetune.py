@@ -3,7 +3,6 @@
 from typing import Any
 
 from numpy.typing import NDArray
-from zslcore.training.device import resolve_device
 
 from stages.common import DatasetName
 from stages.workspace import Workspace
@@ -11,6 +10,7 @@ from zslcore.datasets.dataset import copy_skipped
 from zslcore.io import artifacts
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.progress import progress
+from zslcore.training.device import resolve_device
 from zslcore.training.loop import write_curves
 
 

@@ -1,7 +1,5 @@
 """Stage `generate`: synthetic features of unseen (and, where asked, seen) classes."""
 
-from zslcore.training.device import resolve_device
-
 from stages.common import DatasetName
 from stages.workspace import Workspace
 from zslcore.io import artifacts
@@ -9,6 +7,7 @@ from zslcore.methods.clusterable.train import Trained
 from zslcore.progress import track
 from zslcore.settings import Train, number_or
 from zslcore.synthesis.generate import DEFAULT_PER_UNSEEN, generate
+from zslcore.training.device import resolve_device
 
 
 def command(dataset: DatasetName) -> None:

@@ -1,4 +1,4 @@
-"""`zsl import`: a data set of one's own becomes part of the project: checked, copied, under DVC, in params.yaml."""
+"""`zsl import`: a data set of one's own becomes part of the project: checked, copied, under DVC, in the settings."""
 
 import re
 from collections.abc import Callable
@@ -92,7 +92,7 @@ for kind, command in COMMANDS.items():
 
 
 def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bool) -> None:
-    """Check a data set, copy its files to data/<name>, put them under DVC, enter it in params.yaml: all or nothing.
+    """Check a data set, copy its files to data/<name>, put them under DVC, enter it in the settings: all or nothing.
 
     raw: the source's settings with paths where the files are now; None leaves a setting at its default.
     Raises ZSLError naming what is wrong; nothing has changed then.

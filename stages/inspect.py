@@ -15,15 +15,15 @@ def command(
 ) -> None:
     """Print format, parameters, library versions, input hashes, shapes and ranges of an artifact."""
 
-    found = inspect(file)
-    for name, value in found.about.items():
+    contents = inspect(file)
+    for name, value in contents.about.items():
         print(f"{name}: {printable(value)}")
-    for title, values in (("inputs", found.inputs), ("libraries", found.libraries), ("params", found.params)):
+    for title, values in (("inputs", contents.inputs), ("libraries", contents.libraries), ("params", contents.params)):
         print(f"{title}:")
         for name, value in flat(values if isinstance(values, dict) else {"value": values}).items():
             print(f"  {printable(name)}: {printable(value)}")
     print("holds:")
-    for array in found.arrays:
+    for array in contents.arrays:
         shape = " × ".join(map(str, array.shape)) or "one value"
         range_ = "" if array.low is None else f", {array.low:.6g} … {array.high:.6g}"
         warning = f", {array.not_finite} NaN or infinite" if array.not_finite else ""

@@ -3,13 +3,13 @@
 import pandas as pd
 
 from stages.common import DatasetName, say
+from stages.lines import spread
 from stages.metric_learning import open_study
 from stages.workspace import Workspace
 from zslcore.evaluation.per_class import write_csv
 from zslcore.experiments.mining import convergence
 from zslcore.io import artifacts
 from zslcore.progress import progress
-from zslcore.report.numbers import spread
 
 
 def command(dataset: DatasetName) -> None:

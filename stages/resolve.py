@@ -1,21 +1,21 @@
 """Stage `resolve`: every setting of a data set as it runs, and a hash of each stage's code."""
 
 from collections.abc import Iterable
-from functools import cache
 
 from stages.commands import STAGES
 from stages.common import DatasetName, say
 from zslcore.datasets import registry as kinds
 from zslcore.io.artifacts import write_text
-from zslcore.io.yaml import read_yaml
 from zslcore.methods import registry as methods
-from zslcore.project.code import ROOT, code_hash
+from zslcore.project.code import code_hash
 from zslcore.project.params import Params, Resolved, data_file
 from zslcore.project.resolved import settings_file, text_of
 
-GIVEN = "experiments/methods.yaml"
-REACHED = dict.fromkeys(("metric-learning", "mining"), ("metric-learning", "eszsl"))
-"""Methods of an experiment that names them in its own code."""
+REACHED: dict[str, Iterable[str]] = {
+    "compare": methods.METHODS,
+    **dict.fromkeys(("metric-learning", "mining"), ("metric-learning", "eszsl")),
+}
+"""Methods that the stages of experiments reach by name."""
 
 
 def command(dataset: DatasetName) -> None:
@@ -34,11 +34,6 @@ def reached(stage: str, resolved: Resolved) -> list[str]:
     """Modules that a stage reaches through a registry."""
     if stage in ("prepare", "report"):
         return [kinds.target(resolved.source["kind"]).partition(":")[0]]
-    named: Iterable[str] = _with_settings() if stage == "compare" else REACHED.get(stage, ())
-    return [methods.target(name).partition(":")[0] for name in named]
-
-
-@cache
-def _with_settings() -> tuple[str, ...]:
-    """Methods that `compare` runs."""
-    return tuple(read_yaml(ROOT / GIVEN))
+    if stage == "extract" and ":" in resolved.pipeline.extract.backbone:  # of another package
+        return [resolved.pipeline.extract.backbone.partition(":")[0]]
+    return [methods.target(name).partition(":")[0] for name in REACHED.get(stage, ())]

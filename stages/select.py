@@ -3,12 +3,12 @@
 import pandas as pd
 
 from stages.common import DatasetName, say
+from stages.lines import named
 from stages.workspace import Workspace
 from zslcore.evaluation.per_class import write_csv
 from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import chosen_and_given
 from zslcore.io import artifacts
-from zslcore.report.numbers import named
 
 
 def command(dataset: DatasetName) -> None:

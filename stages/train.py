@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from zslcore.training.device import resolve_device
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
@@ -13,6 +12,7 @@ from zslcore.io import artifacts
 from zslcore.methods.clusterable.train import DEFAULT_EPOCHS, train
 from zslcore.progress import progress
 from zslcore.settings import number_or
+from zslcore.training.device import resolve_device
 from zslcore.training.loop import write_curves
 
 

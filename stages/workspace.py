@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.errors import ZSLError
 from zslcore.evaluation.selected import fill
 from zslcore.io.artifacts import Format, read_json
-from zslcore.project.params import Resolved
+from zslcore.project.params import EXPERIMENTS_FILE, Resolved
 from zslcore.project.resolved import RESULTS, load_resolved
 from zslcore.settings import Settings
 
@@ -49,7 +50,9 @@ class Workspace:
         return {Path(name).stem: self.artifact(name) for name in names}
 
     def section(self, name: str) -> Any:
-        """The settings of an experiment."""
+        """The settings of an experiment. Raises ZSLError where no file has any."""
+        if name not in self.resolved.experiments:
+            raise ZSLError(f"{EXPERIMENTS_FILE}: no section '{name}'; add it: {name}: {{...}}, see `zsl params`")
         return self.resolved.experiments[name]
 
     @cached_property

@@ -20,11 +20,14 @@ from ruamel.yaml import YAML
 from stages import resolve as resolving
 from zslcore.datasets.dataset import Dataset, hold_out_seen
 from zslcore.evaluation.protocol import Task, benchmark_task
+from zslcore.io.yaml import read_yaml
+from zslcore.project.params import Params, Resolved
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("untimed")
 
-REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +109,16 @@ def toy_task(toy: Dataset) -> Task:
     """The benchmark problem of the small data set."""
     assert toy.features is not None
     return benchmark_task(toy, toy.features)
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Resolved]:
+    """The project's settings of every data set it has values for, whether it is imported here or not."""
+    data = {path.stem: read_yaml(path) for path in (ROOT / "data").glob("*.yaml")}
+    files = (read_yaml(ROOT / name) for name in ("params.yaml", "experiments/params.yaml"))
+    params, experiments = files
+    folder = write_project(tmp_path_factory.mktemp("shipped"), params, data, experiments, resolve=False)
+    return {name: Params(folder).resolve(name) for name in data}
 
 
 def write_project(

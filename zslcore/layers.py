@@ -75,6 +75,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"'{path}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["input"] is None and path:
+        return f"{path} is null: {message}; to leave it at its default, delete the line"
     return f"{path} is {problem['input']!r}: {message}" if path else message
 
 

@@ -90,7 +90,7 @@ class Finetune(Section):
     gamma: float = Field(50.0, gt=0, description="start of γ in eq. 7, times the dimension; not stated")
     learn_gamma: bool = Field(True, description="learn γ with F; not stated")
     epochs: int = Field(10, ge=0, description="passes over trainval; not stated")
-    lr: float = Field(1e-4, gt=0, description="Adam's step; not stated")
+    lr: float = Field(1e-4, gt=0, description="learning rate of F (Adam); not stated")
     batch_size: int = Field(256, ge=1, description="images; not stated")
     rescale: bool = Field(True, description="scale F(x) as x was, by trainval statistics; not stated")
 
@@ -110,7 +110,7 @@ class Train(Section):
     """M, C, E and G, trained jointly, eq. 1-4, 10 and 11."""
 
     epochs: WholeOrAuto = Field("auto", description="passes over trainval; auto: select decides")
-    lr: float = Field(1e-3, gt=0, description="Adam's step")
+    lr: float = Field(1e-3, gt=0, description="learning rate of M, C and the CVAE, E and G (Adam)")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's")
     batch_size: int = Field(256, ge=1, description="images; not stated")
@@ -159,7 +159,7 @@ class Classify(Section):
         description="softmax (the paper), softmax of scaled cosines, or the nearest mean of a class's features",
     )
     epochs: WholeOrAuto = Field("auto", description="passes; auto: select decides")
-    lr: float = Field(1e-3, gt=0, description="Adam's step; not stated")
+    lr: float = Field(1e-3, gt=0, description="learning rate of the classifiers (Adam); not stated")
     batch_size: int = Field(512, ge=1, description="features; not stated")
     standardise: bool = Field(True, description="inputs, by the training set's statistics (softmax); not stated")
     temperature: float = Field(20.0, gt=0, description="scale of cosine similarities (kind: cosine)")

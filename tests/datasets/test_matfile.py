@@ -63,6 +63,11 @@ def test_what_scipy_writes_is_read_as_scipy_reads_it(
     assert found["cells"].tolist() == [str(cell.ravel()[0]) if cell.size else "" for cell in expected["cells"].ravel()]
 
 
+def test_only_the_blanks_that_matlab_pads_with_are_taken_off(tmp_path: Path) -> None:
+    savemat(tmp_path / "x.mat", {"cells": np.array([["\x85"], ["a\u2003"], ["b  "]], dtype=object)})
+    assert read_mat(tmp_path / "x.mat", ("cells",))["cells"].tolist() == ["\x85", "a\u2003", "b"]
+
+
 def test_a_table_of_characters_is_a_list_of_text(tmp_path: Path) -> None:
     savemat(tmp_path / "x.mat", {"a": np.array(["kiwi", "moa", "tūī"])})
     assert read_mat(tmp_path / "x.mat", ("a",))["a"].tolist() == ["kiwi", "moa", "tūī"]

@@ -52,7 +52,7 @@ def test_curve_equals_brute_force_at_any_factor(seed: int, factor: float) -> Non
 
 
 def test_a_step_begins_at_its_factor() -> None:
-    curve = metrics.Curve(np.array([-np.inf, 0.0, 2.0]), np.array([1.0, 0.6, 0.0]), np.array([0.0, 0.4, 1.0]))
+    curve = metrics.SeenUnseenCurve(np.array([-np.inf, 0.0, 2.0]), np.array([1.0, 0.6, 0.0]), np.array([0.0, 0.4, 1.0]))
     assert [curve.at(factor) for factor in (-1e-9, 0.0, 1.9, 2.0, 99.0)] == [
         (0.0, 1.0, 0.0), (0.4, 0.6, pytest.approx(0.48)), (0.4, 0.6, pytest.approx(0.48)), (1.0, 0.0, 0.0),
         (1.0, 0.0, 0.0),

@@ -10,6 +10,7 @@ import pytest
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.evaluation import select as selecting
 from zslcore.evaluation.protocol import fit, score, validation_figures, validation_splits, validation_task
+from zslcore.evaluation.selected import fill
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.settings import Classify, Extract, Finetune, Generate, Select, Settings, Train
 
@@ -138,12 +139,13 @@ def test_a_row_is_what_fitting_that_candidate_alone_gives(toy: Dataset) -> None:
     chosen, rows = selecting.select(seen, settings, "cpu")
     best = max(rows, key=lambda row: row["score"])
     for row in (rows[1], best, rows[-2]):
-        alone = settings.filled(
+        alone = fill(
+            settings,
             {
                 "train": {"epochs": row["train_epochs"]},
                 "generate": {"per_unseen": row["per_unseen"]},
                 "classify": {"epochs": row["classify_epochs"]},
-            }
+            },
         )
         found = []
         for held_out in validation_splits(seen, 3, SEED):

@@ -9,13 +9,13 @@ import safetensors.torch
 import timm
 import torch
 from PIL import Image
-from zslcore.features.settings import ExtractSettings
 
 from zslcore.datasets.dataset import load_features
 from zslcore.errors import ZSLError
 from zslcore.features import backbones
 from zslcore.features.extract import extract_images
 from zslcore.features.image_sources import Folder
+from zslcore.settings import Extract
 
 TINY = "test_resnet.r160_in1k"
 
@@ -147,7 +147,7 @@ def mynets(tmp_path, monkeypatch):
 
 
 def test_a_function_of_another_package_is_a_backbone(mynets, tmp_path):
-    settings = ExtractSettings(backbone="mynets.nets:colours", weights="ones", precision="fp32", batch_size=2)
+    settings = Extract(backbone="mynets.nets:colours", weights="ones", precision="fp32", batch_size=2)
     (tmp_path / "pictures").mkdir()
     values = np.random.default_rng(0).integers(0, 255, (3, 24, 24, 3), dtype=np.uint8)
     for number, picture in enumerate(values):

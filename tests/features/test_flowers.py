@@ -12,7 +12,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from zslcore.training.device import fast_precisions
 
 from zslcore.datasets.dataset import Dataset, hold_out_seen, load_features
 from zslcore.evaluation.protocol import benchmark_task, score
@@ -23,6 +22,7 @@ from zslcore.features.images import transform
 from zslcore.features.network import MIN_COSINE, Network, _smallest_cosine, plan_extraction
 from zslcore.methods.eszsl import ESZSL, ESZSLSettings
 from zslcore.settings import Extract
+from zslcore.training.device import fast_precisions
 
 SETTINGS = Extract(backbone="tf_efficientnet_lite0", precision="fp32")
 Features = NDArray[np.float32]

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from zslcore.closure import hashes, outside
 
 from tests.methods.outside import importable, install
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
-from zslcore.experiments.compare import CompareSettings, compare
+from zslcore.experiments.compare import compare
+from zslcore.experiments.settings import Compare
 from zslcore.methods import registry
+from zslcore.project.code import closure, code_hash
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_a_method_of_another_package_is_compared_like_any(asked: str, installed:
     assert toy.features is not None
     rows = toy.trainval
     seen = Seen("toy", toy.features[rows], toy.labels[rows], toy.signatures, toy.seen, toy.unseen)
-    found = compare(registry.get(asked), toy, seen, toy.features, None, CompareSettings(budget=2, splits=1), [0, 1])
+    found = compare(registry.get(asked), toy, seen, toy.features, None, Compare(budget=2, splits=1), [0, 1])
     assert found["about"]["method"] == "plain-ridge"
     assert list(found["zsl"]["T1"]["seeds"]) == ["0"]
     assert found["zsl"]["T1"]["mean"] > 2 * 25, "twice chance"
@@ -70,18 +71,23 @@ def test_what_is_refused(asked: str, message: str, installed: Path) -> None:
 
 
 def test_the_code_of_an_outside_method_is_its_package_and_what_it_imports_of_this_one(installed: Path) -> None:
-    def files() -> dict[str, str]:
-        return hashes("tiny_zsl.methods", outside=outside("tiny_zsl.methods"))
-
-    before = files()
-    assert {"tiny_zsl/__init__.py", "tiny_zsl/methods.py", "tiny_zsl/numbers.py"} < set(before)
-    assert "zslcore/methods/_linalg.py" in before
-    assert "zslcore/methods/ale.py" not in before
+    files = closure("tiny_zsl.methods")
+    outside = {name: path for name, path in files.items() if not name.startswith("zslcore.")}
+    assert outside == {
+        "tiny_zsl": installed / "tiny_zsl/__init__.py",
+        "tiny_zsl.methods": installed / "tiny_zsl/methods.py",
+        "tiny_zsl.numbers": installed / "tiny_zsl/numbers.py",
+    }
+    assert "zslcore.methods._linalg" in files
+    assert "zslcore.methods.ale" not in files
+    before = code_hash("tiny_zsl.methods")
     numbers = installed / "tiny_zsl/numbers.py"
     text = numbers.read_text()
     numbers.write_text("STRENGTH = 2.0\n")
     try:
-        assert {name for name, value in files().items() if value != before[name]} == {"tiny_zsl/numbers.py"}
+        assert code_hash("tiny_zsl.methods") != before
     finally:
         numbers.write_text(text)
-    assert outside("zslcore.methods.ale") == outside("no_such_package.methods") == {}
+    assert code_hash("tiny_zsl.methods") == before
+    assert all(name.startswith("zslcore.") for name in closure("zslcore.methods.ale"))
+    assert closure("no_such_package.methods") == {}

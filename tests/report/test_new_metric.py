@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import write_project
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.evaluation.metrics import METRICS, Metric, Scores
 from zslcore.evaluation.protocol import Task, evaluate, score, summarise
 from zslcore.experiments.ablation import Variant, run_variant
-from zslcore.experiments.compare import CompareSettings, Given, compare
+from zslcore.experiments.compare import Given, compare
+from zslcore.experiments.settings import Ablation, Compare
 from zslcore.io.artifacts import write_json
 from zslcore.methods.eszsl import ESZSL
 from zslcore.project.params import Params
 from zslcore.report.build import write_report
 from zslcore.report.headline import headline
-
-RAW: dict[str, Any] = {"datasets": ["toy"], "preset": "best", "presets": {"toy": {"best": {}}}}
+from zslcore.settings import Finetune, Select, Settings
 
 
 def overall_top1(scores: Scores, factor: float) -> float:
@@ -58,12 +59,13 @@ def test_evaluate_computes_it(toy_task: Task) -> None:
 def test_compare_and_the_ablation_hold_it(toy: Dataset, tmp_path: Path) -> None:
     assert toy.features is not None
     given = Given(calibration=0.0)
-    compared = compare(ESZSL, toy, seen_of(toy), toy.features, given, CompareSettings(), [0], "cpu")
-    quick = {"seeds": [0, 1], "select": {"splits": 1, "train_epochs": [2], "per_unseen": [5], "classify_epochs": [2]}}
-    params = Params({**RAW, **quick, "device": "cpu", "finetune": {"epochs": 1}})
+    compared = compare(ESZSL, toy, seen_of(toy), toy.features, given, Compare(), [0], "cpu")
+    quick = Select(splits=1, train_epochs=(2,), per_unseen=(5,), classify_epochs=(2,))
+    settings = Settings(select=quick, finetune=Finetune(epochs=1))
     variants = {"NA": Variant(title="NA", settings={"train": {"projection": 0, "hidden": 8}})}
     main = tmp_path / "selected.json", tmp_path / "metrics.json"
-    variant = run_variant(params, "toy", "NA", variants, toy, seen_of(toy), toy.features, main)
+    of_data = toy, seen_of(toy), toy.features, main
+    variant = run_variant(settings, Ablation(), "NA", variants, *of_data, preset="best", seeds=[0, 1], device="cpu")
     for result, seeds in ((compared, {"0"}), (variant, {"0", "1"})):
         assert set(result["zsl"]["overall"]["seeds"]) == seeds
         assert f"overall T1 {result['zsl']['overall']['mean']:.1f}" in headline(result)
@@ -90,8 +92,8 @@ def test_the_report_shows_it_in_every_table_of_results(tmp_path: Path) -> None:
     old = result(0.0, title="without", row=1, **row)
     del old["zsl"]["overall"]
     write_json(tmp_path / "results/toy/ablation/old.json", old)
-    params = Params(RAW)
-    summary = write_report(params, tmp_path / "results", tmp_path / "report")
+    resolved = Params(write_project(tmp_path, resolve=False)).resolve("toy")
+    summary = write_report([resolved], tmp_path / "results", tmp_path / "report")
     report = (tmp_path / "report/report.md").read_text()
     assert column(summary, "overall T1", "toy") == ["61.5"]
     assert column(report, "overall T1", "eszsl") == ["72.5"]

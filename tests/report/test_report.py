@@ -54,9 +54,15 @@ def test_metrics_alone_make_a_report(folder: Path) -> None:
 
 
 def test_measured_and_published_are_told_apart(folder: Path) -> None:
-    write_json(folder / "results/cub-x/methods/dap.json", {"zsl": {"T1": value(40.5, 40.5)}, "gzsl": {}})
-    write_json(folder / "results/cub-x/methods/eszsl.json", {"zsl": {"T1": value(54.3)}, "gzsl": {}})
+    families = {"dap": "attribute classifiers", "eszsl": "compatibility", "sje": "compatibility"}
+    scores = {"dap": value(40.5, 40.5), "eszsl": value(54.3), "sje": value(30.0)}
+    for name, family in families.items():
+        about = {"title": name, "family": family}
+        write_json(
+            folder / f"results/cub-x/methods/{name}.json", {"about": about, "zsl": {"T1": scores[name]}, "gzsl": {}}
+        )
     markdown, _ = report(folder)
+    assert "Families of the measured methods: attribute classifiers: dap; compatibility: eszsl, sje." in markdown
     lines = [line for line in markdown.splitlines() if "| **measured here** |" in line or "| published |" in line]
     assert "| **this pipeline** | **measured here** | **61.2 ± 0.5** |" in lines[0]
     assert "given: res.mat" in lines[0]

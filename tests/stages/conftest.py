@@ -1,6 +1,5 @@
 """What the tests of whole pipelines share: a project of their own on tiny drawn data, and DVC run in it."""
 
-import copy
 import os
 import shutil
 import subprocess
@@ -14,12 +13,12 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
+    "extract": {"backbone": "test_resnet.r160_in1k", "weights": "random", "workers": 1},
     "select": {"splits": 2, "train_epochs": [2, 4]},
     "finetune": {"epochs": 2},
-    "train": {"hidden": 32, "projection": 16, "batch_size": 32, "noise": {"strength": 0.2}},
-    "generate": {"per_unseen": 20},
+    "train": {"hidden": 32, "projection": 16, "batch_size": 32, "members": 1},
+    "generate": {"per_unseen": 20, "per_seen": 5},
     "classify": {"epochs": 5},
-    "extract": {"backbone": "test_resnet.r160_in1k", "weights": "random", "workers": 1},
 }
 IDENTITY = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 ENVIRONMENT = {
@@ -61,10 +60,13 @@ class Project:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", message)
 
-    def set_params(self, change: Callable[[Any], object]) -> None:
-        """Change params.yaml as an editor would: `change` gets what stands in it."""
+    def zsl(self, *arguments: str, ok: bool = True) -> str:
+        return self.run(sys.executable, "-m", "stages.cli", *arguments, ok=ok)
+
+    def set_params(self, change: Callable[[Any], object], name: str = "params.yaml") -> None:
+        """Change params.yaml, or another file, as an editor would: `change` gets what stands in it."""
         yaml = YAML()
-        file = self.folder / "params.yaml"
+        file = self.folder / name
         raw = yaml.load(file.read_text())
         change(raw)
         with file.open("w") as out:
@@ -82,23 +84,18 @@ def make_project() -> Callable[..., Project]:
 
     def make(folder: Path, *datasets: str, seeds: tuple[int, ...] = (0,), dvc: bool = True) -> Project:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("zslcore", "stages", "data/birds"):
+        for name in ("zslcore", "stages", "presets"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("dvc.yaml", "params.yaml", ".gitignore"):
+        (folder / "experiments").mkdir()
+        for name in ("dvc.yaml", "params.yaml", "experiments/params.yaml", "experiments/methods.yaml", ".gitignore"):
             shutil.copy(ROOT / name, folder / name)
-        for name in set(datasets) - {"birds"}:
-            shutil.copytree(folder / "data/birds", folder / "data" / name)
+        for seed, name in enumerate(datasets):
+            shutil.copytree(ROOT / "data/birds", folder / "data" / name)
+            source = {"kind": "birds", "seed": seed, "classes": 8, "images_per_class": 6, "unseen": 2, "side": 64}
+            with (folder / f"data/{name}.yaml").open("w") as out:
+                YAML().dump({"source": source, **TINY}, out)
         project = Project(folder)
-
-        def tiny(raw: Any) -> None:
-            raw["datasets"], raw["seeds"], raw["device"] = list(datasets), list(seeds), "cpu"
-            for position, name in enumerate(datasets):
-                raw["sources"][name] = {
-                    "kind": "birds", "seed": position, "classes": 8, "images_per_class": 6, "unseen": 2, "side": 64,
-                }  # fmt: skip
-                raw["presets"][name] = {preset: copy.deepcopy(TINY) for preset in ("best", "paper")}
-
-        project.set_params(tiny)
+        project.set_params(lambda raw: raw.update(datasets=list(datasets), seeds=list(seeds), device="cpu"))
         if dvc:
             project.run("git", "init", "-q")
             project.dvc("init", "-q")

@@ -8,7 +8,7 @@ import pytest
 
 from stages import compare
 from stages.common import run
-from tests.conftest import make_dataset
+from tests.conftest import make_dataset, write_project
 from tests.methods.outside import importable, install
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
@@ -20,13 +20,8 @@ from zslcore.methods.base import Method
 from zslcore.methods.registry import METHODS
 from zslcore.project.code import ROOT
 
-PARAMS = """\
-datasets: [toy]
-seeds: [0, 1]
-compare: {budget: 2, splits: 1}
-sources:
-  toy: {kind: folder}
-"""
+PARAMS = {"seeds": [0, 1], "device": "auto"}
+COMPARE = {"budget": 2, "splits": 1}
 GIVEN = """\
 sje: {toy: {settings: {epochs: 2, scaling: l2}, calibration: 0.25}}
 eszsl: {toy: {settings: {alpha: 1.0}}}
@@ -41,11 +36,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     datasets.save(tmp_path / "artifacts/toy/dataset.h5", data, {})
     with artifacts.create(tmp_path / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
         file["features"] = data.features
-    (tmp_path / "params.yaml").write_text(PARAMS)
-    (tmp_path / "experiments").mkdir()
+    settle(tmp_path)
     (tmp_path / "experiments/methods.yaml").write_text(GIVEN)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def settle(project: Path, compare: dict[str, Any] | None = None, **params: Any) -> None:
+    """Write the settings of the project, with these changes."""
+    presets: dict[str, Any] = {"paper": {}}
+    write_project(
+        project, {**PARAMS, **params}, experiments={"compare": {**COMPARE, **(compare or {})}}, presets=presets
+    )
 
 
 @pytest.fixture
@@ -94,8 +96,7 @@ def test_what_is_not_given_is_chosen_on_validation_classes_and_closed_forms_run_
 def test_chooses_among_given_candidates_and_lengths(project: Path) -> None:
     table = project / "experiments/among.yaml"
     table.write_text("sje: [{epochs: 4, scaling: l2}, {epochs: 4, scaling: standard}, {epochs: 4, scaling: none}]")
-    params = project / "params.yaml"
-    params.write_text(PARAMS.replace("splits: 1", "splits: 1, lengths: 2"))
+    settle(project, {"lengths": 2})
     compare.command("sje", choose=True, candidates=str(table))
     about = result(project, "sje")["about"]
     tried = about["validation"]["tried"]
@@ -120,7 +121,7 @@ def test_settings_from_another_table(project: Path) -> None:
 
 
 def test_the_papers_preset_takes_the_papers_settings_where_they_are_known(project: Path) -> None:
-    (project / "params.yaml").write_text(f"{PARAMS}preset: paper\n")
+    settle(project, preset="paper")
     (project / "experiments/paper.yaml").write_text("sje: {toy: {settings: {epochs: 3}, calibration: 0.5}}")
     compare.command("sje,eszsl")
     found = {method: result(project, method)["about"] for method in ("sje", "eszsl")}
@@ -157,12 +158,14 @@ def test_what_is_done_is_kept_and_what_changed_is_measured_anew(
     assert result(project, "sje")["about"]["calibration"] == 0.5
     code = compare.code
     with monkeypatch.context() as edited:
-        edited.setattr(compare, "code", lambda name: code(name) | ({"sae.py": "edited"} if name == "sae" else {}))
+        edited.setattr(compare, "code", lambda name: code(name) + (" edited" if name == "sae" else ""))
         assert measured() == ["sae"]
         assert measured() == []
-    for old, new in (("budget: 2", "budget: 1"), ("seeds: [0, 1]", "seeds: [0]"), ("[toy]", "[toy]\ndevice: cpu")):
-        change(project, "params.yaml", old, new)
-        assert measured() == ["sje", "eszsl", "sae"], new
+    changes: dict[str, Any] = {}
+    for name, value in (("compare", {"budget": 1}), ("seeds", [0]), ("device", "cpu")):
+        changes[name] = value
+        settle(project, **changes)
+        assert measured() == ["sje", "eszsl", "sae"], name
         assert measured() == []
     with artifacts.open_artifact(project / "artifacts/toy/features.h5", artifacts.FEATURES) as file:
         features = file["features"][()]
@@ -187,15 +190,16 @@ def test_a_choice_is_made_anew_among_other_candidates_only(project: Path, fits: 
 def test_an_edited_file_concerns_the_methods_that_import_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "zslcore", tmp_path / "zslcore")
 
-    def keys() -> dict[str, dict[str, str]]:
+    def keys() -> dict[str, str]:
         return {name: compare.code(name, tmp_path) for name in METHODS}
 
-    def touched(file: str) -> set[str]:
+    def touched(file: str, line: str = "EDITED = True") -> set[str]:
         before = keys()
         with (tmp_path / file).open("a") as out:
-            out.write("# edited\n")
+            out.write(f"{line}\n")
         return {name for name, key in keys().items() if key != before[name]}
 
+    assert touched("zslcore/methods/ale.py", "# a comment") == set()
     assert touched("zslcore/methods/ale.py") == {"ale"}
     assert touched("zslcore/methods/_ranking.py") == {"ale", "devise", "latem", "sje", "sse"}
     assert touched("zslcore/methods/registry.py") == set(), "a new method is no reason to measure the others"

@@ -39,7 +39,13 @@ from zslcore.io.inspection import inspect
 ROOT = Path(__file__).resolve().parents[2]
 DATASET = "birds"
 CONTEXT = multiprocessing.get_context("forkserver")
-WARM = ["stages.cli", "zslcore.features.extract", "zslcore.evaluation.select", "zslcore.experiments.tsne"]
+WARM = [
+    "stages.cli",
+    "stages.resolve",
+    "zslcore.features.extract",
+    "zslcore.evaluation.select",
+    "zslcore.experiments.tsne",
+]
 WARM += [
     "zslcore.datasets.birds.source",
     "zslcore.report",

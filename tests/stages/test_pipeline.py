@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -20,13 +21,49 @@ def changed(project) -> set[str]:
     return set(json.loads(project.dvc("status", "--json").splitlines()[-1]))
 
 
+def touched(project) -> set[str]:
+    """Names of the stages that are changed once `resolve` has run: those that `dvc repro` would run after it."""
+    project.dvc("repro", "-q", *(f"resolve@{name}" for name in BOTH))
+    return changed(project)
+
+
+def both(*stages: str) -> set[str]:
+    """Names of these stages of both data sets."""
+    return {f"{stage}@{name}" for stage in stages for name in BOTH}
+
+
+def swap(text: str, old: str, new: str) -> str:
+    """The text with its first `old` replaced, which it must have."""
+    assert old in text, old
+    return text.replace(old, new, 1)
+
+
+WORDS = {
+    "zslcore/nn/losses.py": ('"""', '"""Edited: '),
+    "stages/train.py": ("import numpy as np", "import numpy as np  # a comment"),
+    "zslcore/training/device.py": ("use auto, cpu, cuda or cuda:N", "edited"),
+    "zslcore/io/artifacts.py": ("no such file", "no such file, edited"),
+    "zslcore/progress.py": ("\n\n\n", "\n\n\nEDITED = True\n\n\n"),
+}
+LOSSES = ("select", "finetune", "train", "generate", "classify", "tsne")
+EDITS: dict[str, tuple[dict[str, tuple[str, str]], set[str]]] = {
+    "a loss": ({"zslcore/nn/losses.py": ("\n\n\n", "\n\n\nEDITED = 1\n\n\n")}, both(*LOSSES)),
+    "a data set's file": (
+        {"data/finches.yaml": ("  epochs: 5", "  epochs: 6")},
+        {"select@finches", "classify@finches"},
+    ),
+    "a parameter": ({"params.yaml": ("    strength: 0.2", "    strength: 0.5")}, both("select", "train", "tsne")),
+    "a docstring, a comment, messages, a progress bar": (WORDS, set()),
+}
+"""What is edited -> file -> (old text, new text), and the stages that `dvc repro` then runs after `resolve`."""
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, make_project):
     """A project with two tiny drawn data sets, each run by a `dvc repro` of its own at the same time."""
     project = make_project(tmp_path_factory.mktemp("project"), *BOTH, seeds=(0, 1))
     dvc = (sys.executable, "-m", "dvc", "repro", "-q")
-    both = [project.start(*dvc, f"evaluate@{name}", f"tsne@{name}") for name in BOTH]
-    for started in both:
+    for started in [project.start(*dvc, f"evaluate@{name}", f"tsne@{name}") for name in BOTH]:
         out, error = started.communicate()
         assert started.returncode == 0, out + error
     project.dvc("repro", "-q")
@@ -61,7 +98,7 @@ def test_plots_tell_seeds_panels_classes_and_kinds_apart(project, repo: Path) ->
     tune.write_text("trial,state,score\n0,complete,50.5\n1,pruned,\n")
     axes = ["--template", "trials", "-x", "trial", "-y", "score"]  # as zsl tune says
     search = json.loads(project.dvc("plots", "show", "--json", *axes, "experiments/results/birds/tune.csv"))
-    shutil.rmtree(repo / "experiments")
+    shutil.rmtree(repo / "experiments/results")
     shown = json.loads(project.dvc("plots", "show", "--json"))
     assert not shown.get("errors")
     shown["data"].update(search["data"])
@@ -106,12 +143,14 @@ def test_a_fresh_clone_that_pulled_runs_nothing(project, tmp_path: Path) -> None
 
 
 def test_a_parameter_there_and_back_runs_nothing(project) -> None:
-    repo, original = project.folder, (project.folder / "params.yaml").read_text()
+    repo = project.folder
     before = project.bytes("artifacts", "results", "report") | {"dvc.lock": (repo / "dvc.lock").read_bytes()}
+    original = (repo / "params.yaml").read_text()
     project.set_params(lambda raw: raw["select"].update(seed=7))
     assert "Running stage 'select@birds'" in project.dvc("repro", "select@birds")
     (repo / "params.yaml").write_text(original)
-    assert "Running stage" not in project.dvc("repro")
+    ran = re.findall("Running stage '(.*?)'", project.dvc("repro"))
+    assert {name.partition("@")[0] for name in ran} == {"resolve"}
     after = project.bytes("artifacts", "results", "report") | {"dvc.lock": (repo / "dvc.lock").read_bytes()}
     assert after == before
 
@@ -121,27 +160,22 @@ def test_a_copy_of_the_project_runs_its_own_code(project, repo: Path, tmp_path: 
     copy = type(project)(tmp_path / "copy")
     shutil.copytree(repo, copy.folder)
     edited = copy.folder / "stages/generate.py"
-    edited.write_text(edited.read_text().replace(") -> None:\n", ') -> None:\n    print("edited")\n', 1))
-    assert "edited" in copy.dvc("repro", "-s", "generate@birds").splitlines()
+    line = '    __import__("sys").stdout.write("edited\\n")\n'  # a print would be words, which run nothing
+    edited.write_text(swap(edited.read_text(), ") -> None:\n", f") -> None:\n{line}"))
+    assert "edited" in copy.dvc("repro", "generate@birds").splitlines()
 
 
-def test_a_parameter_touches_its_stages_only(project) -> None:
-    repo, original = project.folder, (project.folder / "params.yaml").read_text()
-    project.set_params(lambda raw: raw["train"]["noise"].update(strength=0.5))
-    touched = changed(project)
-    (repo / "params.yaml").write_text(original)
-    assert {"train@birds", "train@finches", "generate@birds", "select@birds"} <= touched
-    assert not touched & {f"{stage}@{d}" for stage in ("prepare", "extract", "finetune") for d in ("birds", "finches")}
-    assert changed(project) == set()
-
-
-def test_a_preset_touches_its_data_set_only(project) -> None:
-    repo, original = project.folder, (project.folder / "params.yaml").read_text()
-    project.set_params(lambda raw: raw["presets"]["finches"]["best"]["train"].update(lr=0.002))
-    touched = changed(project)
-    (repo / "params.yaml").write_text(original)
-    assert "train@finches" in touched
-    assert not any(name.endswith("@birds") for name in touched)
+def test_an_edit_touches_the_stages_that_it_changes_and_no_other(project) -> None:
+    """Report depends on results/, settings.yaml included, so it runs wherever a data set's settings are new."""
+    found = {}
+    for name, (swaps, _) in EDITS.items():
+        before = {project.folder / file: (project.folder / file).read_text() for file in swaps}
+        for path, text in before.items():
+            path.write_text(swap(text, *swaps[path.relative_to(project.folder).as_posix()]))
+        found[name] = touched(project) - {"report"}
+        for path, text in before.items():
+            path.write_text(text)
+    assert found == {name: expected for name, (_, expected) in EDITS.items()}
 
 
 def test_artifacts_tell_the_resolved_values(repo: Path) -> None:
@@ -151,19 +185,20 @@ def test_artifacts_tell_the_resolved_values(repo: Path) -> None:
         assert set(json.loads(file.attrs["inputs"])) == {"dataset", "finetuned"}
 
 
-def test_a_value_set_for_an_experiment_beats_the_preset_and_stands_in_the_artifact(
+def test_a_value_set_for_an_experiment_beats_the_data_set_s_and_stands_in_the_artifact(
     project, repo: Path, tmp_path: Path
 ) -> None:
-    def strength(folder: Path) -> float:
+    def hidden(folder: Path) -> float:
         with h5py.File(folder / "artifacts/birds/projected.h5") as file:
-            return json.loads(file.attrs["params"])["train"]["noise"]["strength"]
+            return json.loads(file.attrs["params"])["train"]["hidden"]
 
-    assert strength(repo) == 0.2
+    assert hidden(repo) == 32
     copy = tmp_path / "copy"
     shutil.copytree(repo, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".dvc"))
-    apply_overrides(copy / "params.yaml", ["train.noise.strength=0.5"])  # all that `dvc exp run -S` does with it
-    type(project)(copy).run(sys.executable, "-m", "stages.cli", "train", "birds")
-    assert strength(copy) == 0.5
+    apply_overrides(copy / "params.yaml", ["+override.train.hidden=16"])  # all that `dvc exp run -S` does with it
+    for stage in ("resolve", "train"):
+        type(project)(copy).zsl(stage, "birds")
+    assert hidden(copy) == 16
 
 
 def test_select_never_opens_a_test_row(project, repo: Path, tmp_path: Path) -> None:
@@ -184,7 +219,7 @@ def test_select_never_opens_a_test_row(project, repo: Path, tmp_path: Path) -> N
         features = file["features"][()]
         features[test] = np.nan
         file["features"][()] = features
-    said = type(project)(copy).run(sys.executable, "-m", "stages.cli", "select", "birds")
+    said = type(project)(copy).zsl("select", "birds")
     assert "chosen on validation classes: train.epochs = " in said
     assert said.strip().endswith("; given: generate.per_unseen = 20, classify.epochs = 5")
     assert (copy / "results/birds/selected.json").read_bytes() == chosen
@@ -216,8 +251,11 @@ def test_a_failed_stage_leaves_what_was_there(project, repo: Path) -> None:
     before = (repo / "artifacts/birds/projected.h5").read_bytes()
     original = (repo / "params.yaml").read_text()
     project.set_params(lambda raw: raw["train"].update(lr=1e30))
-    said = project.run(sys.executable, "-m", "stages.cli", "train", "birds", ok=False)
+    outdated = project.zsl("train", "birds", ok=False)
+    project.zsl("resolve", "birds")
+    said = project.zsl("train", "birds", ok=False)
     (repo / "params.yaml").write_text(original)
+    assert "error: results/birds/settings.yaml: train.lr is 0.001 there, but now 1e+30; run `zsl resolve" in outdated
     assert "error: train: the loss (total) is nan" in said
     assert "Traceback" not in said
     assert (repo / "artifacts/birds/projected.h5").read_bytes() == before

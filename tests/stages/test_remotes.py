@@ -57,7 +57,7 @@ def test_pull_on_a_fresh_clone_leaves_nothing_to_run(
         assert second.bytes("artifacts") == made
 
         # Another state, its cache alone kept; back at the first, the remote or else a new run restores the same bytes.
-        second.set_params(lambda raw: raw["sources"]["birds"].update(seed=1))
+        second.set_params(lambda raw: raw["source"].update(seed=1), "data/birds.yaml")
         second.dvc("repro", STAGE)
         second.commit("second state")
         second.dvc("gc", "-w", "-f")

@@ -10,24 +10,19 @@ import pytest
 import torch
 
 from stages import sweep
-from tests.conftest import make_dataset
+from tests.conftest import make_dataset, write_project
 from zslcore.compute.jobs import EngineName, Job, run_jobs
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.experiments.sweep import label, parse_grid
 from zslcore.io import artifacts
 
-PARAMS = """\
-datasets: [toy]
-seeds: [0, 1]
-device: cpu
-sources:
-  toy: {kind: folder}
-select: {train_epochs: [2, 4], splits: 1, classify_epochs: [2], per_unseen: [5]}
-finetune: {epochs: 1}
-train: {hidden: 16, projection: 8}
-presets: {toy: {best: {}}}
-"""
+PARAMS = {
+    "seeds": [0, 1],
+    "select": {"train_epochs": [2, 4], "splits": 1, "classify_epochs": [2], "per_unseen": [5]},
+    "finetune": {"epochs": 1},
+    "train": {"hidden": 16, "projection": 8},
+}
 GRID = ["train.noise.strength=0,0.5"]
 
 
@@ -37,8 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     datasets.save(tmp_path / "artifacts/toy/dataset.h5", data, {})
     with artifacts.create(tmp_path / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
         file["features"] = data.features
-    (tmp_path / "params.yaml").write_text(PARAMS)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(write_project(tmp_path, PARAMS))
     return tmp_path
 
 
@@ -74,7 +68,7 @@ def test_a_grid_here_and_on_ray_gives_the_same_bytes(project: Path, cluster: Non
 def test_what_no_node_of_the_cluster_has_is_refused(project: Path, cluster: None) -> None:
     with pytest.raises(ZSLError, match=r"^--threads 64: no node of the cluster has .*, the largest has 2"):
         sweep.command(GRID, engine="ray", threads=64)
-    (project / "params.yaml").write_text(PARAMS.replace("device: cpu", "device: cuda"))
+    write_project(project, {**PARAMS, "device": "cuda"})
     with pytest.raises(ZSLError, match=r"^device cuda: no node of the cluster has a GPU"):
         sweep.command(GRID, engine="ray")
 
@@ -95,7 +89,7 @@ def test_the_device_of_the_jobs(
         assert {arguments[-1] for _, arguments in jobs} == {jobs_on}
         raise ZSLError(f"{rest[-1]} GPUs")
 
-    (project / "params.yaml").write_text(PARAMS.replace("device: cpu", f"device: {device}"))
+    write_project(project, {**PARAMS, "device": device})
     monkeypatch.setattr("zslcore.experiments.sweep.resolve_device", lambda: torch.device("cuda"))
     monkeypatch.setattr("zslcore.experiments.sweep.run_jobs", asked)
     with pytest.raises(ZSLError, match=f"^{gpus} GPUs$"):

@@ -165,7 +165,7 @@ def _value(elements: _Elements) -> Value:
         texts = [_cell(elements) for _ in range(count)]
         return None if None in texts or not texts else np.array(texts, dtype=object)
     if kind == CHARACTERS:
-        return np.array([text.strip() for text in _rows(elements, shape)], dtype=object)
+        return np.array([text.strip(" ") for text in _rows(elements, shape)], dtype=object)
     if kind not in NUMERIC or is_complex:
         return None
     kind, content = elements.next()
@@ -187,7 +187,7 @@ def _cell(elements: _Elements) -> str | None:
     inner = _Elements(content, elements.order)
     kind, _, shape, _ = _head(inner)
     rows = _rows(inner, shape) if kind == CHARACTERS else ()
-    return rows[0].strip() if len(rows) == 1 else "" if kind == CHARACTERS and not math.prod(shape) else None
+    return rows[0].strip(" ") if len(rows) == 1 else "" if kind == CHARACTERS and not math.prod(shape) else None
 
 
 def _rows(elements: _Elements, shape: tuple[int, ...]) -> list[str]:

@@ -96,5 +96,5 @@ def _cells(path: Path, file: h5py.File, references: NDArray[Any]) -> mat5.Value:
         if length > max(CHARACTERS, path.stat().st_size):
             raise mat5.Damaged("cells that repeat one text")
         codes = cell[()].T.ravel().astype("<u2")
-        texts.append(codes.tobytes().decode("utf-16-le", "replace").strip())
+        texts.append(codes.tobytes().decode("utf-16-le", "replace").strip(" "))
     return np.array(texts, dtype=object) if texts else None

@@ -29,7 +29,7 @@ def get(kind: str) -> type[Source]:
     return source_class
 
 
-def source(raw: Mapping[str, Any], where: str = "params.yaml") -> Source:
+def source(raw: Mapping[str, Any], where: str = "source") -> Source:
     """Settings from a plain mapping with a `kind`.
 
     where: the name of the mapping in error messages. Raises ZSLError naming every setting that is unknown, missing or

@@ -9,7 +9,7 @@ from zslcore.settings import Section
 
 
 class Source(Section, ABC):
-    """Settings of one way to get a data set, as they stand in params.yaml under `sources.<name>`.
+    """Settings of one way to get a data set, as they stand in data/<name>.yaml under `source`.
 
     Immutable; unknown settings are refused. Paths are relative to the project (absolute ones are taken as they are).
     The first line of a subclass's docstring and the descriptions of its fields are the help of `zsl import KIND`.
@@ -17,7 +17,7 @@ class Source(Section, ABC):
 
     kind: ClassVar[str]
     settings_only: ClassVar[frozenset[str]] = frozenset()
-    """Names of settings that stand in params.yaml alone: `zsl import` has no option for them."""
+    """Names of settings that stand in the data set's file alone: `zsl import` has no option for them."""
     downloads: ClassVar[str] = ""
     """Where data sets of this kind can be downloaded, for the help of `zsl import`."""
 

@@ -24,8 +24,8 @@ def by_class(runs: dict[int, Scores], names: list[str], calibration: float) -> p
     for scores in runs.values():
         shifted = np.concatenate([scores.joint_seen, scores.joint_unseen]) - calibration * scores.seen_mask
         joint.append(accuracy_by_class(labels, shifted.argmax(axis=1), classes))
-        own = scores.seen_count + scores.zsl.argmax(axis=1)
-        zsl.append(accuracy_by_class(scores.unseen_labels, own, classes))
+        predicted = scores.seen_count + scores.zsl.argmax(axis=1)
+        zsl.append(accuracy_by_class(scores.unseen_labels, predicted, classes))
     return pd.DataFrame(
         {
             "class": names,

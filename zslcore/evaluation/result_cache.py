@@ -50,9 +50,9 @@ def fingerprint(task: Task) -> str:
 
 def digest(*arrays: NDArray[Any] | None) -> str:
     """SHA-256 of the types, shapes and numbers of arrays."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for values in arrays:
         if values is not None:
-            found.update(f"{values.dtype}{values.shape}".encode())
-            found.update(values.tobytes())
-    return found.hexdigest()
+            sha256.update(f"{values.dtype}{values.shape}".encode())
+            sha256.update(values.tobytes())
+    return sha256.hexdigest()

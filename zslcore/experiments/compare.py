@@ -137,6 +137,7 @@ def compare(
         "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if method.transductive else name,
         "method": name,
         "citation": method.citation,
+        "family": method.family,
         "transductive": method.transductive,
         "dataset": data.name,
         "split": data.split_name,

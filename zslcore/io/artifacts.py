@@ -145,10 +145,10 @@ def library_versions() -> dict[str, str]:
 @cache
 def code() -> str:
     """SHA-256 of this package's source files."""
-    found = hashlib.sha256()
+    whole = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
-        found.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()
+        whole.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
 
 
 def provenance(
@@ -170,10 +170,10 @@ class _Writer(h5py.File):  # type: ignore[misc]
     """Creates groups one by one: HDF5 stamps those it makes on the way to something with the time of day."""
 
     def create_group(self, name: str | bytes, **options: Any) -> h5py.Group:
-        *parents, own = os.fsdecode(name).strip("/").split("/")
+        *parents, last = os.fsdecode(name).strip("/").split("/")
         if not parents:
-            return super().create_group(own, **options)
-        return self.require_group("/".join(parents)).create_group(own, **options)
+            return super().create_group(last, **options)
+        return self.require_group("/".join(parents)).create_group(last, **options)
 
     def __setitem__(self, name: str, value: Any) -> None:
         if "/" in name.strip("/"):
@@ -330,17 +330,17 @@ def open_tensors(path: Path, format: Format = ANY) -> tuple[dict[str, Any], dict
 
 def under(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     """The arrays whose names start with `prefix`, without it. Raises ZSLError when there is none."""
-    found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    if not found:
+    arrays = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if not arrays:
         raise ZSLError(f"no weights of '{prefix.rstrip('/')}' in the file; it was made with other seeds")
-    return found
+    return arrays
 
 
 def params(path: Path, format: Format) -> dict[str, Any]:
     """The parameters an HDF5 artifact was made with."""
     with open_artifact(path, format) as file:
-        found: dict[str, Any] = json.loads(file.attrs["params"])
-        return found
+        parameters: dict[str, Any] = json.loads(file.attrs["params"])
+        return parameters
 
 
 def array(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> NDArray[Any]:
@@ -357,13 +357,13 @@ def dataset(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: in
     dtype: what its numbers must be safe to take as, None for any numbers, `str` for text.
     """
     try:
-        found = file.get(name)
-        if not isinstance(found, h5py.Dataset) or found.shape is None:
+        entry = file.get(name)
+        if not isinstance(entry, h5py.Dataset) or entry.shape is None:
             raise _bad(file, f"'{name}' is missing")
-        if found.external or found.is_virtual:
+        if entry.external or entry.is_virtual:
             raise _bad(file, f"'{name}' is not stored in the file itself")
-        kind, shape = found.dtype, found.shape
-        claimed, stored = math.prod(shape) * kind.itemsize, found.id.get_storage_size()
+        kind, shape = entry.dtype, entry.shape
+        claimed, stored = math.prod(shape) * kind.itemsize, entry.id.get_storage_size()
         whole = file.file.id.get_filesize()
     except UNREADABLE as error:
         raise _bad(file, f"'{name}' is damaged ({error})") from error
@@ -378,7 +378,7 @@ def dataset(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: in
     if not fits:
         expected = "text" if dtype is str else "numbers" if dtype is None else np.dtype(dtype)
         raise _bad(file, f"'{name}' holds {kind}, expected {expected}")
-    return found
+    return entry
 
 
 def read(source: h5py.Dataset, selection: Any) -> Any:

@@ -21,7 +21,7 @@ from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Classify, Generate
 from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier
-from zslcore.synthesis.training_set import label_space
+from zslcore.synthesis.training_set import draw_training_set
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import PrecisionName, resolve_device, tensor
 from zslcore.training.loop import Curve, Player, Terms, alternate
@@ -205,7 +205,9 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
     ) -> FeaturesAndLabels:
         """What the classifier of this label space learns from: features (n, m), labels (n,)."""
         real = self.real(seed) if seen_mask.any() else None
-        return label_space(self, real, signatures, seen_mask, self.settings.generate, self.settings.classify, seed)
+        return draw_training_set(
+            self, real, signatures, seen_mask, self.settings.generate, self.settings.classify, seed
+        )
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights of all modules, the scalers, and the scaled training images that GZSL classifiers learn from."""

@@ -17,6 +17,6 @@ def numpy_state(module: nn.Module | None, prefix: str) -> dict[str, NDArray[Any]
 
 def put_state(module: nn.Module, state: Mapping[str, NDArray[Any]], prefix: str) -> None:
     """Load what `numpy_state` returned into a module of the same shape, and put it in evaluation mode."""
-    own = {name: torch.from_numpy(state[f"{prefix}{name}"].copy()) for name in module.state_dict()}
-    module.load_state_dict(own)
+    values = {name: torch.from_numpy(state[f"{prefix}{name}"].copy()) for name in module.state_dict()}
+    module.load_state_dict(values)
     module.eval()

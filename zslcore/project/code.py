@@ -23,6 +23,7 @@ LEFT_OUT = (
     "stages.cli",
     "stages.commands",
     "stages.common",
+    "stages.lines",
 )
 """Modules, and packages whole, that change no figure but by the values they resolve, which stages depend on."""
 SPEAKERS = ("say", "print", "debug", "info", "warning", "warn", "advance")

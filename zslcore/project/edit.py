@@ -9,7 +9,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from zslcore.errors import ZSLError, unknown
-from zslcore.layers import merge
 from zslcore.project.params import Params, data_file
 
 
@@ -35,7 +34,7 @@ def with_values(text: str, preset: str, values: Mapping[str, Any]) -> str:
     """The text of data/<name>.yaml with other values under one preset: {"train": {"lr": 0.01}}."""
     yaml = _yaml()
     data = yaml.load(text) or CommentedMap()
-    data[preset] = merge(data.get(preset) or {}, values)
+    _put(data, {preset: values})
     return _dump(yaml, data)
 
 
@@ -51,6 +50,15 @@ def text_like(params: Params, name: str, like: str | None = None) -> str:
     beginnings = [known for known in files if re.match(rf"{re.escape(known)}(?![a-z0-9])", name, re.IGNORECASE)]
     file = files.get(like or max(beginnings, key=len, default=""))
     return "" if file is None else file.read_text(encoding="utf-8")
+
+
+def _put(node: CommentedMap, values: Mapping[str, Any]) -> None:
+    """Put values where they stand already, key by key, so that the others keep their lines."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(node.get(name), CommentedMap):
+            _put(node[name], value)
+        else:
+            node[name] = value
 
 
 def _yaml() -> YAML:

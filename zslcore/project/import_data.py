@@ -18,7 +18,7 @@ Copies = list[tuple[Path, Path]]
 
 
 def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any], Copies]:
-    """The settings of a source as params.yaml will hold them, and the copies of its files to make below `home`.
+    """The settings of a source as data/<name>.yaml will hold them, and the copies of its files to make below `home`.
 
     root: folder that the source's paths start from. A copy is named after its setting and its file,
     `features-res101.mat`; that of a folder after its setting, `images/...`.

@@ -21,7 +21,7 @@ EXPERIMENTS_FILE = Path("experiments/params.yaml")
 PRESETS = Path("presets")
 DATA = Path("data")
 BEST = "best"
-"""The preset that is params.yaml itself."""
+"""The preset that has no file: params.yaml as it stands."""
 
 PIPELINE: dict[str, type[BaseModel]] = {
     name: field.annotation
@@ -64,7 +64,7 @@ class Resolved:
             name: json.loads(section.model_dump_json(exclude_none=True)) for name, section in self.experiments.items()
         }
         top = {"preset": self.preset, "device": self.device, "seeds": list(self.seeds), "source": dict(self.source)}
-        return {**top, **_plain(self.pipeline), "fit": self.fit, **sections}
+        return {**top, **_plain(self.pipeline), **sections}
 
     @property
     def fit(self) -> str:
@@ -172,7 +172,8 @@ class Params:
         for layer in (*layers, *unused):
             for name, section in layer.values.items():
                 if name not in SECTIONS:
-                    raise ZSLError(f"{layer.where}: {unknown('section', name, SECTIONS)}")
+                    presets = self.presets if layer.where == str(file) else []
+                    raise ZSLError(f"{layer.where}: {unknown('section', str(name), [*SECTIONS, *presets])}")
                 _mapping(f"{layer.where}: {name}", section)
         return layers
 
@@ -184,7 +185,10 @@ class Params:
         origins = {name: layer.where for layer in layers for name in flat(layer.values)}
 
         def where(path: str) -> str:
-            return f"{origins.get(path, data_file(dataset))} (data set '{dataset}')"
+            parts = path.split(".")  # of a list's item, the file is that of the list
+            known = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+            file = next((origins[name] for name in known if name in origins), data_file(dataset))
+            return f"{file} (data set '{dataset}')"
 
         top = {"preset": self.preset, "device": self.device, "seeds": self.seeds, "source": self.source(dataset)}
         return Resolved.of(dataset, {**values, **top}, where)

@@ -60,9 +60,9 @@ def write_report(
         summary,
     ]
     for one in resolved:
-        own = Results(one, folders, bench)
+        results_of_one = Results(one, folders, bench)
         blocks.append(Heading(2, one.dataset))
-        blocks += [block for section in SECTIONS for block in section(own)]
+        blocks += [block for section in SECTIONS for block in section(results_of_one)]
     for block in blocks:
         if isinstance(block, Figure):
             with atomic(folder / "figures" / f"{block.name}.png") as temporary:

@@ -40,8 +40,8 @@ def ablation(results: Results) -> Iterator[Block]:
     common = _common_settings(*variants.values())
     if common:
         yield Paragraph(
-            f"All rows take {common} in place of the data set's own (ablation in params.yaml): "
-            "`main` is not the run above."
+            f"All rows take {common} in place of the data set's values (ablation.settings in `zsl params "
+            f"{results.dataset}`): `main` is not the run above."
         )
     yield Table(
         "Training length and calibration of each variant are chosen on validation classes, and its settings, where "
@@ -83,10 +83,11 @@ def clusterability(results: Results) -> Iterator[Block]:
         return
     yield Heading(3, "Clusterability (Table 4)")
     common = _common_settings(result)
+    where = f"clusterability.settings in `zsl params {results.dataset}`"
     yield Paragraph(
         "k-means with as many clusters as classes, against the classes. x: the scaled features; M(x): M trained "
         "without F; F′: F trained by plain cross-entropy in place of Gaussian similarity."
-        + (f" M and F take {common} in place of the data set's own (clusterability in params.yaml)." if common else "")
+        + (f" M and F take {common} in place of the data set's values ({where})." if common else "")
     )
     measures = result["about"]["measures"]
     for side in ("unseen", "seen-test"):

@@ -46,6 +46,7 @@ def comparison(results: Results) -> Iterator[Block]:
             header,
             tuple(_measured(name, result, "images") for name, result in references.items()),
         )
+    yield from _families(measured)
     yield from _provenance(published)
 
 
@@ -122,6 +123,17 @@ def _published(rows: list[Published]) -> tuple[str, ...]:
     flag = next(flag for flag in ("yes", "unknown", "no") if flag in flags)
     cells = tuple(number(values.get(title)) for title in headline_titles())
     return (f"{rows[0].method} ({rows[0].by})", "published", *cells, "", rows[0].features, flag, "")
+
+
+def _families(measured: Mapping[str, Any]) -> Iterator[Block]:
+    """Which measured methods are of one family, by the tag that `compare` records: nothing is imported here."""
+    families: dict[str, list[str]] = {}
+    for name, result in sorted(measured.items()):
+        if family := (result.get("about") or {}).get("family"):
+            families.setdefault(family, []).append(name)
+    if families:
+        listed = "; ".join(f"{family}: {', '.join(names)}" for family, names in sorted(families.items()))
+        yield Paragraph(f"Families of the measured methods: {listed}.")
 
 
 def _provenance(published: dict[str, list[Published]]) -> Iterator[Block]:

@@ -28,6 +28,7 @@ SMALLEST_SPREAD = 0.05
 class Softmax(nn.Module):
     """Linear logits of standardised features (n, m) -> (n, classes)."""
 
+    matrix = "linear.weight"
     shift: Tensor
     spread: Tensor
 
@@ -52,6 +53,7 @@ class Softmax(nn.Module):
 class Cosine(nn.Module):
     """Scaled cosines between centred features (n, m) and class weights -> (n, classes)."""
 
+    matrix = "weights"
     centre: Tensor
     temperature: Tensor
 
@@ -77,6 +79,7 @@ class Cosine(nn.Module):
 class Prototype(nn.Module):
     """Negative squared distance of features (n, m) to each class's mean -> (n, classes)."""
 
+    matrix = "means"
     means: Tensor
 
     def __init__(self, dimensions: int, classes: int) -> None:
@@ -97,7 +100,7 @@ KINDS: dict[str, type[Softmax] | type[Cosine] | type[Prototype]] = {
     "cosine": Cosine,
     "prototype": Prototype,
 }
-"""Every final classifier, by `classify.kind`: one line each."""
+"""Every final classifier, by `classify.kind`: one line each; `matrix` names its array of shape (classes, m)."""
 
 
 @dataclass
@@ -142,32 +145,11 @@ class Classifier:
     @classmethod
     def from_state(cls, kind: str, state: Mapping[str, NDArray[Any]], device: torch.device) -> Self:
         """What `state` described, of the kind `classify.kind`."""
-        matrix = {"softmax": "linear.weight", "cosine": "weights", "prototype": "means"}[kind]
-        shapes = [value.shape for name, value in sorted(state.items()) if name.endswith(f".{matrix}")]
+        ending = f".{KINDS[kind].matrix}"
+        shapes = [value.shape for name, value in sorted(state.items()) if name.endswith(ending)]
         modules = nn.ModuleList(KINDS[kind](dimensions, classes) for classes, dimensions in shapes).to(device)
         put_state(modules, state, "classifier.")
         return cls(modules)
-
-
-def training_set(
-    real: FeaturesAndLabels | None,
-    seen: FeaturesAndLabels,
-    unseen: FeaturesAndLabels,
-    seen_mask: NDArray[np.bool_],
-    settings: Classify,
-) -> FeaturesAndLabels:
-    """What the classifier of one label space learns from: features (n, m), labels 0..classes-1.
-
-    real: projected trainval features with labels among the seen classes, or None where only unseen classes compete.
-    seen, unseen: synthetic features, labels among the seen and the unseen classes. seen_mask: (classes,) bool.
-    """
-    seen_classes, unseen_classes = np.flatnonzero(seen_mask), np.flatnonzero(~seen_mask)
-    parts = [(unseen[0], unseen_classes[unseen[1]])]
-    if real is not None and settings.seen in ("real", "both"):
-        parts.append((real[0], seen_classes[real[1]]))
-    if real is not None and settings.seen in ("synthetic", "both"):
-        parts.append((seen[0], seen_classes[seen[1]]))
-    return np.concatenate([features for features, _ in parts]), np.concatenate([labels for _, labels in parts])
 
 
 def fit_classifier(

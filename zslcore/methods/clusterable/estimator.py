@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.methods.clusterable.finetune import Finetuned, finetune
@@ -25,7 +26,7 @@ class ClusterableSettings(MethodSettings):
     train: Train = Train()
     generate: Generate = Generate()
     classify: Classify = Classify()
-    device: str = "auto"
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
     @classmethod
     def of(cls, settings: Settings, device: str) -> Self:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from zslcore.settings import Classify
-from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier, training_set
+from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier
+from zslcore.synthesis.training_set import training_set
 
 
 @dataclass

@@ -67,7 +67,7 @@ class MetricLearning(Method[MetricLearningSettings]):
     """min over W_X, b_X, W_A, τ of eq. 11: hinge on S of positive and mined negative pairs + λ l_A + μ R.
 
     Eq. 3 is printed with (τ − S)²; the parent method has τ − S², so that the square may have slipped. `hinge` selects,
-    and is `printed` by default, chosen on validation classes (docs/metric-learning.md): with l_A, which keeps
+    and is `printed` by default, chosen on validation classes (docs/lab/metric-learning.md): with l_A, which keeps
     positives from fleeing beyond τ + 1, it holds them within τ − 1 and negatives at τ, a bounded fit.
     Scaled attributes below 0, which Â ≥ 0 cannot reach, are shifted so that the least in training is 0: S depends on
     differences alone. Images are scored with class signatures alone: −S, eq. 7.

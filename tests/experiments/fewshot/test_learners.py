@@ -3,20 +3,22 @@ import pytest
 import torch
 
 from zslcore.experiments.fewshot.classifiers import linear, nearest_mean
-from zslcore.experiments.fewshot.delta_encoder import DeltaEncoder, partners
+from zslcore.experiments.fewshot.delta_encoder import DeltaEncoder, partners, train_delta_encoder
 from zslcore.experiments.fewshot.episodes import accuracies, draw_episodes
 from zslcore.experiments.fewshot.learners import ROWS, Base
 from zslcore.experiments.fewshot.protonet import train_protonet
+from zslcore.experiments.settings import DeltaEncoder as DeltaSettings
+from zslcore.experiments.settings import Fewshot, ProtoNet
 from zslcore.methods.clusterable.finetune import finetune
-from zslcore.settings import DeltaEncoderSettings, FewshotFinetune, FewshotSettings, Finetune, ProtoNet
+from zslcore.settings import Finetune
 from zslcore.training.optimisers import Adam
 
-QUICK = FewshotSettings(
+QUICK = Fewshot(
     query=4,
     ridge=0.3,
-    finetune=FewshotFinetune(epochs=2),
+    finetune={"epochs": 2, "gamma": 10.0},
     protonet=ProtoNet(way=4, query=3, episodes=5),
-    delta=DeltaEncoderSettings(hidden=16, latent=4, samples=5, epochs=2),
+    delta=DeltaSettings(hidden=16, latent=4, samples=5, epochs=2),
 )
 
 
@@ -87,7 +89,7 @@ def mapped(name: str, base: Base, x: np.ndarray) -> np.ndarray:
         return sphere(x)
     if name.startswith("F by"):
         loss = "cce" if "cross-entropy" in name else "gaussian"
-        settings = base.finetune.model_copy(update={"loss": loss, "epochs": QUICK.finetune.epochs, "gamma": 10.0})
+        settings = base.finetune.model_copy(update={"loss": loss, **QUICK.finetune})
         return sphere(finetune(base.features, base.labels, settings, base.seed, base.device)(x))
     return sphere((x - base.features.mean(axis=0)) / base.features.std(axis=0))
 
@@ -122,30 +124,46 @@ def test_a_row_is_the_features_and_the_learner_that_its_name_says() -> None:
     assert np.abs(first - second).max() > 1e-2, "the losses lead F elsewhere"
 
 
-def test_protonet_moves_its_embedding_by_adam_on_the_episodes_loss() -> None:
-    """One episode: from the identity, a step of lr against the sign of every slope."""
+def test_protonet_moves_its_embedding_by_adam_on_the_loss_of_each_episode() -> None:
+    """From the identity, by cross-entropy over −scale ‖f(query) − mean f(support)‖² / d, three episodes."""
     random = np.random.default_rng(0)
     x, labels = random.normal(size=(12, 3)), np.repeat(np.arange(3), 4)
-    drawn = draw_episodes(labels, 3, 1, 2, 1, 0)
-    support, query, way = x[drawn.support[0]], x[drawn.query[0].ravel()], np.repeat(np.arange(3), 2)
+    drawn = draw_episodes(labels, 3, 2, 2, 3, 0)
+    way = np.repeat(np.arange(3), 2)
 
     def scores(weights: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
         s, q = support @ weights[:, :3].T + weights[:, 3], query @ weights[:, :3].T + weights[:, 3]
         return -((q[:, None] - s.mean(axis=1)) ** 2).sum(axis=2)
 
-    def loss(weights: np.ndarray) -> float:
-        logits = 2.0 / 3 * scores(weights, support, query)
+    def loss(weights: np.ndarray, episode: int) -> float:
+        logits = 4.0 / 3 * scores(weights, x[drawn.support[episode]], x[drawn.query[episode].ravel()])
         return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(6), way]))
 
-    start = np.eye(3, 4)
-    moved = start.copy()
-    for index in np.ndindex(3, 3):  # a bias shifts queries and means alike: it has no slope
-        step = np.zeros((3, 4))
-        step[index] = 1e-6
-        moved[index] -= 0.1 * np.sign(loss(start + step) - loss(start - step))
-    learner = train_protonet(torch.from_numpy(x).float(), drawn, lr=0.1, scale=2.0)
+    weights = np.eye(3, 4)
+    first, second = np.zeros((3, 4)), np.zeros((3, 4))
+    for t in (1, 2, 3):
+        slope = np.zeros((3, 4))
+        for index in np.ndindex(3, 3):  # a bias shifts queries and means alike: it has no slope
+            step = np.zeros((3, 4))
+            step[index] = 1e-5
+            slope[index] = (loss(weights + step, t - 1) - loss(weights - step, t - 1)) / 2e-5
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        weights = weights - 0.1 * first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+    learner = train_protonet(torch.from_numpy(x).float(), drawn, lr=0.1, scale=4.0)
+    support, query = x[drawn.support[0]], x[drawn.query[0].ravel()]
     found = learner(torch.from_numpy(support)[None].float(), torch.from_numpy(query)[None].float())
-    np.testing.assert_allclose(found[0], scores(moved, support, query), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found[0], scores(weights, support, query), rtol=1e-3, atol=1e-3)
+
+
+def test_the_delta_encoders_classifier_learns_from_the_examples_too() -> None:
+    """Untrained, what it draws tells nothing: far apart examples alone are found back."""
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(40, 8)).astype("f4"), torch.arange(40) % 5
+    delta = DeltaSettings(hidden=4, latent=2, samples=1, epochs=1, lr=1e-30)
+    torch.manual_seed(0)
+    learner = train_delta_encoder(torch.from_numpy(features), labels, Fewshot(ridge=0.01, delta=delta))
+    examples = 10 * torch.eye(8)[None, :, None]
+    assert learner(examples, examples[:, :, 0]).argmax(2)[0].tolist() == list(range(8))
 
 
 def test_what_base_classes_teach_carries_over_to_new_ones() -> None:
@@ -155,10 +173,10 @@ def test_what_base_classes_teach_carries_over_to_new_ones() -> None:
     features = 2 * random.normal(size=(40, 6))[labels] + 0.5 * random.normal(size=(600, 6))
     features[:, 0] = 6 * random.normal(size=600)
     features = (features @ np.linalg.qr(random.normal(size=(6, 6)))[0]).astype("f4")
-    settings = FewshotSettings(
-        finetune=FewshotFinetune(epochs=15, lr=0.03),
+    settings = Fewshot(
+        finetune={"epochs": 15, "lr": 0.03, "gamma": 10.0},
         protonet=ProtoNet(way=8, query=4, episodes=60, lr=0.03),
-        delta=DeltaEncoderSettings(hidden=32, latent=4, samples=30, epochs=30, dropout=0.0, lr=1e-2),
+        delta=DeltaSettings(hidden=32, latent=4, samples=30, epochs=30, dropout=0.0, lr=1e-2),
     )
     base = Base(features[labels < 25], labels[labels < 25], settings, Finetune(batch_size=64), 0, torch.device("cpu"))
     novel, drawn = features[labels >= 25], draw_episodes(labels[labels >= 25], 5, 1, 4, 100, 0)

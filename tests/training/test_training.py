@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from zslcore.training.device import in_bf16, resolve_device
-from zslcore.training.seeding import seeded
 
 from zslcore.errors import ZSLError
-from zslcore.training import loop as training
+from zslcore.training import device as device_module
 from zslcore.training.checkpoint import Checkpoint
+from zslcore.training.device import in_bf16, resolve_device
 from zslcore.training.loop import Curve, Player, alternate, minimise
+from zslcore.training.seeding import seeded
 
 
 def game(path: Path | None, epochs: int = 12, die_after: int | None = None) -> tuple[Curve, list[torch.Tensor]]:
@@ -150,5 +150,5 @@ def test_auto_takes_bf16_only_where_the_device_has_units_for_it(monkeypatch: pyt
     assert in_bf16("bf16", device)
     assert not in_bf16("fp32", device)
     for units, expected in ((["bf16", "fp16"], True), (["fp16"], False), ([], False)):
-        monkeypatch.setattr(training, "fast_precisions", lambda device, units=units: units)
+        monkeypatch.setattr(device_module, "fast_precisions", lambda device, units=units: units)
         assert in_bf16("auto", device) is expected

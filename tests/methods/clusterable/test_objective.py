@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from zslcore.training.seeding import seeded
 
 from zslcore.methods.clusterable.train import Member, Trained, collapse_warnings, objective, train
 from zslcore.scaling import Scaler
 from zslcore.settings import Noise, Train
 from zslcore.training.loop import batches
+from zslcore.training.seeding import seeded
 
 CPU = torch.device("cpu")
 N, D, M, LATENT, ATTRIBUTES, CLASSES = 7, 6, 4, 3, 2, 5
@@ -37,11 +37,11 @@ def settings_of(noise: str = "none", **changes: Any) -> Train:
     """Every weight differs from the others, from 0 and from 1."""
     weights = {"lambda_cls": 0.7, "lambda_synthetic": 0.3, "kl_weight": 0.2}
     sizes = {"hidden": 5, "projection": M, "latent": LATENT, "output": "linear"}
-    return Train(noise=Noise(strength=0.8, on=noise), **{**sizes, **weights, **changes})  # type: ignore[arg-type]
+    return Train(noise=Noise(strength=0.8, applies_to=noise), **{**sizes, **weights, **changes})  # type: ignore[arg-type]
 
 
 def terms(member: Member, settings: Train, x: Any, y: Any, a: Any) -> dict[str, torch.Tensor]:
-    return objective(member, settings, *(torch.as_tensor(value) for value in (x, y, a)), 0)
+    return objective(member, settings, *(torch.as_tensor(value) for value in (x, y, a)))
 
 
 def member_of(settings: Train, seed: int = 0) -> Member:

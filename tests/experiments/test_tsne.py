@@ -13,22 +13,12 @@ from zslcore.experiments import tsne
 from zslcore.experiments.tsne import PANELS, coordinates
 from zslcore.methods.clusterable.finetune import Finetuned, finetune
 from zslcore.methods.clusterable.train import Trained, train
-from zslcore.project.params import Params
-from zslcore.settings import Settings, TSNESettings
+from zslcore.settings import Finetune, Generate, Settings, Train, TSNESettings
 from zslcore.synthesis.generate import generate
 
-RAW = {
-    "preset": "best",
-    "presets": {
-        "toy": {
-            "best": {
-                "train": {"hidden": 16, "projection": 8, "epochs": 2, "members": 2},
-                "finetune": {"epochs": 1},
-                "generate": {"noise": 0.3},
-            }
-        }
-    },
-}
+SETTINGS = Settings(
+    train=Train(hidden=16, projection=8, epochs=2, members=2), finetune=Finetune(epochs=1), generate=Generate(noise=0.3)
+)
 OWN = TSNESettings(classes=3, per_class=6, seed=5)
 
 
@@ -43,7 +33,7 @@ class TwoColumns:
 
 
 def panels() -> dict[str, Settings]:
-    return {name: Params(RAW).resolve("toy", over) for name, over in PANELS.items()}
+    return {name: SETTINGS.override(over) for name, over in PANELS.items()}
 
 
 def alone(data: Dataset, settings: Settings) -> tuple[Finetuned, Trained]:
@@ -65,7 +55,7 @@ def test_the_panels_are_without_m_with_it_and_the_run_itself() -> None:
     assert found["before projection"].train.projection == 0
     assert found["before projection"].generate.noise == found["after projection"].generate.noise == 0
     assert found["after projection"].train.projection == 8
-    assert found["with noise"] == Params(RAW).resolve("toy")
+    assert found["with noise"] == SETTINGS
 
 
 @pytest.mark.parametrize("panel", PANELS)

@@ -1,6 +1,5 @@
 """The grid search, its resumption, and the tables of the mining study."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,21 +9,23 @@ import pytest
 
 import stages.metric_learning
 import stages.mining
+from tests.conftest import write_project
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, load_seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, benchmark_task
 from zslcore.evaluation.result_cache import cached_result
 from zslcore.experiments import mining
-from zslcore.experiments.mining import MiningStudy, Study, combinations, epochs_to, hold_out_classes
+from zslcore.experiments.mining import Study, combinations, epochs_to, hold_out_classes
+from zslcore.experiments.settings import Mining
 from zslcore.io import artifacts
 from zslcore.methods.base import Method
-from zslcore.project.params import load_params
+from zslcore.project.params import Params
 from zslcore.report.blocks import Figure, Table
 from zslcore.report.experiments import mining as report_section
 from zslcore.report.results import Results
 
-SETTINGS = MiningStudy(
+SETTINGS = Mining(
     runs=2,
     negatives=(1, 5),
     holdout_draws=2,
@@ -106,7 +107,7 @@ def test_refuses_bad_settings_before_any_fit(study: Study, bad: dict[str, object
 
 def test_refuses_bad_data_before_any_fit(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="greater than or equal to 1"):
-        MiningStudy(negatives=(0, 5))
+        Mining(negatives=(0, 5))
     train = study.task.train
     constant = replace(train, image_attributes=train.signatures[train.labels])
     with pytest.raises(ZSLError, match="same attributes"):
@@ -156,8 +157,8 @@ def test_combinations_and_epochs() -> None:
 def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     artifacts_of(toy, tmp_path / "artifacts/toy")
-    own = json.dumps(SETTINGS.model_dump(mode="json"))
-    (tmp_path / "params.yaml").write_text(f"datasets: [toy]\nseeds: [0]\ndevice: cpu\nmining: {own}\n")
+    own = {"mining": SETTINGS.model_dump(mode="json")}
+    write_project(tmp_path, experiments=own, data={"toy": {}, "other": {}})
     stages.metric_learning.command("toy")
     stages.mining.command("toy")
     folder = tmp_path / "experiments/results/toy"
@@ -172,7 +173,7 @@ def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     last = curve[(curve.epoch == 3) & (curve.run == "uncertainty, n = 5")]["T1"].mean()
     assert last == pytest.approx(second["rows"]["uncertainty"]["5"]["T1"]["mean"], rel=1e-4)
 
-    blocks = list(report_section(Results(load_params(), "toy", (tmp_path / "experiments/results",))))
+    blocks = list(report_section(Results(Params().resolve("toy"), (tmp_path / "experiments/results",))))
     one, two, epochs = (block for block in blocks if isinstance(block, Table))
     assert [row[:2] for row in one.rows][1:3] == [("random (the parent method)", "1"), ("random", "5")]
     assert "split: own" in one.caption
@@ -180,7 +181,7 @@ def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert two.header == ("strategy", "n = 1", "n = 5")
     assert [row[0] for row in epochs.rows] == ["random", "uncertainty", "uncertainty-correlation"]
     assert any(isinstance(block, Figure) and block.png.startswith(b"\x89PNG") for block in blocks)
-    assert not list(report_section(Results(load_params(), "other", (tmp_path / "experiments/results",))))
+    assert not list(report_section(Results(Params().resolve("other"), (tmp_path / "experiments/results",))))
 
 
 def test_table_2_counts_upwards(tmp_path: Path) -> None:
@@ -190,8 +191,8 @@ def test_table_2_counts_upwards(tmp_path: Path) -> None:
     by_n = {str(n): {"T1": cell(n), "epochs to 95 %": cell(n), "curves": {}} for n in (1, 10, 50, 100)}
     found = {"about": {"runs": 2, "split": "own"}, "rows": {"random": by_n}}
     artifacts.write_json(tmp_path / "toy/mining/table2.json", found)
-    (tmp_path / "params.yaml").write_text("datasets: [toy]\n")
-    blocks = report_section(Results(load_params(tmp_path / "params.yaml"), "toy", (tmp_path,)))
+    resolved = Params(write_project(tmp_path, resolve=False)).resolve("toy")
+    blocks = report_section(Results(resolved, (tmp_path,)))
     (two, *_) = (block for block in blocks if isinstance(block, Table))
     assert two.header == ("strategy", "n = 1", "n = 10", "n = 50", "n = 100")
     assert [float(value.split()[0]) for value in two.rows[0][1:]] == [1, 10, 50, 100]

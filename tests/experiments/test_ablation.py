@@ -9,20 +9,18 @@ from zslcore import progress
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.experiments.ablation import Variant, load_variants, run_variant
+from zslcore.experiments.settings import Ablation
 from zslcore.io.artifacts import write_json
-from zslcore.project.params import Params, load_params
+from zslcore.layers import merge
+from zslcore.project.params import Resolved
+from zslcore.settings import Finetune, Select, Settings, Train
 
 ROOT = Path(__file__).resolve().parents[2]
-RAW: dict[str, Any] = {
-    "datasets": ["toy"],
-    "seeds": [0, 1],
-    "device": "cpu",
-    "preset": "best",
-    "presets": {"toy": {"best": {}}},
-    "select": {"splits": 1, "train_epochs": [2, 4], "per_unseen": [10], "classify_epochs": [5]},
-    "finetune": {"epochs": 1},
-    "train": {"hidden": 16, "projection": 8},
-}
+SETTINGS = Settings(
+    select=Select(splits=1, train_epochs=(2, 4), per_unseen=(10,), classify_epochs=(5,)),
+    finetune=Finetune(epochs=1),
+    train=Train(hidden=16, projection=8),
+)
 
 
 def seen_of(data: Dataset) -> Seen:
@@ -31,9 +29,18 @@ def seen_of(data: Dataset) -> Seen:
     return Seen("toy", data.features[rows], data.labels[rows], data.signatures, data.seen, data.unseen)
 
 
-def run(name: str, variants: dict[str, Variant], toy: Dataset, folder: Path) -> dict[str, Any]:
+def run(
+    name: str,
+    variants: dict[str, Variant],
+    toy: Dataset,
+    folder: Path,
+    common: dict[str, Any] | None = None,
+    features: np.ndarray | None = None,
+) -> dict[str, Any]:
     main = folder / "selected.json", folder / "metrics.json"
-    return run_variant(Params(RAW), "toy", name, variants, toy, seen_of(toy), toy.features, main)
+    features = toy.features if features is None else features
+    given = SETTINGS, Ablation(settings=common or {}), name, variants, toy, seen_of(toy), features, main
+    return run_variant(*given, preset="best", seeds=[0, 1], device="cpu")
 
 
 def test_the_full_variant_reuses_the_main_run(toy: Dataset, tmp_path: Path) -> None:
@@ -48,19 +55,13 @@ def test_the_full_variant_reuses_the_main_run(toy: Dataset, tmp_path: Path) -> N
 
 
 def test_all_rows_share_the_settings_of_the_ablation(toy: Dataset, tmp_path: Path) -> None:
-    common = {"train": {"members": 4}, "select": {"train_epochs": [3]}}
-    own = {"toy": {"settings": {"train": {"members": 2}}}}
-    params = Params({**RAW, "ablation": {"settings": common, "datasets": own}})
+    common = {"train": {"members": 2}, "select": {"train_epochs": [3]}}
     variants = {"main": Variant(title="main"), "wide": Variant(title="wide", settings={"train": {"members": 3}})}
-    main = tmp_path / "selected.json", tmp_path / "metrics.json"
     for name, members in (("main", 2), ("wide", 3)):
-        found = run_variant(params, "toy", name, variants, toy, seen_of(toy), toy.features, main)
+        found = run(name, variants, toy, tmp_path, common)
         assert not found["about"]["reused"]
         assert (found["about"]["members"], found["chosen"]["train"]["epochs"]) == (members, 3)
         assert found["about"]["common"] == {"train.members": 2, "select.train_epochs": [3]}
-    misspelt = Params({**RAW, "ablation": {"datasets": {"tyo": {}}}})
-    with pytest.raises(ZSLError, match=r"ablation.datasets: unknown data set 'tyo': did you mean 'toy'"):
-        run_variant(misspelt, "toy", "main", variants, toy, seen_of(toy), toy.features, main)
 
 
 def test_a_variant_is_its_overrides(toy: Dataset, tmp_path: Path) -> None:
@@ -109,8 +110,7 @@ def test_choices_never_look_at_test_rows(toy: Dataset, tmp_path: Path) -> None:
     assert toy.features is not None
     features = toy.features.copy()
     features[np.concatenate([toy.test_seen, toy.test_unseen])] = 1e3
-    main = tmp_path / "selected.json", tmp_path / "metrics.json"
-    spoilt = run_variant(Params(RAW), "toy", "NA", variants, toy, seen_of(toy), features, main)
+    spoilt = run("NA", variants, toy, tmp_path, features=features)
     assert spoilt["chosen"] == honest["chosen"]
     assert spoilt["zsl"] != honest["zsl"]
 
@@ -132,24 +132,19 @@ def test_bad_rows(toy: Dataset, tmp_path: Path) -> None:
             load_variants(table)
 
 
-def test_the_projects_own_table() -> None:
+def test_the_projects_own_table(shipped: dict[str, Resolved]) -> None:
     variants = load_variants(ROOT / "experiments" / "variants.yaml")
     pipeline = YAML(typ="safe").load((ROOT / "experiments" / "dvc.yaml").read_text())
     assert pipeline["stages"]["ablation"]["matrix"]["variant"] == list(variants)
-    params = Params(RAW)
-    resolved = {name: [params.resolve("toy", over) for over in row.candidates] for name, row in variants.items()}
+    resolved = {name: [SETTINGS.override(over) for over in row.candidates] for name, row in variants.items()}
     assert len(resolved["NA"]) == len(resolved["CLS-SEARCHED"]) == 12
     assert all(found.train.projection == 0 for found in resolved["NA"])
-    assert resolved["main"] == resolved["drawn-noise"] == [params.resolve("toy")]
+    assert resolved["main"] == resolved["drawn-noise"] == [SETTINGS]
     assert resolved["CLS-GAUSS-NOISE"][0].generate.noise == 0
-    assert {resolved[f"noise-{place}"][0].train.noise.on for place in ("target", "encoder", "both", "synthetic")} == {
-        "target",
-        "encoder",
-        "both",
-        "synthetic",
-    }
-    shipped = load_params(ROOT / "params.yaml")
-    for dataset in shipped.raw["presets"]:
+    for place in ("target", "encoder", "both", "synthetic"):
+        assert resolved[f"noise-{place}"][0].train.noise.applies_to == place
+    assert {"birds", "cub"} <= set(shipped)
+    for resolved_of in shipped.values():
         for row in variants.values():
             for over in row.candidates:
-                shipped.resolve(dataset, over)
+                resolved_of.pipeline.override(merge(resolved_of.experiments["ablation"].settings, over))

@@ -3,27 +3,22 @@ import math
 import numpy as np
 import pytest
 import torch
-from zslcore.features.settings import ExtractSettings
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.experiments.clusterability import MEASURES, clusterability, measure, purity, spaces, steps
+from zslcore.experiments.settings import Clusterability
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.methods.clusterable.train import train
-from zslcore.project.params import Params
-from zslcore.settings import Classify, ClusterabilitySettings, Finetune, Generate, Select, Settings, Train
+from zslcore.settings import Finetune, Settings, Train
 
-SETTINGS = ClusterabilitySettings(n_init=2)
+SETTINGS = Clusterability(n_init=2)
 
 
 def quick(projection: int) -> Settings:
     return Settings(
-        extract=ExtractSettings(),
-        select=Select(),
         finetune=Finetune(epochs=3, lr=0.01, batch_size=32),
         train=Train(hidden=16, projection=projection, epochs=2),
-        generate=Generate(),
-        classify=Classify(),
     )
 
 
@@ -63,16 +58,14 @@ def _find(features: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def test_fewer_points_than_clusters() -> None:
     with pytest.raises(ZSLError, match=r"3 points for 4 clusters; set clusterability.clusters"):
-        clusterability(np.eye(3, dtype=np.float32), np.arange(3), ClusterabilitySettings(clusters=4), 0)
+        clusterability(np.eye(3, dtype=np.float32), np.arange(3), Clusterability(clusters=4), 0)
 
 
 def test_fewer_points_than_clusters_are_noticed_before_training(toy: Dataset) -> None:
     few = min(len(toy.test_unseen), len(toy.test_seen))
-    own = ClusterabilitySettings(clusters=few + 1)
+    own = Clusterability(clusters=few + 1)
     with pytest.raises(ZSLError, match=f"{few} points for {few + 1} clusters"):
-        measure(
-            toy, np.empty((0, 0), np.float32), Params({"presets": {"toy": {"best": {}}}}).resolve("toy"), own, 0, "cpu"
-        )
+        measure(toy, np.empty((0, 0), np.float32), Settings(), own, 0, "cpu")
 
 
 @pytest.mark.parametrize("projection", [8, 0])

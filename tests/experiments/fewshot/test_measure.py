@@ -9,9 +9,10 @@ from torch import Tensor
 from zslcore.errors import ZSLError
 from zslcore.experiments.fewshot.classifiers import nearest_mean
 from zslcore.experiments.fewshot.episodes import Base, draw_episodes, measure
-from zslcore.settings import FewshotSettings, Finetune
+from zslcore.experiments.settings import Fewshot
+from zslcore.settings import Finetune
 
-SETTINGS = FewshotSettings(way=3, shots=(1, 4), query=2, episodes=15, seed=7)
+SETTINGS = Fewshot(way=3, shots=(1, 4), query=2, episodes=15, seed=7)
 LABELS = np.repeat(np.arange(6), 8)
 
 

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -7,8 +5,8 @@ import torch
 from zslcore.errors import ZSLError
 from zslcore.experiments.fewshot.classifiers import nearest_mean
 from zslcore.experiments.fewshot.episodes import accuracies, draw_episodes
-from zslcore.project.params import load_params
-from zslcore.settings import FewshotSettings
+from zslcore.experiments.settings import Fewshot
+from zslcore.project.params import Resolved
 
 LABELS = np.repeat(np.arange(8), 12)
 
@@ -48,9 +46,9 @@ def test_accuracy_against_one_episode_at_a_time() -> None:
     np.testing.assert_allclose(accuracies(nearest_mean, torch.from_numpy(features), drawn, block=3), expected)
 
 
-def test_the_shipped_episodes_can_be_drawn_from_birds() -> None:
-    shipped = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
-    birds, own = shipped.source("birds"), shipped.extra("fewshot", FewshotSettings, "birds")
+def test_the_shipped_episodes_can_be_drawn_from_birds(shipped: dict[str, Resolved]) -> None:
+    birds, own = shipped["birds"].source, shipped["birds"].experiments["fewshot"]
+    assert isinstance(own, Fewshot)
     labels = np.repeat(np.arange(birds["unseen"]), birds["images_per_class"])
     assert 20 in own.shots
     for shot in own.shots:

@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from zslcore.errors import ZSLError
+from zslcore.layers import validate
 from zslcore.project.gate import (
     GateSettings,
     Measurement,
@@ -28,9 +29,9 @@ from zslcore.project.gate import (
     resolve_revision,
     summary,
 )
-from zslcore.project.params import load_params
+from zslcore.project.params import Params
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAN = math.nan
 FILE = "results/toy/metrics.json"
 H = GateSettings(metrics={"H": 0.0})
@@ -139,7 +140,7 @@ def test_a_seed_that_one_side_lacks_shifts_no_mean() -> None:
 def test_seeds_shared_in_part_are_tested_as_two_samples() -> None:
     old = {"0": 40.0, "1": 50.0, "2": 60.0, "3": 45.0}
     new = {"1": 49.0, "2": 58.99, "3": 44.01, "4": 58.0}
-    row = compare(measured(old, new), GateSettings(rules=[{"metric": "*"}]))[0]
+    row = compare(measured(old, new), H)[0]
     welch = stats.ttest_ind(list(old.values()), list(new.values()), equal_var=False, alternative="less")
     assert row.p == pytest.approx(welch.pvalue)
     assert (row.old, row.new) == (pytest.approx(48.75), pytest.approx(52.5)), "over all seeds of each side"
@@ -154,7 +155,7 @@ def test_a_p_that_is_not_a_number_explains_nothing(p: float, verdict: bool) -> N
 def test_seeds_that_became_infinite_fail_though_no_test_can_tell() -> None:
     with np.errstate(invalid="ignore"):
         diff = measured({"0": 50.0, "1": 51.0}, {"0": -math.inf, "1": 50.0})
-    row = compare(diff, GateSettings(rules=[{"metric": "*"}]))[0]
+    row = compare(diff, H)[0]
     assert math.isnan(row.p)
     assert row.verdict == "worse"
 
@@ -218,7 +219,7 @@ def test_markdown_and_json_survive_hostile_names() -> None:
 
 
 def test_the_shipped_settings_gate_every_data_set() -> None:
-    settings = load_params(ROOT / "params.yaml").extra("gate", GateSettings)
+    settings = GateSettings(**Params(ROOT).top("gate"))
     metrics = {f"{group}.mean": {"old": 50.0, "new": 40.0} for group in ("zsl.T1", "gzsl.H", "gzsl.AUSUC", "plain.H")}
     rows = compare({f"results/{name}/metrics.json": metrics for name in ("birds", "cub")}, settings)
     assert len(rows) == 6
@@ -235,7 +236,7 @@ def test_the_shipped_settings_gate_every_data_set() -> None:
 def test_bad_settings_are_named(gate: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(f"gate: {gate}")
     with pytest.raises(ZSLError, match=message):
-        load_params(tmp_path / "params.yaml").extra("gate", GateSettings)
+        validate(GateSettings, Params(tmp_path).top("gate"), "gate")
 
 
 # The command, in a real git and DVC repository.

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from zslcore.training.seeding import seeded
 
 from zslcore.methods import registry
 from zslcore.methods._generative import Data, Generative
+from zslcore.training.seeding import seeded
 
 DIMENSIONS, ATTRIBUTES, CLASSES = 2048, 312, 150
 METHODS = "cvae-zsl,se-zsl,ocd,cada-vae,f-clswgan,lisgan,rff-gzsl,f-vaegan-d2,tf-vaegan,jgm-zsl,ce-gzsl"

@@ -74,6 +74,8 @@ def main() -> None:
     # bar; one at the root would also repeat what other libraries say by handlers of their own.
     if logging.lastResort is not None:
         logging.lastResort.setLevel(logging.INFO)
+    if not (debug or sys.warnoptions):
+        logging.captureWarnings(True)  # other libraries' warnings, to a log that nobody reads
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     run(app, debug)
 

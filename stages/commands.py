@@ -21,6 +21,9 @@ STAGES = {
 """DVC stages whose code `resolve` hashes: name -> module with a `command`."""
 TOOLS = {
     "import": "stages.import_data",
+    "doctor": "stages.doctor",
+    "remove": "stages.remove",
+    "rename": "stages.rename",
     "resolve": "stages.resolve",
     "params": "stages.params",
     "tune": "stages.tune",

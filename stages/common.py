@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zslcore.errors import BadFile, ZSLError, printable
 from zslcore.project.remedies import remedy
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 INTERRUPTED = 130
 """The exit code that typer makes of Ctrl-C."""
@@ -23,6 +26,19 @@ def listed(names: str) -> list[str]:
 def say(message: str) -> None:
     """Lines for the person at the terminal, on standard error."""
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
+
+
+WIDE = 10_000
+"""Columns where there is no terminal: more than any table has."""
+
+
+def print_table(table: "Table") -> None:
+    """Print a table to standard output: nothing of it is cut, and without a terminal no line is broken either."""
+    from rich.console import Console  # a tenth of a second of every command's start
+
+    for column in table.columns:
+        column.overflow = "fold"
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def run(command: Callable[[], Any], debug: bool = False) -> None:

@@ -89,6 +89,8 @@ def command(
         metrics["about"]["given"] = job.table
         write_json(workspace.experiment(f"methods/{job.method}.json"), metrics)
         say(f"{job.dataset}, {job.method}: {headline(metrics)}")
+        if (metrics["about"]["validation"] or {}).get("longest"):
+            say(f"{job.dataset}, {job.method}: the longest training length that was tried is the best: try more epochs")
     if failures:
         raise ZSLError(f"{len(jobs) - len(failures)} of {len(jobs)} measured; not measured:\n" + "\n".join(failures))
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages.common import DatasetName, say
-from stages.lines import headline
+from stages.lines import headline, sizes
 from stages.workspace import Workspace
 from zslcore.evaluation import per_class, protocol
 from zslcore.evaluation.metrics import Scores
@@ -28,8 +28,10 @@ def command(dataset: DatasetName) -> None:
             )
     metrics = protocol.summarise({seed: protocol.evaluate(scores, factor) for seed, scores in runs.items()})
     names = [data.classes[k] for k in data.class_order]
-    per_class.write_csv(workspace.result("classes.csv"), per_class.by_class(runs, names, factor))
+    classes = per_class.by_class(runs, names, factor)
+    per_class.write_csv(workspace.result("classes.csv"), classes)
     per_class.write_csv(workspace.result("curve.csv"), per_class.seen_unseen(runs))
     per_class.write_csv(workspace.result("confusion.csv"), per_class.confusion(next(iter(runs.values())), names))
     artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data.split_name), **metrics})
     say(f"{dataset}: {headline(metrics)}")
+    say(f"{dataset}: {sizes(classes)}")

@@ -1,18 +1,21 @@
 """`zsl gate`: fail a build whose metrics are worse than at a git revision, beyond tolerance and noise."""
 
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stages.common import say
+from stages.common import print_table, say
+from stages.resolve import code_of
 from zslcore.errors import ZSLError
 from zslcore.layers import validate
 from zslcore.project import gate
+from zslcore.project.fresh import check_results
 from zslcore.project.params import PARAMS_FILE, Params
+from zslcore.project.resolved import RESULTS, load_resolved
 
 
 class Format(StrEnum):
@@ -35,10 +38,15 @@ def command(
     try:
         settings = validate(gate.GateSettings, Params().top("gate"), f"{PARAMS_FILE}: gate")
         commit = gate.resolve_revision(against)
+        _check_results()
+        again = gate.check_revision(commit, against is not None)
         rows = gate.compare(gate.metrics_diff(commit), settings)
+        gate.check_rows(rows, settings, commit)
     except ZSLError as error:
         say(f"error: {error}")
         raise typer.Exit(2) from error
+    if again:
+        say(again)
     if format is Format.table:
         _print(rows)
         print(gate.summary(rows, commit))
@@ -48,9 +56,18 @@ def command(
         raise typer.Exit(1)
 
 
+def _check_results() -> None:
+    """Raise ZSLError where a result is not what `dvc repro` would leave. One that is gone, the comparison tells."""
+    params = Params()
+    for dataset in params.datasets if "datasets" in params.raw else ():
+        if (RESULTS / dataset / "metrics.json").exists():
+            resolved = load_resolved(dataset)
+            check_results(resolved, partial(code_of, resolved=resolved), of="evaluate")
+
+
 def _print(rows: list[gate.Row]) -> None:
     styles = {"worse": "red", "missing": "yellow", "better": "green", "new": "cyan", "same": ""}
     table = Table(*gate.HEADER)
     for row in rows:
         table.add_row(*(Text(cell) for cell in gate.cells(row)), style=styles[row.verdict])
-    Console().print(table)
+    print_table(table)

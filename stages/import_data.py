@@ -1,6 +1,5 @@
 """`zsl import`: a data set of one's own becomes part of the project: checked, copied, under DVC, in the settings."""
 
-import re
 from collections.abc import Callable
 from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
@@ -10,13 +9,14 @@ import typer
 from pydantic.fields import FieldInfo
 
 from stages.common import say
+from stages.doctor import summary
 from zslcore.datasets import registry
-from zslcore.datasets.dataset import duplicate_signatures
 from zslcore.datasets.source import Source
-from zslcore.errors import ZSLError
 from zslcore.io.artifacts import write_text
 from zslcore.project.edit import text_like, with_name, with_source
-from zslcore.project.import_data import install_files, plan_copies
+from zslcore.project.git import git_add_line
+from zslcore.project.import_data import Planned, check_copies, check_ready, install_files, plan_copies
+from zslcore.project.names import check_name
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
 
 Command = Callable[..., None]
@@ -27,6 +27,7 @@ Like = Annotated[
     typer.Option(help="Start from the settings of this data set; default: of the one NAME begins with, else none."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of this name.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check it and say what is worth knowing; change nothing.")]
 NoDVC = Annotated[bool, typer.Option("--no-dvc", help="Do not put the files under DVC (no `dvc add`).")]
 
 
@@ -46,6 +47,7 @@ def import_command(kind: str, source: type[Source]) -> Command:
             *(option for option in options.values() if option.default is not Parameter.empty),
             _parameter("replace", Replace, False),
             _parameter("no_dvc", NoDVC, False),
+            _parameter("dry_run", DryRun, False),
         ]
     )
 
@@ -54,7 +56,8 @@ def import_command(kind: str, source: type[Source]) -> Command:
         bound.apply_defaults()
         given = bound.arguments
         raw = {name: None if given[name] is False or given[name] in ((), []) else given[name] for name in fields}
-        add(given["name"], {"kind": kind, **raw}, given["like"], given["replace"], not given["no_dvc"])
+        raw["kind"] = kind
+        add(given["name"], raw, given["like"], given["replace"], not given["no_dvc"], given["dry_run"])
 
     about = cleandoc(source.__doc__ or "").partition("\n")[0]
     command.__doc__ = f"Add {about[:1].lower()}{about[1:]}\n\n{source.downloads}"
@@ -91,32 +94,36 @@ for kind, command in COMMANDS.items():
     app.command(kind)(command)
 
 
-def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bool) -> None:
+def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bool, dry_run: bool = False) -> None:
     """Check a data set, copy its files to data/<name>, put them under DVC, enter it in the settings: all or nothing.
 
-    raw: the source's settings with paths where the files are now; None leaves a setting at its default.
+    raw: the source's settings with paths where the files are now; None leaves a setting at its default. dry_run: check
+    it only.
     Raises ZSLError naming what is wrong; nothing has changed then.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise ZSLError(f"--name {name!r}: use letters, digits, - and _ only")
     params = Params()
+    notes = check_name(params, name, replace, like)
     home, file = DATA / name, data_file(name)
-    if not replace and (name in {*params.datasets, *params.known()} or home.exists()):
-        raise ZSLError(f"data set '{name}' exists; choose another --name, or --replace it")
     start = text_like(params, name, like)
     given = registry.source({key: value for key, value in raw.items() if value is not None}, "zsl import")
     data = given.load(name, Path())
-    for note in (*data.notes, *duplicate_signatures(data)):
+    for note in notes:
         say(f"{name}: note: {note}")
     settings, files = plan_copies(given, Path(), home)
+    check_copies(files)
     texts = {
         file: with_source(start, settings),
         PARAMS_FILE: with_name(PARAMS_FILE.read_text(encoding="utf-8"), name),
     }
+    for note in check_ready(data, Planned(name, texts[file]).resolve(name).pipeline):
+        say(f"{name}: note: {note}")
+    about = f"{name}: {summary(data)}"
+    if dry_run:
+        say(f"{about}; nothing was changed (--dry-run)")
+        return
     with install_files(home, files, dvc, tuple(texts)):
         for path, text in texts.items():
             write_text(path, text)
-    say(
-        f"{name}: {len(data.labels)} images, {len(data.seen)} seen and {len(data.unseen)} unseen classes; entered in "
-        f"{PARAMS_FILE}, its source in {file}. Next: dvc repro"
-    )
+    say(f"{about}; entered in {PARAMS_FILE}, its source in {file}. Next: dvc repro")
+    if line := git_add_line():
+        say(f"to record it in git: {line}")

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from stages.common import print_table
 from zslcore.errors import unknown
 from zslcore.layers import describe, flat
 from zslcore.methods import registry
@@ -16,40 +16,45 @@ def command(
     name: Annotated[
         str | None, typer.Argument(help="A data set, whose values are shown; or a method, whose settings are.")
     ] = None,
-    section: Annotated[
+    part: Annotated[
         str | None,
-        typer.Option(help="Only this section: train, classify, ..., or an experiment's: fewshot, mining, ..."),
+        typer.Argument(help="Only this section or setting: train, train.lr, fewshot, ..."),
     ] = None,
 ) -> None:
     """Explain settings: the value a data set gets and the file it stands in, or the default of a method's."""
-    if section is not None and section not in SECTIONS:
-        raise unknown("section", section, SECTIONS)
     params = Params()
-    if name is not None and name in registry.METHODS and name not in params.known():
+    if name is not None and (":" in name or name in registry.names()) and name not in params.known():
         table = Table("setting", "default", "meaning")
         for path, default, meaning in describe(registry.get(name).Settings):
-            table.add_row(path, _text(default), meaning)
+            if _within(path, part):
+                table.add_row(path, _text(default), meaning)
     else:
-        table = _of_dataset(params, name or params.datasets[0], section)
-    Console().print(table)
+        table = _of_dataset(params, name or params.datasets[0], part)
+    if not table.row_count:
+        raise unknown("part", str(part), SECTIONS)
+    print_table(table)
 
 
-def _of_dataset(params: Params, dataset: str, section: str | None) -> Table:
+def _of_dataset(params: Params, dataset: str, part: str | None) -> Table:
     values, origins = flat(params.resolve(dataset).plain()), params.origins(dataset)
     table = Table("parameter", dataset, "from", "meaning")
     for name, model in SECTIONS.items():
         for path, _, meaning in describe(model):
             full = f"{name}.{path}"
             inside = [key for key in values if key == full or key.startswith(f"{full}.")]
-            if section in (None, name):
+            if _within(full, part):
                 value = ", ".join(f"{key.removeprefix(full)[1:]} {values[key]}".strip() for key in inside)
                 files = {origins.get(key, "built-in default") for key in inside}
                 table.add_row(full, value or "none", ", ".join(sorted(files)) or "built-in default", meaning)
     for name in ("preset", "device", "seeds"):
-        if section is None:
+        if _within(name, part):
             table.add_row(name, _text(values[name]), str(PARAMS_FILE), "")
     return table
 
 
 def _text(value: object) -> str:
     return "null" if value is None else str(value)
+
+
+def _within(path: str, part: str | None) -> bool:
+    return part is None or path == part or path.startswith(f"{part}.")

@@ -8,7 +8,8 @@ import typer
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
 from zslcore.datasets import dataset as datasets
-from zslcore.datasets import registry
+from zslcore.datasets import readiness, registry
+from zslcore.evaluation.selected import chosen_names
 from zslcore.project.params import data_file
 
 
@@ -23,8 +24,8 @@ def command(
     raw = dict(workspace.resolved.source) | ({"strict_splits": True} if strict_splits else {})
     source = registry.source(raw, f"{data_file(dataset)}: source")
     data = source.load(dataset, Path())
-    datasets.check_choosable(data)
-    for note in (*data.notes, *datasets.duplicate_signatures(data)):
+    readiness.check(data, chooses=bool(chosen_names(workspace.settings)))
+    for note in readiness.notes(data):
         say(f"{dataset}: note: {note}")
     inputs = {path.as_posix(): path for path in source.files()}
     datasets.save(workspace.artifact("dataset.h5"), data, raw, inputs)

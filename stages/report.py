@@ -1,13 +1,17 @@
 """Stage `report`: one page over all data sets."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stages.common import say
+from stages.resolve import code_of
 from stages.workspace import EXPERIMENTS
 from zslcore.errors import ZSLError
+from zslcore.project.fresh import check_results
+from zslcore.project.git import git_add_line
 from zslcore.project.params import Params
 from zslcore.project.resolved import load_resolved
 from zslcore.report.build import write_report
@@ -33,5 +37,9 @@ def command(
     if with_timings:  # they change from run to run: apart from what DVC keeps
         folder, others = TIMINGS.parent / "report", EXPERIMENTS
     resolved = [load_resolved(dataset) for dataset in Params().datasets]
+    for one in resolved:
+        check_results(one, partial(code_of, resolved=one), experiments=others is not None)
     say(write_report(resolved, folder=folder, others=others, bench=TIMINGS if with_timings else None))
     say(f"the whole report: {folder}/report.html")
+    if line := git_add_line("dvc.lock"):  # which DVC writes once more after this
+        say(f"to record it in git: {line}")

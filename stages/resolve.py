@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from stages.commands import STAGES
 from stages.common import DatasetName, say
 from zslcore.datasets import registry as kinds
+from zslcore.errors import ZSLError
 from zslcore.io.artifacts import write_text
 from zslcore.methods import registry as methods
 from zslcore.project.code import code_hash
@@ -22,12 +23,24 @@ def command(dataset: DatasetName) -> None:
     """Write results/<name>/settings.yaml, unless it says all this already."""
     resolved = Params().resolve(dataset)
     kinds.source(resolved.source, f"{data_file(dataset)}: source")  # a mistake in it is told before anything runs
-    text = text_of(resolved, {name: code_hash(module, *reached(name, resolved)) for name, module in STAGES.items()})
+    if resolved.device.startswith("cuda"):
+        from zslcore.training.device import resolve_device  # takes seconds
+
+        try:
+            resolve_device(resolved.device)
+        except ZSLError as error:
+            say(f"{dataset}: note: {error}; only --engine ray, on machines that have it, can go on")
+    text = text_of(resolved, {name: code_of(name, resolved) for name in STAGES})
     path = settings_file(dataset)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     write_text(path, text)
     say(f"{dataset}: settings resolved to {path}")
+
+
+def code_of(stage: str, resolved: Resolved) -> str:
+    """A hash of all code that a stage runs, for one data set."""
+    return code_hash(STAGES[stage], *reached(stage, resolved))
 
 
 def reached(stage: str, resolved: Resolved) -> list[str]:

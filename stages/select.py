@@ -5,17 +5,27 @@ import pandas as pd
 from stages.common import DatasetName, say
 from stages.lines import named
 from stages.workspace import Workspace
+from zslcore.datasets.dataset import choosable
 from zslcore.evaluation.per_class import write_csv
 from zslcore.evaluation.select import select
-from zslcore.evaluation.selected import chosen_and_given
+from zslcore.evaluation.selected import at_an_end, chosen_and_given, chosen_names, given
 from zslcore.io import artifacts
 
 
 def command(dataset: DatasetName) -> None:
     """Choose training length, calibration, numbers of synthetic features and classifier length."""
     workspace = Workspace(dataset)
-    selected, table = select(workspace.seen(), workspace.settings, workspace.device)
+    seen, settings = workspace.seen(), workspace.settings
+    if chosen_names(settings) or choosable(seen):
+        selected, table = select(seen, settings, workspace.device)
+    else:
+        selected, table = given(settings), [{"train_epochs": settings.train.epochs, "H": float("nan")}]
     write_csv(workspace.result("selection.csv"), pd.DataFrame(table))
     artifacts.write_json(workspace.result("selected.json"), selected)
-    chosen, given = chosen_and_given(workspace.settings, selected)
-    say(f"{dataset}: chosen on validation classes: {named(chosen) or 'nothing'}; given: {named(given) or 'nothing'}")
+    chosen, set_by_user = chosen_and_given(settings, selected)
+    say(
+        f"{dataset}: chosen on validation classes: {named(chosen) or 'nothing'}; given: "
+        f"{named(set_by_user) or 'nothing'}"
+    )
+    for sentence in at_an_end(settings, selected):
+        say(f"{dataset}: {sentence}")

@@ -1,5 +1,6 @@
 """Artifacts: written whole or not at all, the same bytes twice, and read without trusting what they claim."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -44,6 +45,13 @@ def read(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         return artifacts.array(file, "values", np.float32, ndim=2), artifacts.strings(file, "names")
 
 
+def read_without_digests(path: Path) -> None:
+    """What is checked of a file before its digests are."""
+    with artifacts.open_hdf5(path, FORMAT) as file:
+        FORMAT.check(path, artifacts.attribute(file, "format"), artifacts.attribute(file, "version"))
+        artifacts.read(artifacts.dataset(file, "values", np.float32, ndim=2), ())
+
+
 # Writing.
 
 
@@ -77,9 +85,13 @@ def test_nothing_in_an_artifact_depends_on_the_time(tmp_path: Path) -> None:
         assert len(file["seed=0/seen"]) == 2
 
 
-def test_provenance_names_inputs_by_hash(tmp_path: Path) -> None:
-    made = artifacts.provenance(FORMAT, {"b": np.float32(1), "a": np.arange(2)}, {"in": write(tmp_path / "a.h5")})
-    assert json.loads(str(made["inputs"])) == {"in": artifacts.sha256(tmp_path / "a.h5")}
+def test_provenance_names_inputs_by_content_and_other_files_by_hash(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("x")
+    inputs = {"in": write(tmp_path / "a.h5"), "table": tmp_path / "b.csv"}
+    made = artifacts.provenance(FORMAT, {"b": np.float32(1), "a": np.arange(2)}, inputs)
+    with h5py.File(tmp_path / "a.h5") as file:
+        content = file.attrs["content"]
+    assert json.loads(str(made["inputs"])) == {"in": content, "table": hashlib.sha256(b"x").hexdigest()}
     assert made["params"] == '{"a": [0, 1], "b": 1.0}'
     assert json.loads(str(made["libraries"]))["numpy"] == np.__version__
 
@@ -170,7 +182,7 @@ def test_missing_truncated_foreign_and_old(tmp_path: Path) -> None:
     with pytest.raises(ZSLError, match=r"holds 'zsl-features', expected 'zsl-dataset'.*by the step `prepare`"):
         datasets.load(path)
     newer = artifacts.Format(FORMAT.name, FORMAT.version + 1, FORMAT.stage)
-    with pytest.raises(ZSLError, match="reads version 2"), artifacts.open_artifact(path, newer):
+    with pytest.raises(ZSLError, match=rf"reads version {FORMAT.version + 1}"), artifacts.open_artifact(path, newer):
         pass
     with pytest.raises(ZSLError):
         read(tmp_path)
@@ -266,6 +278,14 @@ def reference_format(file: h5py.File) -> None:
     file.attrs.create("format", file.ref, dtype=h5py.ref_dtype)
 
 
+def forge(file: h5py.File) -> None:
+    """Digests and content as whoever knows the format can write them."""
+    with suppress(Exception):  # of what no digests can fit
+        if len(file["values"].shape or ()) and len(file["values"]) < 2**13:
+            file["values"].attrs["digests"] = np.zeros(len(file["values"]), "<u8")
+        file.attrs["content"] = artifacts.digests.content(file)
+
+
 HOSTILE: list[Callable[[h5py.File], None]] = [
     external_link, external_group, soft_link_loop, external_storage, virtual, references, ragged, compound, text,
     absurd_rows, absurd_product, bomb, no_space, group, one_dimension, deep, cycle, list_of_formats, no_format,
@@ -281,9 +301,11 @@ def test_hostile_hdf5_is_refused_in_little_memory(
     with h5py.File(path, "r+") as file:
         del file["values"]
         change(file)
+        forge(file)
     tracemalloc.start()
-    with within_limits(slack=2**25), pytest.raises(ZSLError, match=r"a\.h5"):
-        read(path)
+    for reader in (read, read_without_digests):
+        with within_limits(slack=2**25), pytest.raises(ZSLError, match=r"a\.h5"):
+            reader(path)
     peak = tracemalloc.get_traced_memory()[1]  # what was asked for, used or not
     tracemalloc.stop()
     assert peak < 2**24
@@ -296,6 +318,7 @@ def test_text_that_repeats_one_string_is_refused(tmp_path: Path, within_limits) 
     with h5py.File(path, "r+") as file:
         del file["names"]
         artifacts.put_strings(file, "names", ("x" * 2**16, *["y"] * 2**12))
+        artifacts.digests.seal(file)
         offset = file["names"].id.get_offset()
     content = bytearray(path.read_bytes())
     content[offset : offset + 16 * 2**12] = content[offset : offset + 16] * 2**12  # all point to the long one: 256 MiB
@@ -309,6 +332,7 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["names"]
         file["names"] = np.array([b"\xff\xfe"])
+        artifacts.digests.seal(file)
     with pytest.raises(ZSLError, match="UTF-8"):
         read(path)
 
@@ -484,7 +508,11 @@ def test_inspect_tells_provenance_shapes_and_ranges(tmp_path: Path, capsys: pyte
     path = write(tmp_path / "a.h5", values)
     artifacts.save_tensors(tmp_path / "t", FORMAT, {"seed=0/w": values}, {"train": {"lr": 0.1}}, {"in": path})
     found = inspect(path)
-    assert (found.about["format"], found.about["version"], found.params) == (FORMAT.name, 1, {"train": {"lr": 0.1}})
+    assert (found.about["format"], found.about["version"], found.params) == (
+        FORMAT.name,
+        FORMAT.version,
+        {"train": {"lr": 0.1}},
+    )
     assert [(array.name, array.shape, array.dtype) for array in found.arrays] == [
         ("names", (3,), "text"), ("values", (4, 3), "float32"),
     ]  # fmt: skip
@@ -493,7 +521,7 @@ def test_inspect_tells_provenance_shapes_and_ranges(tmp_path: Path, capsys: pyte
     printed = capsys.readouterr().out
     for line in (
         "format: zsl-features",
-        f"  in: {artifacts.sha256(path)}",
+        f"  in: {artifacts.identity(path)}",
         f"  numpy: {np.__version__}",
         "  train.lr: 0.1",
         "  seed=0/w: 4 × 3, float32, 1 … 11, 1 NaN or infinite",

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,3 +75,25 @@ def test_statistics_come_from_the_fitted_rows_only() -> None:
 def test_unknown_scaling() -> None:
     with pytest.raises(ZSLError, match="did you mean 'standard'"):
         Scaler.fit(np.zeros((2, 2), dtype=np.float32), "standrad")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scaling", ["l2", "sphere", "minmax"])
+def test_rows_that_overflow_are_named(scaling: str) -> None:
+    """A norm, or a difference, that float32 cannot hold would make rows of zeros, or of infinities, silently."""
+    x = np.ones((5, 4), np.float32)
+    x[0], x[3] = 0.5, 3e38
+    scaler = Scaler.fit(x[:1] if scaling == "minmax" else x, scaling)
+    scaler = replace(scaler, shift=scaler.shift - np.float32(3e38)) if scaling == "minmax" else scaler
+    with pytest.raises(ZSLError, match=rf"1 of 5 rows .* overflow .* '{scaling}' \(up to 3e\+38, the first is row 3,"):
+        scaler(x)
+    assert np.isfinite(scaler(x[:3])).all()
+    assert scaler(x[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("scaling", ["none", "standard", "root", "minmax", "max", "l2", "sphere", "power"])
+def test_no_scaling_lets_a_row_through_that_is_not_finite(scaling: str) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    scaler = Scaler.fit(x, scaling)
+    x[4, 1] = np.inf
+    with pytest.raises(ZSLError, match="1 of 6 rows"):
+        scaler(x)

@@ -1,5 +1,6 @@
 """The one error that is meant for people, and text that is safe to show them."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +30,10 @@ class BadFile(ZSLError):
         super().__init__(f"{path}: {problem}; {remedy or f'write it anew{by}'}")
 
 
+class StaleFile(BadFile):
+    """A file that was made of something else than what lies there now: earlier steps may have to run, too."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLError:
     """An error for a name that is not in a registry, with the nearest known name and up to `most` of them.
 
@@ -36,11 +41,27 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLEr
     "unknown method 'ezsl': did you mean 'eszsl'? Known: eszsl, sae"
     """
     names = sorted(known)
-    likely = [other for other in names if len(other) <= LONGEST][:MOST] if len(name) <= LONGEST else []
-    near = get_close_matches(name, likely, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    near = nearest(name, names)
+    hint = f"did you mean '{near}'? " if near else ""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ZSLError(f"unknown {kind} '{name}': {hint}Known: {', '.join(names[:most])}{more}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like this one; of those that differ in case, signs and a number before them, the first.
+
+    >>> nearest("Black-footed Albatross", ["001.Black_footed_Albatross", "002.Laysan_Albatross"])
+    '001.Black_footed_Albatross'
+    """
+    likely = [other for other in known if len(other) <= LONGEST][:MOST] if len(name) <= LONGEST else []
+    same = next((other for other in likely if _letters(other) == _letters(name)), None)
+    return same or next(iter(get_close_matches(name, likely, n=1)), None)
+
+
+def _letters(name: str) -> str:
+    """Of a name, what people mean by it."""
+    letters = re.sub(r"[\W_]+", "", name.casefold())
+    return letters.lstrip("0123456789") or letters
 
 
 def first_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.errors import unknown
+from zslcore.errors import ZSLError, unknown
 
 Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere", "power"]
 
@@ -40,12 +40,21 @@ class Scaler:
         return cls(scaling, shift.astype(np.float32), factor.astype(np.float32))
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale (n, d) features; float32."""
-        features = _before(self.scaling, features.astype(np.float32, copy=False))
-        if len(self.factor):
-            features = (features - self.shift) * self.factor
-        if self.scaling in _LENGTHS:
-            return _to_length(features, _LENGTHS[self.scaling](features.shape[1]))
+        """Scale (n, d) features; float32. Raises ZSLError, with their number, for rows that overflow float32."""
+        given = features.astype(np.float32, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            features = _before(self.scaling, given)
+            if len(self.factor):
+                features = (features - self.shift) * self.factor
+            if self.scaling in _LENGTHS:
+                features = _to_length(features, _LENGTHS[self.scaling](features.shape[1]))
+            bad = ~np.isfinite(features).all(axis=1)
+        if bad.any():
+            raise ZSLError(
+                f"{bad.sum()} of {len(given)} rows of values overflow when they are scaled by '{self.scaling}' (up to "
+                f"{np.abs(given[bad]).max():.3g}, the first is row {bad.argmax()}, counted from 0); look for "
+                "damaged values there, or divide all of them by a constant"
+            )
         return features
 
     def state(self, prefix: str = "scaler.") -> dict[str, NDArray[np.float32]]:
@@ -71,7 +80,9 @@ def _before(scaling: Scaling, x: NDArray[_Float]) -> NDArray[_Float]:
 
 
 def _to_length(x: NDArray[_Float], length: float | np.float32 = 1.0) -> NDArray[_Float]:
-    return x * (length / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    # an infinite norm, of finite values, would make a row of zeros
+    return x * np.where(np.isinf(norms), np.nan, length / np.maximum(norms, 1e-12)).astype(x.dtype)
 
 
 def _standard(x: NDArray[np.float64]) -> _Pair:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from zslcore.training.seeding import seeded
 
 from zslcore.datasets import dataset as datasets
 from zslcore.io import artifacts
@@ -20,6 +19,7 @@ from zslcore.methods.base import TrainData
 from zslcore.methods.eszsl import ESZSL
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.loop import minimise
+from zslcore.training.seeding import seeded
 
 HERE = Path(__file__).parent
 TOY = {
@@ -80,7 +80,9 @@ def make(folder: Path) -> None:
     for name, values in settings.items():
         artifacts.write_json(folder / name, values)  # which is YAML too
     datasets.save(home / "dataset.h5", data, {"kind": "toy"})
-    with artifacts.create(home / "features.h5", artifacts.FEATURES, {"given": True}) as file:
+    with artifacts.create(
+        home / "features.h5", artifacts.FEATURES, {"given": True}, {"dataset": home / "dataset.h5"}
+    ) as file:
         file["features"] = data.features
     artifacts.write_json(folder / "results/toy/selected.json", {"train": {}, "generate": {}, "classify": {}})
     before = os.getcwd()

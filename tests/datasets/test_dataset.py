@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_dataset
-from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_seen
+from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_by_name, hold_out_seen
 from zslcore.errors import ZSLError
 
 
@@ -32,12 +32,15 @@ def test_a_class_of_test_seen_without_trainval_images_is_refused() -> None:
         ({"classes": ("a",)}, "1 classes; at least one seen and one unseen"),
         ({"classes": tuple("abcdea")}, "class names appear twice: 'a'"),
         ({"signatures": np.eye(5, 6, dtype="f4")}, r"signatures of shape \(5, 6\) for 6 classes"),
-        ({"signatures": np.full((6, 6), np.nan, "f4")}, r"NaN or infinity in 6 rows, first row \(class\) 0, 1"),
+        (
+            {"signatures": np.full((6, 6), np.nan, "f4")},
+            r"signatures hold NaN or infinity in 6 rows: row 1 \('a'\), column 1; row 2 \('b'\)",
+        ),
         ({"labels": np.array([3, 1, 1, 3, 5, 6])}, r"labels reach outside 0\.\.5"),
         ({"test_seen": np.array([], int)}, "split test_seen is empty"),
         ({"test_seen": np.array([6])}, "split test_seen points outside the 6 images"),
-        ({"trainval": np.array([0, 1, 1])}, "split trainval lists an image twice"),
-        ({"test_seen": np.array([2])}, r"splits trainval and test_seen share 1 images \(first row 2\)"),
+        ({"trainval": np.array([0, 1, 1])}, "split trainval lists an image twice, 1 in all, the first number 2;"),
+        ({"test_seen": np.array([2])}, r"splits trainval and test_seen share 1 images, the first number 3;"),
         ({"trainval": np.array([0, 1, 2, 5]), "labels": np.array([3, 1, 1, 3, 5, 5])}, "both seen and unseen: 'f'"),
         ({"trainval": np.array([0])}, "only one seen class"),
         ({"features": np.zeros((5, 2), "f4")}, r"features of shape \(5, 2\) for 6 images"),
@@ -74,6 +77,35 @@ def test_held_out_images_are_drawn_by_seed() -> None:
     np.testing.assert_array_equal(drawn[0], hold_out_seen(labels, np.arange(60), 0.25, 0)[1])
     often = np.bincount(np.concatenate(drawn), minlength=60)
     assert 25 < often.min() <= often.max() < 78, "each of 60 is held out in about 50 of 200 draws"
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.8, 0.99])
+def test_drawn_by_name_as_many_are_held_out_whatever_the_order(share: float) -> None:
+    """As many of each class as `hold_out_seen` takes, the same ones in any order, and every image as often."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), [1, 2, 3, 10, 40, 9])
+    classes, images = [f"class {k}" for k in range(6)], [f"{row}.jpg" for row in range(len(labels))]
+    rows = np.flatnonzero(labels < 5)
+    kept, held = hold_out_by_name(labels, classes, images, rows, share, 0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), rows)
+    by_order = hold_out_seen(labels, rows, share, 0)[1]
+    np.testing.assert_array_equal(np.bincount(labels[held], minlength=6), np.bincount(labels[by_order], minlength=6))
+    order, place = random.permutation(len(labels)), random.permutation(6)
+    moved = np.argsort(place)
+    _, other = hold_out_by_name(
+        place[labels[order]], [classes[k] for k in moved], [images[row] for row in order],
+        np.flatnonzero(labels[order] < 5), share, 0,
+    )  # fmt: skip
+    assert {images[order[row]] for row in other} == {images[row] for row in held}
+
+
+def test_images_are_drawn_by_name_and_seed_as_often_as_each_other() -> None:
+    labels, classes, images = np.repeat(np.arange(3), 20), "abc", [f"{row % 20}.jpg" for row in range(60)]
+    drawn = [hold_out_by_name(labels, classes, images, np.arange(60), 0.25, seed)[1] for seed in range(200)]
+    often = np.bincount(np.concatenate(drawn), minlength=60)
+    assert 25 < often.min() <= often.max() < 78, "each of 60 is held out in about 50 of 200 draws"
+    first = drawn[0]
+    assert set(first[first < 20]) != set(first[(first >= 20) & (first < 40)] - 20), "equal names in another class"
 
 
 @pytest.mark.parametrize(("seen", "splits", "enough"), [(3, 0, False), (4, 0, True), (3, 1, True)])

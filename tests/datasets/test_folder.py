@@ -115,7 +115,7 @@ SPLITS = "kiwi,trainval\nmoa,test_unseen\ntūī,trainval\nweka,trainval\n"
         ({"signatures": SIGNATURES.replace(",-2e-1", "")}, r"signatures\.csv: line 3 has 2 cells, the header 3"),
         ({"signatures": SIGNATURES + "moa,3,3\n"}, r"signatures\.csv: name 'moa' appears twice"),
         ({"signatures": SIGNATURES.replace("colour", "size")}, r"signatures\.csv: column 'size' appears twice"),
-        ({"signatures": SIGNATURES.replace(",", ";")}, r"signatures\.csv: only one column; separate"),
+        ({"signatures": SIGNATURES.replace(",", " ")}, r"signatures\.csv: only one column; separate"),
         ({"signatures": "class,size\n"}, r"signatures\.csv: a header and no rows"),
         ({"signatures": ""}, r"signatures\.csv: the file is empty"),
         ({"signatures": 'class,a\n"x'}, r"signatures\.csv: not a CSV file in UTF-8"),
@@ -200,3 +200,135 @@ def test_the_real_flowers(real_data: Path) -> None:
         assert file.split("/")[-2] == data.classes[label]
     table = read_table(real_data / "flo/class_embeddings.csv")
     np.testing.assert_array_equal(table.values, data.signatures)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (
+            {"signatures": SIGNATURES.replace("moa,", "Moa,").replace("kiwi", "02.ki wi")},
+            r"no signature for 'kiwi', 'moa' \(there is '02\.ki wi' for 'kiwi', 'Moa' for 'moa'\); add one row",
+        ),
+        ({"unseen": "Moa\n"}, r"unknown class 'Moa': did you mean 'moa'\?"),
+        ({"unseen": "MOA\n"}, r"unknown class 'MOA': did you mean 'moa'\?"),
+        (
+            {"unseen": HEADER + SPLITS.replace("weka,trainval", "Weka,ignored"), "name": "s.csv"},
+            r"nothing about 'weka' \(there is 'Weka' for 'weka'\)",
+        ),
+        (
+            {"unseen": HEADER + SPLITS + "moa,trainval\n", "name": "s.csv"},
+            r"line 6: class 'moa' appears twice, as trainval and as test_unseen \(line 3\); leave one",
+        ),
+        (
+            {"signatures": SIGNATURES.replace(",-2e-1", ",a word")},
+            r"line 3, column 'colour' \('kiwi'\): 'a word' is no finite number; correct it, or leave the column out",
+        ),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_offered(tables: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ZSLError, match=message):
+        load(tmp_path, **tables)
+
+
+def test_a_table_of_splits_is_known_by_its_header(tmp_path: Path) -> None:
+    expected = load(tmp_path, unseen=HEADER + SPLITS, name="s.csv")
+    for name, header, delimiter in (("s.txt", HEADER, ","), ("s.tsv", HEADER, "\t"), ("s", "Class,Split\n", ";")):
+        data = load(tmp_path, unseen=(header + SPLITS).replace(",", delimiter), name=name)
+        np.testing.assert_array_equal(data.unseen, expected.unseen)
+        np.testing.assert_array_equal(data.test_seen, expected.test_seen)
+
+
+def test_the_names_of_image_attributes_may_have_backslashes_and_near_ones_are_offered(tmp_path: Path) -> None:
+    settings = write(tmp_path).model_copy(update={"image_attributes": Path("visible.csv")})
+    keys = [file.removeprefix("images/") for file in write(tmp_path).load("birds", tmp_path).image_files]
+
+    def visible(names: list[str], columns: str = "size,colour") -> None:
+        rows = [f"{name},{row},0" for row, name in enumerate(names)]
+        (tmp_path / "visible.csv").write_text("\n".join([f"image,{columns}", *rows]), encoding="utf-8")
+
+    visible([key.replace("/", "\\") for key in keys])
+    data = settings.load("birds", tmp_path)
+    assert data.image_attributes is not None
+    assert data.image_attributes[:, 0].tolist() == list(range(len(keys)))
+    visible([key.replace(".jpg", ".JPG") for key in keys])
+    with pytest.raises(ZSLError, match=r"no row for 'weka/0\.jpg', .* \(there is 'weka/0\.JPG' for 'weka/0\.jpg'"):
+        settings.load("birds", tmp_path)
+    visible(keys, "Size,colour")
+    with pytest.raises(ZSLError, match=r"differ in 'Size', 'size' \(there is 'size' for 'Size'\); use the same"):
+        settings.load("birds", tmp_path)
+
+
+def test_images_in_folders_within_a_class_are_counted(tmp_path: Path) -> None:
+    write(tmp_path)
+    for name in ("moa/2024/a.jpg", "moa/2024/deep/b.png", "kiwi/more/c.jpg", "kiwi/.hidden/d.jpg", "kiwi/more/e.txt"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).touch()
+    (note,) = load(tmp_path).notes
+    assert "3 images in folders within the classes' folders, the first" in note
+    assert note.count("kiwi/more/c.jpg") == 1
+    assert "move them up" in note
+
+
+def test_a_folder_one_level_too_high_names_the_right_one(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "images").rename(tmp_path / "photos/all")
+    settings = FolderSource(images="photos", signatures="signatures.csv", unseen="unseen.txt")
+    with pytest.raises(ZSLError, match=r"photos: holds no class's images, but folders of .* such as .*/photos/all$"):
+        settings.load("birds", tmp_path)
+
+
+def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path) -> None:
+    write(tmp_path)
+    for name in ("a.svg", "b.svg", "c.txt", "d"):
+        (tmp_path / "images/moa" / name).touch()
+    (note,) = load(tmp_path).notes
+    assert "4 files are no images by their suffix (2 .svg, 1 .txt, 1 without one)" in note
+
+
+def test_sorting_or_adding_a_class_moves_nobody_else_s_split(tmp_path: Path) -> None:
+    def drawn(data: Dataset) -> dict[str, set[str]]:
+        held = [data.image_files[row] for row in data.test_seen]
+        return {name: {file for file in held if file.split("/")[-2] == name} for name in data.classes}
+
+    first = drawn(load(tmp_path))
+    head, *rows = SIGNATURES.splitlines()
+    assert drawn(load(tmp_path, signatures="\n".join([head, *sorted(rows)]))) == first
+    (tmp_path / "images/huia").mkdir()
+    for number in range(9):
+        (tmp_path / f"images/huia/{number}.jpg").touch()
+    more = drawn(load(tmp_path, signatures="\n".join([head, "huia,3,4", *rows])))
+    assert len(more.pop("huia")) == 2
+    assert more == first
+    other = drawn(load(tmp_path, signatures="\n".join([head, "huia,3,4", *rows]), unseen="weka\n"))
+    assert other["tūī"] == first["tūī"]
+
+
+def test_seen_classes_of_one_image_each_leave_none_for_test_seen(tmp_path: Path) -> None:
+    settings = write(tmp_path)
+    for path in (tmp_path / "images").glob("*/*.jpg"):
+        if path.name != "0.jpg":
+            path.unlink()
+    with pytest.raises(
+        ZSLError, match=r"split test_seen is empty; .* a seen class of a single image keeps it for trainv"
+    ):
+        settings.load("birds", tmp_path)
+
+
+def test_a_class_whose_images_are_all_one_level_down_is_told_so(tmp_path: Path) -> None:
+    settings = write(tmp_path)
+    (tmp_path / "images/moa/2024").mkdir()
+    for path in (tmp_path / "images/moa").glob("*.jpg"):
+        path.rename(path.parent / "2024" / path.name)
+    (tmp_path / "images/moa/loop").symlink_to("..")
+    (tmp_path / "images/kiwi/2024").mkdir()
+    (tmp_path / "images/kiwi/2024/x.jpg").touch()
+    with pytest.raises(ZSLError, match=r"no images directly in 'moa' \(4 in folders within: move them up\); remove"):
+        settings.load("birds", tmp_path)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    settings = write(tmp_path)
+    (tmp_path / "images/caf\udce9").mkdir()
+    with pytest.raises(ZSLError, match=r"images: the name of the folder 'caf\\xe9' is not UTF-8; rename it"):
+        settings.load("birds", tmp_path)

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.io import loadmat, savemat
+from scipy.sparse import csc_matrix
 
 from zslcore.datasets import mat5, matfile
 from zslcore.datasets.matfile import read_mat
@@ -87,6 +88,20 @@ def test_zeros_that_unpack_far_are_read_where_they_are_few(tmp_path: Path) -> No
     savemat(tmp_path / "x.mat", {"a": np.zeros((2000, 1000))}, do_compression=True)
     assert (tmp_path / "x.mat").stat().st_size < 2**15
     assert read_mat(tmp_path / "x.mat", ("a",))["a"].shape == (2000, 1000)
+
+
+def test_cells_may_be_empty_text_and_a_variable_may_be_empty(tmp_path: Path) -> None:
+    savemat(tmp_path / "x.mat", {"a": np.ones((2, 2)), "b": np.zeros((0, 1)), "c": np.zeros((0, 0), object)})
+    assert list(read_mat(tmp_path / "x.mat", ("a",), ("b", "c"))) == ["a"], "empty is as good as absent"
+    for name in "bc":
+        with pytest.raises(ZSLError, match=rf"x\.mat: '{name}' is empty; check that"):
+            read_mat(tmp_path / "x.mat", (name,))
+
+
+def test_a_name_that_is_nearly_that_of_a_variable_is_offered(tmp_path: Path) -> None:
+    savemat(tmp_path / "x.mat", {"Att": 1, "labels": 2})
+    with pytest.raises(ZSLError, match=r"no variable 'att', only Att, labels \(did you mean 'Att'\?\); check"):
+        read_mat(tmp_path / "x.mat", ("att",))
 
 
 # Files made byte by byte.
@@ -210,7 +225,67 @@ def test_a_changed_byte_is_read_or_refused(compressed: bool, tmp_path: Path) -> 
     assert outcomes == {"read", "refused"} or compressed
 
 
+STRING = element(14, element(6, struct.pack("<II", 17, 0)) + element(1, b"a") + element(1, b"MCOS") + NUMBER)
+OTHERS = {
+    "sparse": (matrix(element(5, b"\0" * 8) * 2, (2, 2), 5), r"sparse: save full\(\.\.\.\) of it"),
+    "struct": (matrix(element(5, struct.pack("<i", 8)) + element(1, b"x"), (1, 1), 2), r"a struct: save its fields as"),
+    "object": (matrix(element(1, b"os.system"), (1, 1), 3), r"a string array, a table or another object: save cellstr"),
+    "string array": (STRING, r"a string array, a table or another object: save cellstr"),
+    "complex": (matrix(element(9, b"\0" * 16) * 2, (2, 1), 6 | 0x0800), r"complex numbers: save their real parts"),
+    "function": (matrix(NUMBER_CELL, (1, 1), 16), r"a function"),
+    "cells of numbers": (matrix(NUMBER_CELL * 2, (2, 1), 1), r"cells that hold other things than text: save a list"),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_is_neither_numbers_nor_text_is_named_with_what_to_do(case: str, compressed: bool, tmp_path: Path) -> None:
+    content, message = OTHERS[case]
+    (tmp_path / "x.mat").write_bytes(HEADER + (packed(content) if compressed else content))
+    with pytest.raises(ZSLError, match=rf"x\.mat: 'a' is neither numbers nor a list of text, but {message}"):
+        read_mat(tmp_path / "x.mat", ("a",))
+
+
+def test_what_scipy_writes_sparse_and_as_a_struct_is_named(tmp_path: Path) -> None:
+    savemat(tmp_path / "x.mat", {"a": csc_matrix(np.eye(3)), "b": {"x": 1}, "c": np.ones((2, 2))})
+    for name, message in {"a": "sparse: save full", "b": "a struct: save its fields"}.items():
+        with pytest.raises(ZSLError, match=rf"x\.mat: '{name}' is .*, but {message}"):
+            read_mat(tmp_path / "x.mat", (name,))
+    assert read_mat(tmp_path / "x.mat", ("c",))["c"].tolist() == [[1, 1], [1, 1]]
+
+
 # Version 7.3.
+
+
+def classed(file: h5py.File, name: str, kind: str, data: np.ndarray, **attributes: int) -> None:
+    file[name] = data
+    file[name].attrs["MATLAB_class"] = np.bytes_(kind)
+    for key, value in attributes.items():
+        file[name].attrs[key] = value
+
+
+def test_version_73_names_what_it_cannot_read_and_reads_tables_of_characters(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.mat", "w", userblock_size=512) as file:
+        file.create_group("sparse").attrs["MATLAB_sparse"] = np.uint64(3)
+        file.create_group("struct").attrs["MATLAB_class"] = np.bytes_("struct")
+        classed(file, "string", "string", np.array([[1, 2, 3]], np.uint32), MATLAB_object_decode=3)
+        classed(file, "table", "table", np.array([[1, 2, 3]], np.uint32), MATLAB_object_decode=3)
+        classed(file, "empty", "double", np.zeros(2, np.uint64), MATLAB_empty=1)
+        classed(file, "numbers", "double", np.arange(6.0).reshape(3, 2))
+        letters = np.array([list("kiwi"), list("moa ")]).view(np.uint32).astype(np.uint16).reshape(2, 4)
+        classed(file, "letters", "char", letters.T)
+    for name, message in {
+        "sparse": "sparse: save full", "struct": "a struct: save its fields as variables",
+        "string": "a string array, a table or another object: save cellstr", "table": "a string array, a table or",
+    }.items():  # fmt: skip
+        with pytest.raises(ZSLError, match=rf"x\.mat: '{name}' is neither .*, but {message}"):
+            read_mat(tmp_path / "x.mat", (name,))
+    with pytest.raises(ZSLError, match=r"'empty' is empty"):
+        read_mat(tmp_path / "x.mat", ("empty",))
+    found = read_mat(tmp_path / "x.mat", ("numbers", "letters"), ("empty",))
+    assert sorted(found) == ["letters", "numbers"]
+    assert found["letters"].tolist() == ["kiwi", "moa"]
+    assert found["numbers"].tolist() == [[0, 2, 4], [1, 3, 5]]
 
 
 def absurd_rows(file: h5py.File) -> None:

@@ -125,6 +125,15 @@ BAD = {
         changed(0, labels=put("labels", 0, np.nan)),
         r"'labels' should be one row or column of whole numbers",
     ),
+    "labels as text": (
+        changed(0, labels=np.array([["6.bird"]] * 24, dtype=object)),
+        r"res\.mat: 'labels' holds text, such as '6\.bird'; it should be the number of each image's class, counted",
+    ),
+    "empty labels": (changed(0, labels=np.zeros((0, 1))), r"res\.mat: 'labels' is empty"),
+    "rows as text": (
+        changed(1, trainval_loc=np.array([["a"], ["b"]], dtype=object)),
+        r"splits\.mat: 'trainval_loc' holds text, such as 'a'; it should be row numbers, counted from 1",
+    ),
     "label table": (changed(0, labels=np.ones((4, 6))), r"'labels' should be one row or column of whole numbers"),
     "label of another folder": (
         changed(0, labels=lambda old: old["labels"] % CLASSES + 1),
@@ -132,7 +141,7 @@ BAD = {
     ),
     "NaN feature": (
         changed(0, features=put("features", (2, [4, 7]), np.nan)),
-        r"res\.mat with .*features hold NaN or infinity in 2 rows, first row \(image\) 4, 7",
+        r"res\.mat with .*features hold NaN or infinity in 2 rows: row 5, column 3; row 8, column 3 \(counted",
     ),
     "infinite feature": (
         changed(0, features=put("features", (0, 0), np.inf)),
@@ -141,7 +150,7 @@ BAD = {
     "too large a feature": (changed(0, features=put("features", (0, 0), 1e300)), r"features hold NaN or infinity"),
     "NaN signature": (
         changed(1, att=put("att", (1, 3), np.nan)),
-        r"splits\.mat: .*signatures hold NaN or infinity in 1 rows, first row \(class\) 3",
+        r"splits\.mat: .*signatures hold NaN or infinity in 1 rows: row 4 \('6\.bird'\), column 2 ",
     ),
     "transposed att": (
         changed(1, att=lambda old: old["att"].T),
@@ -164,7 +173,7 @@ BAD = {
         changed(1, test_seen_loc=lambda old: np.repeat(old["test_seen_loc"], 2)),
         r"split test_seen lists an image twice",
     ),
-    "empty split": (changed(1, test_unseen_loc=np.zeros((0, 0))), r"splits\.mat: .*split test_unseen is empty"),
+    "empty split": (changed(1, test_unseen_loc=np.zeros((0, 0))), r"splits\.mat: 'test_unseen_loc' is empty"),
     "split from 0": (
         changed(1, trainval_loc=put("trainval_loc", 0, 0)),
         r"splits\.mat: 'trainval_loc' contains 0; the format counts from 1",
@@ -358,6 +367,17 @@ def test_other_unseen_classes_make_another_split(tmp_path: Path) -> None:
         load(tmp_path, *contents(), unseen_classes="unseen.txt")
 
 
+def test_another_list_of_unseen_classes_leaves_the_split_of_the_others(tmp_path: Path) -> None:
+    held: list[dict[int, set[int]]] = []
+    for unseen in ("9.bird\n", "9.bird\n8.bird\n"):
+        (tmp_path / "unseen.txt").write_text(unseen, encoding="utf-8")
+        data = load(tmp_path, *contents(), unseen_classes="unseen.txt", test_share=0.5)
+        rows = data.test_seen
+        held.append({int(k): set(rows[data.labels[rows] == k].tolist()) for k in np.unique(data.labels[rows])})
+    assert len(held[1]) == len(held[0]) - 1
+    assert held[1].items() <= held[0].items()
+
+
 def test_image_attributes_in_each_format_agree(tmp_path: Path) -> None:
     values = np.random.default_rng(1).uniform(size=(24, ATTRIBUTES)).astype(np.float32)
     np.save(tmp_path / "seen.npy", values)
@@ -396,9 +416,9 @@ def test_settings_are_checked_by_name() -> None:
     assert source({"kind": "xlsa17", **pair}) == XLSA17Source(**pair)
     for raw, message in (
         ({"kind": "xlsa71"}, r"unknown kind of data set 'xlsa71': did you mean 'xlsa17'\?"),
-        ({}, r"params\.yaml: a data set needs a 'kind'"),
+        ({}, r"source: a data set needs a 'kind'"),
         ({"kind": "xlsa17", **pair, "signature": "att"}, r"unknown parameter 'signature'; did you mean 'signatures'\?"),
-        ({"kind": "xlsa17", "splits": "b.mat"}, r"params\.yaml: 'features' is missing"),
+        ({"kind": "xlsa17", "splits": "b.mat"}, r"source: 'features' is missing"),
         (
             {"kind": "xlsa17", **pair, "signatures": "words"},
             r"signatures is 'words': Input should be 'att' or 'original_att'",

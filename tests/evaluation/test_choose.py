@@ -133,6 +133,10 @@ def test_training_length_is_the_best_observed(seen: Seen) -> None:
     assert trial.score == pytest.approx(max(one.score for one in fixed))
     best = int(np.argmax([one.score for one in fixed]))
     assert trial.settings["epochs"] == 1 + best
+    assert trial.longest == (best == 9)
+    assert not any(one.longest for one in fixed), "one length alone has no end"
+    shorter = assess(SJE, {**settings.model_dump(), "epochs": 1 + best}, tasks)
+    assert shorter.longest == (best > 0)
     assert (trial.calibration, trial.top1, trial.harmonic) == pytest.approx(
         (fixed[best].calibration, fixed[best].top1, fixed[best].harmonic)
     )

@@ -61,6 +61,12 @@ def test_a_step_begins_at_its_factor() -> None:
     assert curve.area == pytest.approx(0.4 * (1.0 + 0.6) / 2 + 0.6 * (0.6 + 0.0) / 2)
 
 
+def test_of_several_best_steps_the_first() -> None:
+    factors = np.array([-np.inf, 0.0, 2.0, 5.0, 9.0])
+    curve = metrics.SeenUnseenCurve(factors, np.array([1.0, 0.5, 0.5, 0.5, 0]), np.array([0.0, 0.5, 0.5, 0.5, 1.0]))
+    assert curve.best_factor == 1.0
+
+
 def test_area_of_a_perfect_and_a_useless_classifier() -> None:
     eye = 10 * np.eye(2)
     perfect = metrics.seen_unseen_curve(

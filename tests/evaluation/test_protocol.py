@@ -143,6 +143,42 @@ def test_a_tie_of_seen_and_unseen_counts_as_unseen() -> None:
     assert protocol.evaluate(scores, -0.1)["gzsl"]["S"] == 100.0
 
 
+@pytest.mark.parametrize(
+    ("block", "what"),
+    [
+        ("zsl", "2 of 3 unseen images among unseen classes"),
+        ("joint_seen", "2 of 2 seen images among all classes"),
+        ("joint_unseen", "2 of 3 unseen images among all classes"),
+    ],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_no_figures(block: str, what: str, value: float) -> None:
+    parts = {
+        "zsl": np.eye(3, 2, dtype="f4"),
+        "joint_seen": np.eye(2, 4, dtype="f4"),
+        "joint_unseen": np.eye(3, 4, dtype="f4"),
+    }
+    labels = np.array([0, 1]), np.array([2, 3, 3])
+    protocol.Scores(**parts, seen_labels=labels[0], unseen_labels=labels[1], seen_count=2)
+    parts[block][:2, 1] = value
+    with pytest.raises(ZSLError, match=f"{what} have scores that are not finite"):
+        protocol.Scores(**parts, seen_labels=labels[0], unseen_labels=labels[1], seen_count=2)
+
+
+def test_a_method_that_diverged_is_refused_where_it_is_scored(toy_task: protocol.Task) -> None:
+    class Diverged(ESZSL):
+        def for_classes(self, signatures, seen_mask, seed=0):
+            class Scorer:
+                def scores(self, features):
+                    return np.full((len(features), len(signatures)), np.nan, np.float32)
+
+            return Scorer()
+
+    count = len(toy_task.unseen_features)
+    with pytest.raises(ZSLError, match=f"{count} of {count} unseen images"):
+        protocol.score(Diverged(), toy_task)
+
+
 def test_nothing_is_retained_where_nothing_is_right() -> None:
     right, wrong = np.array([[0, 9, 0]], dtype="f4"), np.array([[0, 0, 9]], dtype="f4")
     scores = protocol.Scores(wrong[:, 1:], right, right, np.zeros(1, int), np.ones(1, int), seen_count=1)

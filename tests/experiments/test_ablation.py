@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 from zslcore import progress
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
+from zslcore.evaluation.per_class import ClassAccuracies
 from zslcore.experiments.ablation import Variant, load_variants, run_variant
 from zslcore.experiments.settings import Ablation
 from zslcore.io.artifacts import write_json
@@ -72,6 +73,24 @@ def test_a_variant_is_its_overrides(toy: Dataset, tmp_path: Path) -> None:
     assert found["chosen"]["train"]["epochs"] in (2, 4)
     again = run("NA", variants, toy, tmp_path)
     assert again == found
+
+
+def test_an_end_of_what_was_tried_is_told(toy: Dataset, tmp_path: Path) -> None:
+    """Of the two lengths that are tried, either is an end."""
+    found = run("NA", {"NA": Variant(title="NA", settings={"train": {"projection": 0}})}, toy, tmp_path)
+    (told,) = (warning for warning in found["warnings"] if not warning.startswith("seed"))
+    assert told.startswith(f"train.epochs = {found['chosen']['train']['epochs']} is the ")
+    assert told.endswith("est of 2, 4: add larger values to select.train_epochs and run again") or "smaller" in told
+    fixed = run("x", {"x": Variant(title="x", settings={"train": {"epochs": 2}})}, toy, tmp_path)
+    assert all(warning.startswith("seed") for warning in fixed["warnings"])
+
+
+def test_accuracy_by_class_is_kept(toy: Dataset, tmp_path: Path) -> None:
+    found = run("x", {"x": Variant(title="x", settings={"train": {"epochs": 2}})}, toy, tmp_path)
+    accuracies = ClassAccuracies.read(found["classes"])
+    assert (len(accuracies.zsl), len(accuracies.seen)) == (len(toy.unseen), len(toy.seen))
+    assert accuracies.zsl.mean() == pytest.approx(found["zsl"]["T1"]["mean"], abs=1e-4)
+    assert accuracies.seen.mean() == pytest.approx(found["gzsl"]["S"]["mean"], abs=1e-4)
 
 
 def test_progress_says_what_is_under_way(toy: Dataset, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

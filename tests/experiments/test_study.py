@@ -9,8 +9,9 @@ import pytest
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
+from zslcore.evaluation.select import select
 from zslcore.experiments.settings import Dimension, Tune
-from zslcore.experiments.tune import best_values, history, nested, open_study, search
+from zslcore.experiments.tune import REPEATS, best_values, compare, history, nested, open_study, search
 from zslcore.layers import validate
 from zslcore.project.edit import with_values
 from zslcore.project.params import Resolved
@@ -170,6 +171,111 @@ def test_trials_on_other_data_are_refused(toy: Dataset, tmp_path: Path) -> None:
     other = dataclasses.replace(seen, signatures=2 * seen.signatures)
     with pytest.raises(ZSLError, match="its 1 trials were made on other data; move its file away"):
         search(study, SETTINGS, other, SPACE, 1, "cpu")
+
+
+def test_the_first_trial_is_the_present_settings_on_the_splits_of_select(toy: Dataset, tmp_path: Path) -> None:
+    study = open_study(tmp_path / "toy.db", SETTINGS, "toy", SPACE)
+    search(study, SETTINGS, seen_of(toy), SPACE, 2, "cpu")
+    chosen, _ = select(seen_of(toy), SETTINGS, "cpu")
+    first = study.trials[0]
+    assert first.params == {"train.lr": SETTINGS.train.lr, "train.hidden": SETTINGS.train.hidden}
+    assert {name: first.user_attrs[name] for name in ("T1", "H")} == {
+        name: chosen["validation"][name] for name in ("T1", "H")
+    }
+    search(study, SETTINGS, seen_of(toy), SPACE, 1, "cpu")
+    assert [trial.user_attrs.get("present") is not None for trial in study.trials] == [True, False, False]
+
+
+def test_present_values_outside_the_space_are_tried_as_they_are(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {
+        "train.lr": Dimension(low=0.5, high=1.0),
+        "train.hidden": Dimension(low=8, high=16),
+        "train.latent": Dimension(choices=(4, 8)),
+    }
+    tried: list[Settings] = []
+
+    def watched(seen: Any, settings: Settings, device: str, observe: Any = None) -> Any:
+        tried.append(settings)
+        return {"validation": {"T1": 50.0, "H": 40.0}}, []
+
+    monkeypatch.setattr("zslcore.experiments.tune.select", watched)
+    tune = Tune(space=space)
+    study = open_study(tmp_path / "toy.db", SETTINGS, "toy", tune)
+    search(study, SETTINGS, seen_of(toy), tune, 2, "cpu")
+    assert tried[0] == SETTINGS
+    assert study.trials[0].params == {"train.hidden": 16}
+    assert tried[1].train.lr >= 0.5
+    found = compare(study, SETTINGS, seen_of(toy), tune, "cpu")
+    assert found is not None
+    assert found.best == found.present == 0, "as good is not better"
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, lead: Any) -> list[int]:
+    """Replaces `select`: 50, and where lr is not the present one, `lead(seed)` more. Gives the seeds asked for."""
+    seeds: list[int] = []
+
+    def known(seen: Any, settings: Settings, device: str, observe: Any = None) -> Any:
+        seeds.append(settings.select.seed)
+        other = settings.train.lr != SETTINGS.train.lr
+        value = 50 + settings.select.seed + (lead(settings.select.seed) if other else 0)
+        return {"validation": {"T1": value, "H": value}}, []
+
+    monkeypatch.setattr("zslcore.experiments.tune.select", known)
+    return seeds
+
+
+@pytest.mark.parametrize(
+    ("lead", "better"), [(lambda seed: 2 + 0.1 * seed, True), (lambda seed: 9 if seed == 0 else seed - 3, False)]
+)
+def test_the_best_trial_must_lead_by_seeds_that_no_trial_used(
+    lead: Any, better: bool, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The luck that makes a trial the best one is not counted: it leads by 9 on the search's seed and by 0 else."""
+    seeds = scored(monkeypatch, lead)
+    study = open_study(tmp_path / "toy.db", SETTINGS, "toy", SPACE)
+    search(study, SETTINGS, seen_of(toy), SPACE, 3, "cpu")
+    assert seeds == [0, 0, 0]
+    for _ in range(2):  # kept in the study: the second time nothing is fitted
+        found = compare(study, SETTINGS, seen_of(toy), SPACE, "cpu")
+        assert found is not None
+        assert (found.present, found.better) == (0, better)
+        assert found.lead.mean == pytest.approx(2.3 if better else 0.0)
+        assert seeds[3:] == [1, 2, 3, 4, 5] * 2
+    assert found.lead.count == REPEATS
+
+
+def test_a_fit_that_fails_by_another_seed_offers_nothing(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lead(seed: int) -> float:
+        if seed == 3:
+            raise ZSLError("train: the loss is nan")
+        return 5.0
+
+    scored(monkeypatch, lead)
+    study = open_study(tmp_path / "toy.db", SETTINGS, "toy", SPACE)
+    search(study, SETTINGS, seen_of(toy), SPACE, 2, "cpu")
+    found = compare(study, SETTINGS, seen_of(toy), SPACE, "cpu")
+    assert found is not None
+    assert not found.better
+
+
+def test_best_values_that_were_put_in_place_are_the_present_ones(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(monkeypatch, lambda seed: 3.0)
+    study = open_study(tmp_path / "toy.db", SETTINGS, "toy", SPACE)
+    search(study, SETTINGS, seen_of(toy), SPACE, 2, "cpu")
+    applied = SETTINGS.override(best_values(study))
+    search(study, applied, seen_of(toy), SPACE, 1, "cpu")
+    assert ["present" in trial.user_attrs for trial in study.trials] == [True, False, False], "not tried twice"
+    found = compare(study, applied, seen_of(toy), SPACE, "cpu")
+    assert found is not None
+    assert found.best == found.present
+    changed = SETTINGS.override({"train": {"lr": 0.009}})
+    assert compare(study, changed, seen_of(toy), SPACE, "cpu") is None, "never tried"
 
 
 def test_nested() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from itertools import chain
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ from zslcore.features import backbones, batches, images, network
 from zslcore.features.extract import SAMPLE, extract, extract_images, forecast, sample
 from zslcore.features.image_sources import ListFile, of_dataset
 from zslcore.features.images import transform
+from zslcore.features.network import plan_extraction
 from zslcore.features.store import open_store
 from zslcore.settings import Extract
 
@@ -134,10 +136,38 @@ def test_the_first_readable_images_are_the_sample(folder, monkeypatch, readable,
     backbone = backbones.load(SETTINGS.backbone, "random", 32)
     with open_store(None) as store:
         store.want(ListFile("list.txt"))
-        plain, scaled = sample(store, backbone)
+        plain, scaled = sample(chain.from_iterable(store.pending(2)), backbone)
     expected = [transform(backbone.preprocessing)(picture(row)) for row in found]
     assert len(plain) == len(scaled) == len(expected)
     assert all((one == other).all() for one, other in zip(plain, expected, strict=True))
+
+
+@pytest.mark.parametrize("stored", ["files", "pictures"])
+@pytest.mark.parametrize(
+    ("damaged", "found"),
+    [([], [1, 2, 4, 5, 7, 8, 10, 11]), ([1, 4, 12], [2, 5, 7, 8, 10, 11]), ([1, 2, 4, 5, 7, 8, 10, 11], [0, 3, 6])],
+)
+def test_what_is_auto_is_decided_on_trainval_images(folder, monkeypatch, stored, damaged, found):
+    """Not on the test images that stand first; these decide only where no trainval image can be read."""
+    contents = [b"damaged" if row in damaged else picture(row) for row in range(COUNT)]
+    if stored == "pictures":
+        datasets.save(Path("dataset.h5"), image_dataset(pictures=tuple(contents)), {})
+    else:
+        for row, content in enumerate(contents):
+            Path(f"{row}.png").write_bytes(content)
+    monkeypatch.setattr("zslcore.features.extract.SAMPLE", min(len(found), 8))
+    samples = []
+
+    def spied(backbone, settings, device, plain, downscaled):
+        samples.append(plain)
+        return plan_extraction(backbone, settings, device, plain, downscaled)
+
+    monkeypatch.setattr("zslcore.features.extract.plan_extraction", spied)
+    skipping = SETTINGS.model_copy(update={"on_bad_image": "skip"})
+    extract(Path("dataset.h5"), Path("features.h5"), skipping, "cpu", None, Path("store"))
+    prepare = transform(backbones.load(SETTINGS.backbone, "random", 32).preprocessing)
+    (sampled,) = samples
+    np.testing.assert_array_equal(sampled, [prepare(picture(row)) for row in found])
 
 
 def test_nothing_is_decided_for_good_on_no_image(folder, monkeypatch):
@@ -164,7 +194,7 @@ def test_the_plan_is_logged_at_every_start(folder, caplog):
     run()
     how = "test_resnet.r160_in1k on cpu in fp32, not compiled, batches of 4 in "
     assert how in caplog.text
-    assert "JPEGs decoded whole: decided now, on 16 images" in caplog.text
+    assert "JPEGs decoded whole: decided now, on 8 images" in caplog.text
     caplog.clear()
     run()
     assert how in caplog.text

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from zslcore.features.images import MAX_PIXELS, MAX_PIXELS_OF, MAX_RESIZED, BadImage, NoMemory, decode, transform
+from zslcore.datasets.image_files import MAX_PIXELS, MAX_PIXELS_OF, BadImage
+from zslcore.features.images import MAX_RESIZED, NoMemory, decode, transform
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,23 @@ def tolerance(method: Method) -> float:
         return 1e-1
     trained = isinstance(method, Generative | Clusterable) or hasattr(method.settings, "epochs")
     return 1e-2 if trained else 1e-3
+
+
+def test_before_fit_it_says_fit_first(name: str, toy_task: Task, tmp_path: Path) -> None:
+    kind = registry.get(name)
+    method = kind(kind.Settings(**kind.quick))
+    calls = [
+        lambda: method.for_classes(toy_task.signatures, toy_task.seen_mask),
+        method.state,
+        lambda: method.save(tmp_path / "method.safetensors"),
+    ]
+    if isinstance(method, Transductive):
+        calls.append(lambda: method.fit_unlabelled(toy_task.unseen_features))
+    for call in calls:
+        with pytest.raises(ZSLError, match=r"before it is fitted; fit first, or load a fitted one"):
+            call()
+    assert not any(tmp_path.iterdir())
+    assert not hasattr(method, "no_such_attribute")
 
 
 def test_scores_are_those_expected(name: str, fitted: Method, toy_task: Task) -> None:

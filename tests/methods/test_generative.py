@@ -154,7 +154,8 @@ def test_cada_vae_aligns_two_gaussians() -> None:
             draws = method.draw(torch.randn(2000, 2), torch.eye(2)[k].expand(2000, -1))
             images = codes[train.labels == k]
             assert np.abs(draws.numpy().mean(0) - images.mean(0)).max() < 0.15, "the classes' means are 1.4 apart"
-            assert np.abs(np.cov(draws.numpy().T) - np.cov(images.T)).max() < 0.06, "the largest variance is 0.19"
+            error = np.abs(np.cov(draws.numpy().T) - np.cov(images.T)).max()
+            assert error < 0.3 * np.cov(images.T).max(), "encoded images correlate a little, draws of one class do not"
             assert np.abs(method.image_decoder(draws).numpy().mean(0) - MEANS[k]).max() < 0.35
 
 

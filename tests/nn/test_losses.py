@@ -43,6 +43,24 @@ def test_gaussian_similarity_by_hand() -> None:
     assert got.tolist() == [[0.0, -2.5]]
 
 
+@pytest.mark.parametrize("length", [1, 4500, 1e5])
+@pytest.mark.parametrize("apart", [1e-2, 1.0])
+def test_gaussian_similarity_of_long_features_that_lie_close(length: float, apart: float) -> None:
+    """In float32 the expanded square alone is off by 18 times the distance at a length of 4500 and 0.01 apart."""
+    random = np.random.default_rng(0)
+    w = random.normal(size=(3, 50))
+    w *= length / np.linalg.norm(w, axis=1, keepdims=True)
+    steps = random.normal(size=(4, 50))
+    h = w[[0, 1, 2, 0]] + apart * steps / np.linalg.norm(steps, axis=1, keepdims=True)
+    h, w = h.astype("f4"), w.astype("f4")
+    exact = -0.7 * ((h[:, None].astype(float) - w.astype(float)) ** 2).sum(axis=2)
+    x = torch.tensor(h, requires_grad=True)
+    found = losses.gaussian_similarity(x, torch.tensor(w), 0.7)
+    np.testing.assert_allclose(found.detach(), exact, rtol=5e-3)
+    (slope,) = torch.autograd.grad(found[0, 0], x)
+    np.testing.assert_allclose(slope[0], -1.4 * (h[0].astype(float) - w[0]), rtol=2e-2, atol=1e-3 * apart)
+
+
 def test_gaussian_loss_gradient() -> None:
     h, w, y = (torch.tensor(value) for value in draw(1))
     h.requires_grad_()

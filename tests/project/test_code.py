@@ -170,7 +170,7 @@ for stage, module in json.loads(sys.argv[1]).items():
 def test_the_closure_is_what_a_stage_imports() -> None:
     """Less what is left out, what reads settings for it, and packages' docstrings; exactly so in the pipeline.
 
-    Experiments import some modules inside functions, which the closure has and a bare import has not.
+    Experiments and `resolve` import some modules inside functions, which the closure has and a bare import has not.
     """
     pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -185,7 +185,8 @@ def test_the_closure_is_what_a_stage_imports() -> None:
         found = closure(STAGES[stage]).keys() - packages() - {"zslcore.io.yaml"}
         counted -= printed - found
         assert counted <= found, stage
-        assert counted == found or stage not in pipeline, stage
+        late = {"zslcore.training.device"} if stage == "report" else set()  # `resolve`, whose code it shares, needs it
+        assert counted | late == found or stage not in pipeline, stage
 
 
 def packages() -> set[str]:

@@ -20,6 +20,7 @@ from zslcore.project.gate import (
     Row,
     as_json,
     cells,
+    check_rows,
     compare,
     counts,
     markdown,
@@ -30,6 +31,7 @@ from zslcore.project.gate import (
     summary,
 )
 from zslcore.project.params import Params
+from zslcore.project.power import detectable_drop
 
 ROOT = Path(__file__).resolve().parents[2]
 NAN = math.nan
@@ -115,6 +117,33 @@ def test_mean_and_seeds_are_one_measurement() -> None:
     metrics = measured({"0": 1.0, "1": 3.0}, None)[FILE]
     assert measurement(metrics, "H", "old") == Measurement(2.0, {"0": 1.0, "1": 3.0})
     assert measurement(metrics, "H", "new") is None
+
+
+@pytest.mark.parametrize(("side", "what"), [("old", "at the revision"), ("new", "here")])
+def test_a_mean_that_is_not_that_of_its_seeds_is_refused(side: str, what: str) -> None:
+    diff = measured({"0": 58.0, "1": 60.0}, {"0": 58.0, "1": 60.0})
+    diff[FILE]["H.mean"][side] = 99.9
+    with pytest.raises(ZSLError, match=rf"H\.mean is not the mean of its seeds {what}: the file was edited"):
+        compare(diff, H)
+
+
+def test_a_gate_that_nothing_can_fail_is_refused() -> None:
+    def check(old: float | None, new: float | None, tolerance: float, name: str = "H") -> None:
+        settings = GateSettings(metrics={name: tolerance})
+        check_rows(compare({FILE: {"H": {"old": old, "new": new}}}, settings), settings, "0" * 40)
+
+    check(50.0, 50.0, 0.5)
+    check(0.0, 0.0, 0.5)
+    check(50.0, None, 0.5)
+    with pytest.raises(ZSLError, match=r"gate\.metrics names no metric"):
+        check_rows([], GateSettings(), "0" * 40)
+    with pytest.raises(ZSLError, match=r"no results/\*/metrics\.json has U, neither here nor at 0000000000"):
+        check(50.0, 50.0, 0.5, "U")
+    for tolerance in (50.0, 1e9):
+        with pytest.raises(ZSLError, match=r"gate\.metrics\.H allows a fall of .*, more than .* \(50\.00 at most\)"):
+            check(50.0, 10.0, tolerance)
+    with pytest.raises(ZSLError, match="0000000000 has none of H, so nothing can have fallen"):
+        check(None, 50.0, 0.5)
 
 
 def test_paired_where_seeds_are_shared() -> None:
@@ -205,6 +234,36 @@ def test_false_alarms_and_power() -> None:
     assert counts(change - 4, 0.0, p_value(old, drop, False), 0.01).mean() > 0.95
 
 
+def test_what_validation_classes_said_is_gated_too() -> None:
+    """What gains on test images and loses on validation classes fails: keeping it were a choice on test."""
+    diff = {
+        FILE: {"zsl.T1.mean": {"old": 80.0, "new": 84.0}, "zsl.T1.seeds.0": {"old": 80.0, "new": 84.0}},
+        "results/toy/selected.json": {
+            "validation.T1": {"old": 70.0, "new": 66.0},
+            "train.epochs": {"old": 9, "new": 1},
+        },
+    }
+    rows = compare(diff, GateSettings(metrics={"zsl.T1": 0.5, "validation.T1": 1.0}))
+    assert {row.metric: row.verdict for row in rows} == {
+        "results/toy/selected.json:validation.T1": "worse",
+        f"{FILE}:zsl.T1": "better",
+    }
+    del diff["results/toy/selected.json"]["validation.T1"]["new"]
+    rows = compare(diff, GateSettings(metrics={"validation.T1": 1.0}))
+    assert [row.verdict for row in rows] == ["missing"]
+
+
+def test_every_verdict_says_which_drop_it_could_have_found() -> None:
+    seeds = {str(k): 60 + 0.7 * value for k, value in enumerate((-1.265, -0.632, 0.0, 0.632, 1.265))}  # of std 0.7
+    rows = compare(measured(seeds, seeds), GateSettings(alpha=0.01, metrics={"H": 0.5}))
+    (row,) = rows
+    assert row.found == pytest.approx(detectable_drop(list(seeds.values()), list(seeds.values()), 0.5, 0.01, True))
+    assert f"a drop of {row.found:.1f} would have been found" in summary(rows, "abc")
+    assert json.loads(as_json(rows, "abc"))["metrics"][0]["found"] == row.found
+    assert "(one seed)" in summary([one(50.0, 49.9, 0.5)], "abc")
+    assert compare(measured(seeds, None), H)[0].found is None
+
+
 def test_markdown_and_json_survive_hostile_names() -> None:
     diff = {"results/a|b\n<script>/metrics.json": {"H": {"old": 1.0, "new": NAN}}}
     rows = compare(diff, H)
@@ -221,8 +280,12 @@ def test_markdown_and_json_survive_hostile_names() -> None:
 def test_the_shipped_settings_gate_every_data_set() -> None:
     settings = GateSettings(**Params(ROOT).top("gate"))
     metrics = {f"{group}.mean": {"old": 50.0, "new": 40.0} for group in ("zsl.T1", "gzsl.H", "gzsl.AUSUC", "plain.H")}
-    rows = compare({f"results/{name}/metrics.json": metrics for name in ("birds", "cub")}, settings)
-    assert len(rows) == 6
+    validation = {f"validation.{name}": {"old": 50.0, "new": 40.0} for name in ("T1", "H")}
+    files = {"metrics.json": metrics, "selected.json": validation}
+    rows = compare(
+        {f"results/{name}/{file}": values for name in ("birds", "cub") for file, values in files.items()}, settings
+    )
+    assert len(rows) == 10
     assert all(row.verdict == "worse" for row in rows)
 
 
@@ -231,6 +294,8 @@ def test_the_shipped_settings_gate_every_data_set() -> None:
     [
         ("{metric: {H: 1}}", "gate: unknown parameter 'metric'; did you mean 'metrics'"),
         ("{metrics: {gzsl.H: -1}}", r"gate: metrics\.gzsl\.H is -1"),
+        ("{metrics: {gzsl.H: .inf}}", r"gate: metrics\.gzsl\.H is inf"),
+        ("{metrics: {gzsl.H: .nan}}", r"gate: metrics\.gzsl\.H is nan"),
     ],
 )
 def test_bad_settings_are_named(gate: str, message: str, tmp_path: Path) -> None:
@@ -300,6 +365,26 @@ def test_exit_codes_and_formats(project: Path) -> None:
     assert gone.returncode == 1
     assert "missing" in gone.stdout
     git(project, "checkout", "-q", "results")
+
+
+@pytest.mark.slow
+def test_a_revision_is_not_compared_with_itself(project: Path) -> None:
+    for against in ([], ["--against", "HEAD"]):
+        git(project, "switch", "-q", "--detach", "main")
+        itself = gate(project, *against)
+        assert itself.returncode == 2
+        assert "HEAD would be compared with itself" in itself.stderr
+        write_metrics(project, 48.0)
+        assert gate(project, *against).returncode == 1, "what was run since is compared"
+        git(project, "checkout", "-q", "results")
+    scores = project / "artifacts/toy/scores.h5"
+    scores.parent.mkdir(parents=True)
+    scores.touch()  # CI has run the pipeline, which gave the same bytes
+    passed = gate(project, "--against", "HEAD")
+    assert (passed.returncode, "byte for byte" in passed.stderr) == (0, True)
+    assert gate(project).returncode == 2
+    scores.unlink()
+    git(project, "switch", "-q", "branch")
 
 
 @pytest.mark.slow

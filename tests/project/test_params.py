@@ -193,7 +193,9 @@ def test_mistakes_in_a_preset_and_in_the_experiments_are_named(tmp_path: Path) -
         cub(tmp_path, experiments={"fewshot": {"query": 0}})
 
 
-@pytest.mark.parametrize("name", ["train.lr", "train.epochs", "train.noise.strength", "extract.backbone", "train"])
+@pytest.mark.parametrize(
+    "name", ["train.lr", "train.epochs", "train.noise.strength", "extract.backbone", "train", "fewshot"]
+)
 def test_null_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
     with pytest.raises(ZSLError, match=rf"^data/cub\.yaml .*: {name} is null: .*; to leave it at its default, delete"):
         cub(tmp_path, nested({name: None}))
@@ -203,6 +205,44 @@ def test_null_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
 def test_bad_seeds(seeds: object, tmp_path: Path) -> None:
     with pytest.raises(ZSLError, match="seeds"):
         _ = project(tmp_path, params={"seeds": seeds}).seeds
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        *[({"seeds": seeds}, "seeds") for seeds in ([], [0, 0], [-1], ["0"], [0.5], [True], 3, "0, 1", None)],
+        *[({"device": device}, f"device is {device!r}; use auto, cpu, cuda or cuda:N") for device in ("gpu", "CPU", 0)],
+        *[
+            ({"device": device}, "device is .*; use auto, cpu")
+            for device in ("mps", "cuda:", "cuda:x", "cuda:-1", None)
+        ],
+    ],
+)
+def test_bad_seeds_and_devices_are_refused_by_the_first_stage_and_by_params(
+    params: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_project(tmp_path, params, resolve=False))
+    for act in (resolve.command, params_command.command):
+        with pytest.raises(ZSLError, match=rf"^params\.yaml: {message}"):
+            act("toy")
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("datasets", ["birds", 5, [], None, [1], ["birds", "birds"]])
+def test_bad_lists_of_data_sets(datasets: object, tmp_path: Path) -> None:
+    with pytest.raises(
+        ZSLError, match=r"datasets .*(give at least one name, each on a line after `- `|name each once)$"
+    ):
+        _ = project(tmp_path, params={"datasets": datasets}).datasets
+
+
+def test_a_device_that_is_not_here_is_told_by_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(write_project(tmp_path, {"device": "cuda:0"}, resolve=False))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    resolve.command("toy")
+    assert "toy: note: device 'cuda:0' asked for, but this machine has no CUDA" in capsys.readouterr().err
 
 
 def test_unknown_data_set(tmp_path: Path) -> None:
@@ -442,7 +482,7 @@ def test_the_file_of_each_value_is_shown(
 
 def test_an_unknown_section_or_data_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write_project(tmp_path, resolve=False))
-    with pytest.raises(ZSLError, match="unknown section 'trian': did you mean 'train'"):
+    with pytest.raises(ZSLError, match="unknown part 'trian': did you mean 'train'"):
         params_command.command("toy", "trian")
     with pytest.raises(ZSLError, match="unknown data set 'tyo': did you mean 'toy'"):
         params_command.command("tyo")

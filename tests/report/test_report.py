@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,140 @@ def test_names_of_classes_are_shown_as_they_are_and_run_nothing(folder: Path) ->
     assert "<td>NA</td>" in page
     assert "<td>007</td>" in page
     assert {path for path in folder.rglob("*") if "report" not in path.parts} == before
+
+
+def classes_csv(folder: Path, zsl: list[float], gzsl: list[float] | None = None) -> None:
+    """results/cub-x/classes.csv of these unseen classes and two seen ones."""
+    count = len(zsl)
+    columns = {
+        "class": [f"u{k}" for k in range(count)] + ["s0", "s1"],
+        "kind": ["unseen"] * count + ["seen"] * 2,
+        "images": [5] * count + [4, 3],
+        "gzsl": [*(gzsl or zsl), 80.0, 90.0],
+        "zsl": [*zsl, np.nan, np.nan],
+    }
+    write_csv(folder / "results/cub-x/classes.csv", pd.DataFrame(columns))
+
+
+def test_chance_and_sizes_are_said(folder: Path) -> None:
+    classes_csv(folder, [50.0, 60.0])
+    markdown, page = report(folder)
+    assert "2 unseen classes with 10 test images, 2 seen ones with 7; by guessing: T1 50.0, U and S 25.0." in markdown
+    assert "by guessing: T1 50.0" in page
+
+
+def test_every_table_says_what_its_spread_covers_and_one_seed_claims_none(folder: Path) -> None:
+    classes_csv(folder, [50.0, 60.0])
+    write_json(folder / "results/cub-x/methods/sae.json", {"zsl": {"T1": value(47.1)}, "gzsl": {}})
+    _, page = report(folder)
+    tables = re.findall(r'(<p class="caption">[^<]*</p>)?<div class="scroll"><table>(.*?)</table>', page)
+    spread = [caption for caption, cells in tables if "±" in cells]
+    assert len(spread) >= 4
+    assert all("±: standard deviation over seeds" in caption for caption in spread)
+
+    def once(node: Any) -> Any:
+        if isinstance(node, dict):
+            return value(node["mean"], node["mean"]) if "mean" in node else {k: once(v) for k, v in node.items()}
+        return node
+
+    one = once(metrics())
+    write_json(folder / "results/cub-x/metrics.json", {**one, "about": {**metrics()["about"], "seeds": 1}})
+    write_json(folder / "results/cub-x/methods/sae.json", {"zsl": {"T1": value(47.1, 47.1)}, "gzsl": {}})
+    markdown, page = report(folder)
+    assert "±" not in markdown + page
+    assert "One seed: how far another would move the figures is not known." in markdown
+
+
+def test_an_end_of_what_was_tried_is_told(folder: Path) -> None:
+    def told(epochs: int, best: dict[str, Any] | None = None) -> str:
+        write_json(folder / "results/cub-x/selected.json", {"train": {"epochs": epochs}})
+        return report(folder, best=best)[0].replace("\\", "")
+
+    assert (
+        "> **At the end of what was tried: train.epochs = 80 is the largest of 20, 40, 60, 80: add larger values to "
+        "select.train_epochs and run again.**"
+    ) in told(80)
+    assert "train.epochs = 20 is the smallest of" in told(20)
+    assert "At the end" not in told(40)
+    assert "At the end" not in told(80, {"train": {"epochs": 80}})
+    assert "At the end" not in told(80, {"select": {"train_epochs": [80]}})
+
+
+def test_methods_that_trained_as_long_as_any_candidate_are_named(folder: Path) -> None:
+    for name, validation in (("a", {"longest": True}), ("b", {}), ("c", None)):
+        about = {"title": name, "validation": validation}
+        write_json(folder / f"results/cub-x/methods/{name}.json", {"about": about, "zsl": {"T1": value(50.0)}})
+    markdown, _ = report(folder)
+    assert "At the end of what was tried, the longest training: a; more epochs might be better." in markdown
+
+
+def lists(zsl: list[float]) -> dict[str, Any]:
+    return {"zsl": zsl, "unseen": zsl, "seen": [80.0, 90.0]}
+
+
+def test_leads_over_methods_are_paired_over_classes_and_corrected(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    hard = random.uniform(20, 80, 30)
+    classes_csv(folder, list(hard + 10))
+    others = {
+        "worse": list(hard + random.normal(0, 2, 30)),
+        "alike": list(hard + 10 + random.normal(0, 20, 30)),
+        "ahead": list(hard + 20 + random.normal(0, 2, 30)),
+    }
+    for name, zsl in others.items():
+        result = {"about": {"title": name}, "zsl": {"T1": value(50.0)}, "gzsl": {}, "classes": lists(zsl)}
+        write_json(folder / f"results/cub-x/methods/{name}.json", result)
+    markdown, _ = report(folder)
+    assert (
+        "In T1, with Holm's correction for all 6 differences, this pipeline is better than worse; WORSE than ahead; "
+        "NOT shown to differ from alike."
+    ) in markdown
+    (row,) = (line for line in markdown.splitlines() if line.startswith("| worse |"))
+    mean, low, high = map(float, re.findall(r"[+-]\d+\.\d", row)[:3])
+    assert low < mean < high
+    assert mean == pytest.approx(float(np.mean(hard + 10 - others["worse"])), abs=0.06)
+    assert high - low < 3, "paired: over classes alone it would be 12"
+
+
+def test_an_interval_that_excludes_0_alone_need_not_among_many(folder: Path) -> None:
+    """Thirteen rows; one has p = 0.02, which is nothing among thirteen."""
+
+    def row(position: int, against: str | None, t1: list[float]) -> dict[str, Any]:
+        about = {"title": f"row {position}", "against": against, "row": position, "reused": False}
+        about |= {"candidates": 1, "splits": 1, "members": 1}
+        zsl = list(np.linspace(20, 80, 30) + position)
+        return {
+            "about": about,
+            "zsl": {"T1": value(float(np.mean(t1)), *t1)},
+            "gzsl": {"H": value(40.0)},
+            "classes": lists(zsl),
+        }
+
+    base = [50.0, 51.0, 52.0, 51.0, 50.0]
+    write_json(folder / "experiments/cub-x/ablation/NA.json", row(0, None, base))
+    for k in range(13):
+        lead = [1.0, 2.0, 0.4, 1.5, 1.6] if k == 0 else [1.0, -1.0, 0.5, -0.5, 0.1 * k]
+        t1 = [one + more for one, more in zip(base, lead, strict=True)]
+        write_json(folder / f"experiments/cub-x/ablation/v{k}.json", row(k + 1, "NA", t1))
+    markdown, _ = report(folder, experiments=True)
+    (line,) = (line for line in markdown.splitlines() if line.startswith("| v0: row 1 |"))
+    assert "| +1.3 [+0.5, +2.1] | +1.0 [+1.0, +1.0] |" in line
+    assert "over seeds of the difference in T1" not in markdown
+    assert "In T1 it does NOT exclude 0 for: v0 over NA; v1 over NA" in markdown
+    said = "The interval over classes of the difference in T1, with Holm's correction for all 26 of the table, excludes"
+    assert f"{said} 0 for: v0 over NA; v1 over NA" in markdown
+
+
+def test_few_shot_leads_are_a_family_too(folder: Path) -> None:
+    def lead(mean: float, half: float) -> dict[str, Any]:
+        found = {"mean": mean, "low": mean - half, "high": mean + half, "count": 600}
+        return {"1-shot": {"mean": 70.0, "low": 69.0, "high": 71.0, "count": 600, "lead": found}}
+
+    plain = {"1-shot": {"mean": 70.0, "low": 69.0, "high": 71.0, "count": 600, "lead": None}}
+    rows = {"plain": plain, "sure": lead(5.0, 1.0), "b": lead(1.1, 1.0), "c": lead(0.1, 1.0), "d": lead(0.2, 1.0)}
+    about = {"way": 5, "query": 15, "baseline": "plain", "order": list(rows), "columns": ["1-shot"]}
+    write_json(folder / "experiments/cub-x/fewshot.json", {"about": about, "rows": rows})
+    markdown, _ = report(folder, experiments=True)
+    assert "| b | +1.1 [+0.1, +2.1] |" in markdown
+    said = "With Holm's correction for all 4 leads NOT shown to differ from 'plain': b, 1-shot; c, 1-shot; d, 1-shot."
+    assert said in markdown

@@ -125,15 +125,74 @@ def test_from_files_to_the_report(project: Path, capsys: pytest.CaptureFixture[s
     assert "| toy | own |" in capsys.readouterr().err
 
 
-def test_tune_prints_a_diff_and_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def better_by(monkeypatch: pytest.MonkeyPatch, lead: float, noise: float = 0.1) -> None:
+    """Replaces `select` in tune: any learning rate but the present one, 0.002, has `lead` more, and noise by seed."""
+
+    def known(seen: Any, settings: Any, device: str, observe: Any = None) -> Any:
+        seed = settings.select.seed
+        value = 50.0 + (settings.train.lr != 0.002) * (lead + noise * (-1) ** seed * seed)
+        return {"validation": {"T1": value, "H": value}}, []
+
+    monkeypatch.setattr("zslcore.experiments.tune.select", known)
+
+
+def test_tune_offers_nothing_that_is_not_better(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(project, data={"best": {"train": {"lr": 0.002}}})
+    with pytest.raises(ZSLError, match="no trial was completed"):
+        tune.command("toy", trials=0)
+    for lead, noise, said in (
+        (0.0, 0.0, "no trial is better than the present settings: nothing is offered"),
+        (-3.0, 0.0, "no trial is better than the present settings: nothing is offered"),
+        (1.0, 2.0, "within its noise: nothing is offered"),
+        (2.0, 0.1, "the lead in (T1 + H) / 2 is +1.9 [+1.5, +2.4] (95 %)"),
+    ):
+        better_by(monkeypatch, lead, noise)
+        tune.command("toy", trials=1)
+        found = capsys.readouterr()
+        assert said in found.err
+        assert bool(found.out) == (lead == 2.0)
+
+
+def test_a_diff_is_of_the_lines_that_change() -> None:
+    """difflib's own takes lines that repeat for junk beyond 200 lines, and shows them all."""
+    block = "".join(f"  data-{number}:\n    extract: {{}}\n    train: {{}}\n" for number in range(150))
+    before = f"presets:\n{block}  mine:\n    train:\n      lr: 0.001\n      hidden: 16\n{block}"
+    after = before.replace("lr: 0.001", "lr: 0.002").replace("hidden: 16", "hidden: 24")
+    lines = tune.unified_diff(before, after, "data/mine.yaml").splitlines()
+    assert [line for line in lines if line[0] in "+-"] == [
+        *("--- data/mine.yaml", "+++ data/mine.yaml"),
+        *("-      lr: 0.001", "-      hidden: 16", "+      lr: 0.002", "+      hidden: 24"),
+    ]
+    assert len(lines) < 15
+    assert tune.unified_diff(before, before, "x") == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", "a: 1\n"), ("a: 1\n", ""), ("a: 1", "a: 2\n"), ("a: 1\nb: 2", "a: 3\nb: 2"), ("a: 1\n", "a: 2")],
+)
+def test_a_diff_applies(before: str, after: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(before)
+    (tmp_path / "diff").write_text(tune.unified_diff(before, after, "file"))
+    subprocess.run(["git", "apply", "-p0", "diff"], cwd=tmp_path, check=True)
+    assert (tmp_path / "file").read_text() == after
+
+
+def test_tune_prints_a_diff_and_changes_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better_by(monkeypatch, 3.0)
     file = project / "data/toy.yaml"
     text = "source: {kind: birds}\nbest: {train: {lr: 0.002, hidden: 16}} # as chosen by hand\n"
     file.write_text(text, encoding="utf-8")
     resolve.command("toy")
     before = {path: path.read_bytes() for path in (file, project / "params.yaml", project / "experiments/params.yaml")}
-    tune.command("toy", trials=1)
+    tune.command("toy", trials=2)
     printed = capsys.readouterr().out
-    lr = pd.read_csv(project / "experiments/results/toy/tune.csv")["train.lr"].item()
+    present, lr = pd.read_csv(project / "experiments/results/toy/tune.csv")["train.lr"]
+    assert present == 0.002
     (value,) = re.findall(r"lr: ([0-9.e-]+), hidden: 16\}\} # as chosen by hand$", printed.split("\n+best")[1], re.M)
     assert float(value) == pytest.approx(lr, rel=1e-5)
     (project / "diff").write_text(printed, encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from pydantic import Field
 from ruamel.yaml import YAML
 from scipy.io import savemat
@@ -29,6 +30,7 @@ from zslcore.project.edit import with_name, with_source, with_values
 from zslcore.project.params import Params
 
 xlsa17, folder = (import_data.COMMANDS[kind] for kind in ("xlsa17", "folder"))
+BIRDS = ("kiwi", "moa", "weka", "huia", "kea")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -72,13 +74,15 @@ def pair(tmp_path: Path, toy: Dataset) -> Path:
 def photos(tmp_path: Path) -> Path:
     """A folder of images with its tables; read-only, as archives often are."""
     folder = tmp_path / "photos"
-    for name in ("kiwi", "moa", "weka"):
+    for position, name in enumerate(BIRDS):
         (folder / "pictures" / name).mkdir(parents=True)
         for number in range(3):
-            (folder / "pictures" / name / f"{number}.JPG").write_bytes(f"{name}{number}".encode())
+            picture = Image.new("RGB", (8, 8), (position, number, 0))
+            picture.save(folder / "pictures" / name / f"{number}.JPG", "PNG")
         (folder / "pictures" / name / ".DS_Store").touch()
         (folder / "pictures" / name).chmod(0o555)
-    (folder / "words.csv").write_text("class,a,b\nkiwi,0,1\nmoa,1,0\nweka,1,1\n", encoding="utf-8")
+    rows = [f"{name},{position},{position * position}" for position, name in enumerate(BIRDS, 1)]
+    (folder / "words.csv").write_text("\n".join(["class,a,b", *rows]), encoding="utf-8")
     (folder / "new.txt").write_text("moa\n", encoding="utf-8")
     return folder
 
@@ -129,13 +133,129 @@ def test_a_pair_is_copied_entered_and_can_be_prepared(project: Path, pair: Path,
 def test_a_folder_is_copied_without_hidden_files(project: Path, photos: Path) -> None:
     folder(photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", test_share=0.4, no_dvc=True)
     files = set(everything(project / "data/mine"))
-    images = {f"images/{name}/{number}.JPG" for name in ("kiwi", "moa", "weka") for number in range(3)}
+    images = {f"images/{name}/{number}.JPG" for name in BIRDS for number in range(3)}
     assert files == images | {"signatures-words.csv", "unseen-new.txt"}
     source = Params().source("mine")
     data = registry.source(source, "sources").load("mine", Path())
     assert data.image_files[0] == "data/mine/images/kiwi/0.JPG"
-    assert Path(data.image_files[0]).read_bytes() == b"kiwi0"
-    assert len(data.test_seen) == 2
+    assert Path(data.image_files[0]).read_bytes() == (photos / "pictures/kiwi/0.JPG").read_bytes()
+    assert len(data.test_seen) == 4
+
+
+def add_photos(photos: Path, **options: object) -> None:
+    folder(photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", **{"no_dvc": True, **options})
+
+
+class Unready:
+    """What a later stage would refuse, one method a fault of the photographs."""
+
+    def __init__(self, photos: Path) -> None:
+        self.photos, self.moa = photos, photos / "pictures/moa"
+        self.moa.chmod(0o755)
+
+    def too_few_seen_classes(self) -> None:
+        (self.photos / "new.txt").write_text("moa\nkea\n")
+
+    def a_name_that_is_not_utf_8(self) -> None:
+        shutil.copyfile(self.moa / "0.JPG", self.moa / "caf\udce9.jpg")
+
+    def a_name_that_is_not_utf_8_of_what_is_no_image(self) -> None:
+        (self.moa / "caf\udce9.txt").touch()
+
+    def a_table_whose_name_is_not_utf_8(self) -> None:
+        (self.photos / "words.csv").rename(self.photos / "w\udce9.csv")
+
+    def a_copy_whose_name_is_too_long(self) -> None:
+        (self.photos / "new.txt").rename(self.photos / f"{'n' * 250}.txt")
+
+    def heic(self) -> None:
+        (self.moa / "IMG_1.jpg").write_bytes(b"\0\0\0\x24ftypheic" + bytes(99))
+
+    def a_web_page(self) -> None:
+        (self.moa / "3.png").write_bytes(b"<!doctype html>")
+
+    def nothing(self) -> None:
+        (self.moa / "3.png").touch()
+
+
+REFUSED = {
+    "too_few_seen_classes": r"3 seen classes; .* needs at least 4: .* in data/mine\.yaml .*`train: \{epochs: 60\}`",
+    "a_name_that_is_not_utf_8": r"1 names that are not UTF-8, the first of a file: '.*/moa/caf\\xe9\.jpg'; rename them",
+    "a_name_that_is_not_utf_8_of_what_is_no_image": r"1 files have names that are not UTF-8: '.*caf\\xe9\.txt'; rename",
+    "a_table_whose_name_is_not_utf_8": r"1 files have names that are not UTF-8: '.*/w\\xe9\.csv'; rename them",
+    "a_copy_whose_name_is_too_long": r"its copy unseen-n*\.txt would have a name of more than 255 bytes; rename it",
+    "heic": r"1 of 16 images cannot be read:\n  .*/moa/IMG_1\.jpg: a HEIC image: `pip install pillow-heif`",
+    "a_web_page": r"1 of 16 images cannot be read:\n  .*/moa/3\.png: a web page \(HTML\)",
+    "nothing": r"moa/3\.png: the file is empty \(0 bytes\)\nmend or remove them, or write `extract: .*skip\}` into",
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_a_later_stage_would_refuse_is_refused_before_a_file_is_copied(
+    fault: str, project: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    getattr(Unready(photos), fault)()
+    before = everything(project)
+    monkeypatch.setattr(imports.shutil, "copyfile", lambda *paths: pytest.fail("copied"))
+    tables = [next(photos.glob(f"{letter}*.*")) for letter in "wn"]
+    with pytest.raises(ZSLError, match=REFUSED[fault]):
+        folder(photos / "pictures", *tables, "mine", no_dvc=True)
+    assert everything(project) == before
+
+
+def test_too_few_seen_classes_are_taken_where_nothing_is_left_to_choose(
+    project: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The way out that the refusal names: it is followed to the letter, as far as the stage `prepare`."""
+    Unready(photos).too_few_seen_classes()
+    (project / "data/mine.yaml").write_text("train: {epochs: 60}\nclassify: {calibration: 0}\n")
+    add_photos(photos)
+    assert "mine: note: 3 seen classes are too few to choose on" in capsys.readouterr().err
+    resolve.command("mine")
+    prepare.command("mine")
+    assert len(datasets.load(Path("artifacts/mine/dataset.h5")).seen) == 3
+
+
+def test_unreadable_images_are_listed_and_taken_where_they_are_skipped(
+    project: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Unready(photos).heic()
+    (project / "data/mine.yaml").write_text("extract: {on_bad_image: skip}\n")
+    add_photos(photos)
+    noted = capsys.readouterr().err
+    assert "1 of 16 images cannot be read:\n" in noted
+    assert "moa/IMG_1.jpg: a HEIC image" in noted
+    for number in range(3):
+        (photos / f"pictures/moa/{number}.JPG").write_bytes(b"")
+    with pytest.raises(ZSLError, match="split test_unseen is empty"):
+        add_photos(photos, replace=True)
+
+
+def test_what_is_worth_knowing_is_said_and_a_dry_run_changes_nothing(
+    project: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kea = photos / "pictures/kea"
+    kea.chmod(0o755)
+    shutil.copyfile(photos / "pictures/moa/0.JPG", kea / "copy.jpg")
+    (kea / "2024").mkdir()
+    shutil.copyfile(photos / "pictures/kiwi/0.JPG", kea / "2024/x.jpg")
+    (photos / "words.csv").write_text("class,a,b\nkiwi,0,0\nmoa,1,0\nweka,2,0\nhuia,3,0\nkea,1e30,0\n")
+    before = everything(project)
+    add_photos(photos, dry_run=True)
+    assert everything(project) == before
+    said = capsys.readouterr().err
+    for note in (
+        "1 images in folders within the classes' folders, the first",
+        "1 class has a signature of zeros, which says nothing: 'kiwi'",
+        "of 2 attributes 1 never varies: 'b'",
+        "1 value is far outside the rest of the attribute: 1e+30 of 'kea' in 'a'",
+        "1 group of identical images in two classes:",
+    ):
+        assert note in said
+    assert "mine: 16 images (" in said
+    assert said.strip().endswith("4 seen and 1 unseen classes, 2 attributes; nothing was changed (--dry-run)")
+    add_photos(photos)
+    assert "Next: dvc repro" in capsys.readouterr().err
 
 
 def test_every_other_line_of_the_parameters_stays(project: Path, pair: Path) -> None:

@@ -41,3 +41,10 @@ def test_a_method_s_settings_are_shown(method: str) -> None:
 def test_a_data_set_of_a_method_s_name_is_the_data_set(tmp_path: Path) -> None:
     write_project(tmp_path, data={"sae": {"best": {"train": {"lr": 0.5}}}}, resolve=False)
     assert shown("sae")["train.lr"][:2] == ["0.5", "data/sae.yaml: best"]
+
+
+def test_one_setting_or_section_alone_is_shown() -> None:
+    assert list(shown("toy", "train.lr")) == ["train.lr"]
+    assert {name.partition(".")[0] for name in shown("toy", "classify")} == {"classify"}
+    done = CliRunner().invoke(app, ["params", "toy", "train.lrr"])
+    assert "unknown part 'train.lrr'" in str(done.exception)

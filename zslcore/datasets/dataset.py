@@ -1,16 +1,19 @@
 """What a zero-shot data set is: classes, signatures, labels and splits, with their invariants checked once."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.errors import ZSLError
+from zslcore.errors import StaleFile, ZSLError
 from zslcore.io import artifacts
 
 SPLITS = ("trainval", "test_seen", "test_unseen")
@@ -86,11 +89,18 @@ def positions(order: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return position
 
 
+def choosable(data: "Dataset | Seen") -> bool:
+    """Whether some seen classes can be held out for validation, and at least two be left to learn from."""
+    return len(data.seen) >= 4 or bool(data.validation_splits)
+
+
 def check_choosable(data: "Dataset | Seen") -> None:
     """Raise ZSLError where too few classes are seen for some to be held out and some left to learn from."""
-    if len(data.seen) < 4 and not data.validation_splits:
+    if not choosable(data):
         raise ZSLError(
-            f"data set '{data.name}': {len(data.seen)} seen classes; choosing on validation classes needs at least 4"
+            f"data set '{data.name}': {len(data.seen)} seen classes; choosing on validation classes needs at least 4: "
+            f"move unseen ones to the seen, add classes, or give in data/{data.name}.yaml what would be chosen "
+            "(`train: {epochs: 60}`, `classify: {calibration: 0}`; then T1 alone is worth reading)"
         )
 
 
@@ -99,7 +109,7 @@ def duplicate_signatures(data: Dataset) -> list[str]:
     _, group, sizes = np.unique(data.signatures, axis=0, return_inverse=True, return_counts=True)
     groups = [np.flatnonzero(group.ravel() == shared) for shared in np.flatnonzero(sizes > 1)]
     names = (", ".join(repr(data.classes[k]) for k in members[:5]) for members in groups)
-    return [f"{some}: the same signature, so nothing can tell them apart" for some in names]
+    return [f"{some}: the same signature, so nothing can tell them apart; `zsl compare` refuses them" for some in names]
 
 
 def check(data: Dataset) -> None:
@@ -122,7 +132,14 @@ def check(data: Dataset) -> None:
             f"signatures of shape {data.signatures.shape} for {count} classes",
             "one row a class is needed: a class may lack its signature",
         )
-    _check_finite(data.name, "signatures", data.signatures, "row (class)")
+    _check_finite(data, "signatures", data.signatures, data.classes, data.attribute_names)
+    named = {"class": data.classes, "file": data.image_files, "attribute": data.attribute_names}
+    for what, all_names in named.items():
+        if strange := [shown(name) for name in all_names if not is_utf8(name)]:
+            fail(
+                f"{len(strange)} names that are not UTF-8, the first of a {what}: {', '.join(strange[:5])}",
+                "rename them: nothing can be written about them",
+            )
     n = len(data.labels)
     if data.labels.ndim != 1 or (n and not (data.labels.min() >= 0 and data.labels.max() < count)):
         fail(
@@ -132,20 +149,25 @@ def check(data: Dataset) -> None:
     for split in SPLITS:
         rows = getattr(data, split)
         if not len(rows):
-            fail(f"split {split} is empty", "every split needs at least one image")
+            kept = "; a seen class of a single image keeps it for trainval" if split == "test_seen" else ""
+            fail(f"split {split} is empty", f"every split needs at least one image{kept}")
         if rows.min() < 0 or rows.max() >= n:
             fail(
                 f"split {split} points outside the {n} images",
                 "check that splits and features belong together",
             )
-        if len(np.unique(rows)) != len(rows):
-            fail(f"split {split} lists an image twice", "remove the repeated rows")
+        twice = np.flatnonzero(np.bincount(rows, minlength=n) > 1)
+        if len(twice):
+            fail(
+                f"split {split} lists an image twice, {len(twice)} in all, the first {_image(data, twice[0])}",
+                "remove the repeated rows",
+            )
     for position, first in enumerate(SPLITS):
         for second in SPLITS[position + 1 :]:
             shared = np.intersect1d(getattr(data, first), getattr(data, second))
             if len(shared):
                 fail(
-                    f"splits {first} and {second} share {len(shared)} images (first row {shared[0]})",
+                    f"splits {first} and {second} share {len(shared)} images, the first {_image(data, shared[0])}",
                     "an image may stand in one split only",
                 )
     both = np.intersect1d(data.seen, data.unseen)
@@ -170,7 +192,7 @@ def check(data: Dataset) -> None:
                 f"features of shape {data.features.shape} for {n} images",
                 "one row an image is needed: transposed?",
             )
-        _check_finite(data.name, "features", data.features, "row (image)")
+        _check_finite(data, "features", data.features, data.image_files)
     if data.image_files and len(data.image_files) != n:
         fail(f"{len(data.image_files)} image files for {n} labels", "one file an image is needed")
     if len(data.pictures) not in (0, n):
@@ -181,7 +203,7 @@ def check(data: Dataset) -> None:
                 f"image attributes of shape {data.image_attributes.shape}",
                 f"expected ({n}, {data.signatures.shape[1]}): one row an image, one column a signature entry",
             )
-        _check_finite(data.name, "image attributes", data.image_attributes, "row (image)")
+        _check_finite(data, "image attributes", data.image_attributes, data.image_files, data.attribute_names)
     for held_out in data.validation_splits:
         if len(np.setdiff1d(held_out, data.seen)) or not 0 < len(held_out) <= len(data.seen) - 2:
             fail(
@@ -190,14 +212,40 @@ def check(data: Dataset) -> None:
             )
 
 
-def _check_finite(name: str, what: str, values: NDArray[Any], rows: str) -> None:
+def _check_finite(
+    data: Dataset, what: str, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str] = ()
+) -> None:
+    """rows, columns: their names, or nothing where they have none."""
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
-        first = ", ".join(map(str, bad[:5]))
-        raise ZSLError(
-            f"data set '{name}': {what} hold NaN or infinity in {len(bad)} rows, first {rows} {first}; "
-            "compute them again or leave those rows out"
+        first = (
+            f"row {row + 1}{_named(rows, row)}, column {column + 1}{_named(columns, column)}"
+            for row in bad[:5]
+            for column in np.flatnonzero(~np.isfinite(values[row]))[:1]
         )
+        raise ZSLError(
+            f"data set '{data.name}': {what} hold NaN or infinity in {len(bad)} rows: {'; '.join(first)} (counted from "
+            "1); compute them again or leave those rows out"
+        )
+
+
+def _named(names: Sequence[str], position: int) -> str:
+    return f" ({names[position]!r})" if position < len(names) else ""
+
+
+def _image(data: Dataset, row: int) -> str:
+    """An image as the user counts."""
+    return f"number {row + 1}{_named(data.image_files, row)}"
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name, of a file for instance, is text; the bytes of one that is not stand in it as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def shown(name: str) -> str:
+    """A name in quotes, with each byte that is no UTF-8 as \\xe9."""
+    return "'" + re.sub(r"\\udc([89a-f].)", r"\\x\1", name.encode("utf-8", "backslashreplace").decode()) + "'"
 
 
 def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[str, Path] | None = None) -> None:
@@ -237,10 +285,14 @@ def load(
     """Read a data set; features and pictures are left out unless asked for (a reader of splits needs neither).
 
     features: an artifact of this format made of it; the images that had to be skipped there leave every split.
-    Raises ZSLError when the file is damaged, of another version, or breaks the data contract.
+    Raises ZSLError when a file is damaged, of another version, or breaks the data contract; StaleFile where the
+    features are not those of this data set.
     """
-    skipped = skipped_rows(features, format) if features is not None else np.empty(0, np.int64)
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
+        labels = artifacts.array(file, "labels", np.int64, ndim=1)
+        skipped = np.empty(0, np.int64)
+        if features is not None:
+            skipped = _skipped_of(path, len(labels), features, format)
 
         def split(name: str) -> NDArray[np.int64]:
             rows = artifacts.array(file, name, np.int64, ndim=1)
@@ -251,7 +303,7 @@ def load(
             split_name=str(artifacts.attribute(file, "split_name")),
             classes=artifacts.strings(file, "classes"),
             signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
-            labels=artifacts.array(file, "labels", np.int64, ndim=1),
+            labels=labels,
             trainval=split("trainval"),
             test_seen=split("test_seen"),
             test_unseen=split("test_unseen"),
@@ -286,18 +338,20 @@ class Seen:
 def load_seen(path: Path, features: Path) -> Seen:
     """Read what fitting may look at, from a data set and its features; no test row of either file is opened.
 
-    Raises ZSLError when a file is damaged or of another version, or a trainval image has no features.
+    Raises ZSLError when a file is damaged or of another version, or a trainval image has no features; StaleFile where
+    the features are not those of this data set.
     """
     with artifacts.open_artifact(path, artifacts.DATASET) as file:
+        labels = artifacts.dataset(file, "labels", np.int64, ndim=1)
         rows = artifacts.array(file, "trainval", np.int64, ndim=1)
-        rows = rows[~np.isin(rows, skipped_rows(features))]
+        rows = rows[~np.isin(rows, _skipped_of(path, len(labels), features, artifacts.FEATURES))]
         attributes = None
         if "image_attributes" in file:
             attributes = artifacts.read_rows(artifacts.dataset(file, "image_attributes", np.float32, ndim=2), rows)
         return Seen(
             name=str(artifacts.attribute(file, "name")),
             features=load_features(features, rows),
-            labels=artifacts.read_rows(artifacts.dataset(file, "labels", np.int64, ndim=1), rows),
+            labels=artifacts.read_rows(labels, rows),
             signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
             seen=artifacts.array(file, "seen", np.int64, ndim=1),
             unseen=artifacts.array(file, "unseen", np.int64, ndim=1),
@@ -320,7 +374,7 @@ def load_features(
     """
     where = name if seed is None else f"seed={seed}/{name}"
     with artifacts.open_artifact(path, format) as file:
-        missing = np.intersect1d(rows, artifacts.array(file, "skipped", np.int64, ndim=1)) if "skipped" in file else ()
+        missing = np.intersect1d(rows, _skipped(file))
         if len(missing):
             raise ZSLError(
                 f"{path}: {len(missing)} images were skipped as unreadable; mend or remove them, extract again"
@@ -341,7 +395,20 @@ def skipped_rows(path: Path, format: artifacts.Format = artifacts.FEATURES) -> N
     Raises ZSLError when the file is damaged or of another version.
     """
     with artifacts.open_artifact(path, format) as file:
-        return artifacts.array(file, "skipped", np.int64, ndim=1) if "skipped" in file else np.empty(0, np.int64)
+        return _skipped(file)
+
+
+def _skipped(file: h5py.File) -> NDArray[np.int64]:
+    return artifacts.array(file, "skipped", np.int64, ndim=1) if "skipped" in file else np.empty(0, np.int64)
+
+
+def _skipped_of(path: Path, images: int, features: Path, format: artifacts.Format) -> NDArray[np.int64]:
+    """The rows that an artifact made of a data set skipped. Raises StaleFile where it was made of another one."""
+    with artifacts.open_artifact(features, format, {"dataset": path}) as file:
+        if "features" in file and (count := len(artifacts.dataset(file, "features", ndim=2))) != images:
+            problem = f"features of {count} images, but {path} has {images}: they are of another data set"
+            raise StaleFile(features, problem, format.stage)
+        return _skipped(file)
 
 
 def has_features(path: Path) -> bool:
@@ -379,4 +446,29 @@ def hold_out_seen(
         count = min(max(1, round(share * len(members))), len(members) - 1)
         held_out.append(random.permutation(members)[:count])
     held = np.sort(np.concatenate(held_out))
+    return np.setdiff1d(rows, held), held
+
+
+def hold_out_by_name(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    images: Sequence[str],
+    rows: NDArray[np.int64],
+    share: float,
+    seed: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `hold_out_seen`, drawn by a hash of the seed and the names of class and image, which does not depend on order.
+
+    classes: their names; images: n names. Other classes, or another order of either, leave a class's split as it is.
+    """
+
+    def draw(row: int) -> bytes:
+        names = (normalize("NFC", name) for name in (classes[labels[row]], images[row]))
+        return sha256("\0".join((str(seed), *names)).encode("utf-8", "surrogateescape")).digest()
+
+    held_out = []
+    for label in np.unique(labels[rows]):
+        members = sorted(rows[labels[rows] == label].tolist(), key=draw)
+        held_out += members[: min(max(1, round(share * len(members))), len(members) - 1)]
+    held = np.array(sorted(held_out), np.int64)
     return np.setdiff1d(rows, held), held

@@ -1,5 +1,8 @@
 """A user's own images: a folder a class, a table of class signatures, and a list of the unseen classes."""
 
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import compress
 from pathlib import Path
 from typing import ClassVar
@@ -8,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.datasets.dataset import Dataset, hold_out_seen
+from zslcore.datasets.dataset import Dataset, hold_out_by_name, is_utf8, shown
+from zslcore.datasets.image_files import is_image
 from zslcore.datasets.source import Source
 from zslcore.datasets.tables import Table, clean, read_classes, read_rows, read_table
-from zslcore.errors import ZSLError, unknown
+from zslcore.errors import ZSLError, nearest, unknown
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 ROLES = ("trainval", "test_unseen", "ignored")
 
 
@@ -51,26 +54,41 @@ class FolderSource(Source):
         lacking = [known for known in folders if known not in {*table.names, *ignored}]
         if lacking:
             hint = "; the first line should be a header" if table.corner in folders else ""
-            raise ZSLError(f"{table.path}: no signature for {_some(lacking)}{hint}; add one row a class")
+            near = _near(lacking, [row for row in table.names if row not in folders])
+            raise ZSLError(f"{table.path}: no signature for {_some(lacking)}{hint}{near}; add one row a class")
         classes = tuple(known for known in table.names if known in folders and known not in ignored)
         listed = [list_files(folders[known]) for known in classes]
         files = [images_of for images_of, _ in listed]
         others = [file for _, others_of in listed for file in others_of]
+        deeper = [file for known in classes for file in images_below(folders[known])]
         if empty := [known for known, images_of in zip(classes, files, strict=True) if not images_of]:
-            raise ZSLError(f"{images}: no images directly in {_some(empty)}; remove these folders, or fill them")
+            below = sum(len(images_below(folders[known])) for known in empty)
+            inside = f" ({below} in folders within: move them up)" if below else ""
+            raise ZSLError(
+                f"{images}: no images directly in {_some(empty)}{inside}; remove these folders, or fill them"
+            )
         labels = np.repeat(np.arange(len(classes)), [len(images_of) for images_of in files])
         is_unseen = np.isin(labels, [classes.index(known) for known in unseen])
         if is_unseen.all():
             raise ZSLError(f"{unseen_file}: no seen class is left; leave at least two out")
-        trainval, test_seen = hold_out_seen(labels, np.flatnonzero(~is_unseen), self.test_share, self.split_seed)
         keys = [f"{file.parent.name}/{file.name}" for images_of in files for file in images_of]
+        seen_rows = np.flatnonzero(~is_unseen)
+        trainval, test_seen = hold_out_by_name(labels, classes, keys, seen_rows, self.test_share, self.split_seed)
         attributes = _image_attributes(root / self.image_attributes, keys, table) if self.image_attributes else None
         notes = []
-        if spare := len(table.names) - len(classes):
-            notes.append(f"{table.path}: {spare} rows describe no class in use; they are left out")
+        if spare := [row for row in table.names if row not in classes]:
+            notes.append(f"{table.path}: {len(spare)} rows describe no class in use; left out: {_some(spare)}")
         if others:
+            suffixes = Counter(file.suffix.lower() or "without one" for file in others)
+            counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
             notes.append(
-                f"{images}: {len(others)} files are no images by their suffix, the first {others[0]}; left out"
+                f"{images}: {len(others)} files are no images by their suffix ({counts}), the first {others[0]}; left "
+                "out"
+            )
+        if deeper:
+            notes.append(
+                f"{images}: {len(deeper)} images in folders within the classes' folders, the first {deeper[0]}; left "
+                "out: move them up into the folder of their class"
             )
         try:
             return Dataset(
@@ -94,7 +112,8 @@ class FolderSource(Source):
 def class_folders(images: Path) -> dict[str, Path]:
     """Class name -> folder, in the order of names; hidden folders are skipped.
 
-    Raises ZSLError when there is no such folder, it has no folders in it, or two names differ in spaces only.
+    Raises ZSLError when there is no such folder, it has no folders in it or only such with folders of images in them,
+    a name is not UTF-8, or two differ in spaces only.
     """
     try:
         paths = sorted(path for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -104,58 +123,104 @@ def class_folders(images: Path) -> dict[str, Path]:
         raise ZSLError(f"{images}: holds no folders; put each class's images into a folder of the class's name")
     folders: dict[str, Path] = {}
     for path in paths:
+        if not is_utf8(path.name):
+            raise ZSLError(f"{images}: the name of the folder {shown(path.name)} is not UTF-8; rename it")
         if clean(path.name) in folders:
             raise ZSLError(f"{path}: the class name is also that of {folders[clean(path.name)]}; rename one")
         folders[clean(path.name)] = path
+    if not any(list_files(path)[0] for path in paths) and (deep := [image for path in paths for image in _first(path)]):
+        raise ZSLError(
+            f"{images}: holds no class's images, but folders of folders of them ({deep[0]}); give the folder in which "
+            f"the classes' folders are, such as {deep[0].parents[1]}"
+        )
     return folders
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The images in folders within a folder, at any depth, in order; hidden ones and links are skipped."""
+    inner = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+    )
+    return [image for path in inner for image in (*list_files(path)[0], *images_below(path))]
+
+
+def _first(folder: Path) -> list[Path]:
+    return images_below(folder)[:1]
 
 
 def list_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The (images, other files) directly in a folder, in the order of names; hidden ones are skipped."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    is_image = [path.suffix.lower() in SUFFIXES for path in files]
-    return list(compress(files, is_image)), [path for path, image in zip(files, is_image, strict=True) if not image]
+    image = [is_image(path.name) for path in files]
+    return list(compress(files, image)), [path for path, known in zip(files, image, strict=True) if not known]
 
 
 def read_unseen(path: Path, classes: tuple[str, ...]) -> tuple[set[str], set[str]]:
-    """The (unseen, ignored) classes, from a list of unseen ones or a CSV `class,split`.
+    """The (unseen, ignored) classes, from a list of unseen ones or a table `class,split`, whatever it is called.
 
-    Raises ZSLError when a name is no class, is repeated, or (in a CSV) a class is missing or its split unknown.
+    Raises ZSLError when a name is no class, is repeated, or (in a table) a class is missing or its split unknown.
     """
-    if path.suffix.lower() != ".csv":
+    if path.suffix.lower() != ".csv" and not _is_split_table(path):
         return {classes[k] for k in read_classes(path, classes)}, set()
     rows = read_rows(path)
     _, header = next(rows)
-    if header != ["class", "split"]:
-        raise ZSLError(f"{path}: the header is {','.join(header)}, expected class,split")
-    roles: dict[str, str] = {}
+    if [name.lower() for name in header] != ["class", "split"]:
+        raise ZSLError(
+            f"{path}: the header is {','.join(header)}, expected class,split; a list of the unseen classes, one a "
+            "line, is called .txt"
+        )
+    roles: dict[str, tuple[str, int]] = {}
     for line, (name, role) in rows:
         if role not in ROLES:
             raise ZSLError(f"{path}: line {line}: {unknown('split', role, ROLES)}")
         if name in roles:
-            raise ZSLError(f"{path}: line {line}: class {name!r} appears twice; leave one")
+            before, first = roles[name]
+            conflict = "" if role == before else f", as {role} and as {before} (line {first})"
+            raise ZSLError(f"{path}: line {line}: class {name!r} appears twice{conflict}; leave one")
         if name not in classes and role != "ignored":
             raise ZSLError(f"{path}: line {line}: {unknown('class', name, classes, most=10)}; every class has a folder")
-        roles[name] = role
+        roles[name] = role, line
     if missing := [name for name in classes if name not in roles]:
-        raise ZSLError(f"{path}: nothing about {_some(missing)}; add a line each, `ignored` to leave a class out")
-    unseen, ignored = ({name for name in classes if roles[name] == role} for role in ROLES[1:])
+        near = _near(missing, [name for name in roles if name not in classes])
+        raise ZSLError(f"{path}: nothing about {_some(missing)}{near}; add a line each, `ignored` to leave a class out")
+    unseen, ignored = ({name for name in classes if roles[name][0] == role} for role in ROLES[1:])
     if not unseen:
         raise ZSLError(f"{path}: no class is test_unseen; zero-shot learning needs at least one unseen class")
     return unseen, ignored
+
+
+def _is_split_table(path: Path) -> bool:
+    with suppress(ZSLError):  # said by whoever reads it
+        for _, header in read_rows(path):
+            return [name.lower() for name in header] == ["class", "split"]
+    return False
 
 
 def _image_attributes(path: Path, keys: list[str], signatures: Table) -> NDArray[np.float32]:
     """Rows (n, a) of an image table in the order of `keys`, columns in the order of the signatures."""
     table = read_table(path)
     if set(table.columns) != set(signatures.columns):
+        other = sorted(set(table.columns) - set(signatures.columns))
         differing = sorted(set(table.columns) ^ set(signatures.columns))
-        raise ZSLError(f"{path}: its columns and those of {signatures.path} differ in {_some(differing)}; use the same")
-    rows = {name: row for row, name in enumerate(table.names)}
+        near = _near(other, set(signatures.columns) - set(table.columns))
+        raise ZSLError(
+            f"{path}: its columns and those of {signatures.path} differ in {_some(differing)}{near}; use the same"
+        )
+    rows = {name.replace("\\", "/"): row for row, name in enumerate(table.names)}
+    rows |= {name: row for row, name in enumerate(table.names)}
     if missing := [key for key in keys if clean(key) not in rows]:
-        raise ZSLError(f"{path}: no row for {_some(missing)}; add one row an image, called class/file")
+        near = _near(missing, set(rows) - set(map(clean, keys)))
+        raise ZSLError(f"{path}: no row for {_some(missing)}{near}; add one row an image, called class/file")
     order = [table.columns.index(column) for column in signatures.columns]
     return table.values[[rows[clean(key)] for key in keys]][:, order]
+
+
+def _near(names: list[str], known: Iterable[str]) -> str:
+    """What else may be meant by the first five names."""
+    left = sorted(known)
+    pairs = [(name, nearest(name, left)) for name in names[:5]]
+    near = ", ".join(f"{other!r} for {name!r}" for name, other in pairs if other is not None)
+    return f" (there is {near})" if near else ""
 
 
 def _some(names: list[str]) -> str:

@@ -20,6 +20,14 @@ TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18:
 """Type of a data element -> encoding, when it holds characters."""
 SIGNED, UNSIGNED, MATRIX, COMPRESSED = 5, 6, 14, 15
 CELL, CHARACTERS, NUMERIC, COMPLEX = 1, 4, range(6, 16), 0x0800
+SPARSE = "sparse: save full(...) of it"
+STRUCT = "a struct: save its fields as variables of their own, save('file.mat', '-struct', 'name')"
+OBJECT = "a string array, a table or another object: save cellstr(...) of text, a matrix of numbers"
+OPAQUE = 17
+CELLS = "cells that hold other things than text: save a list of text, or a matrix of numbers"
+OTHERS = {2: STRUCT, 3: OBJECT, 5: SPARSE, 16: "a function", OPAQUE: OBJECT}
+"""Class of a variable -> what it is, and what to do, where it is neither numbers nor text."""
+PADDING = " \t\r\n"
 HEADER, BEGINNING = 128, 4096
 """Bytes before the first variable, and bytes of a variable that are read to see its name."""
 SMALL, RATIO = 2**26, 100
@@ -27,8 +35,8 @@ SMALL, RATIO = 2**26, 100
 VARIABLES, STRINGS = 10_000, 500_000
 """A file may hold so many variables, and one of them so many strings."""
 
-Value = NDArray[Any] | None
-"""Numbers in MATLAB's shape; rows or cells of text as (n,) object, each a str; None for anything else."""
+Value = NDArray[Any] | str
+"""Numbers in MATLAB's shape; rows or cells of text as (n,) object, each a str; of anything else what it is."""
 
 
 class Damaged(Exception):
@@ -143,8 +151,11 @@ class _Elements:
 
 
 def _head(elements: _Elements) -> tuple[int, bool, tuple[int, ...], str]:
-    """What a variable starts with: its class, whether it is complex, its shape and its name."""
-    flags, shape = elements.integers(UNSIGNED), elements.integers(SIGNED)
+    """What a variable starts with: its class, whether it is complex, its shape and its name; an object has no shape."""
+    flags = elements.integers(UNSIGNED)
+    if len(flags) == 2 and flags[0] & 0xFF == OPAQUE:
+        return OPAQUE, False, (), str(elements.next()[1], "latin-1")
+    shape = elements.integers(SIGNED)
     if len(flags) != 2 or len(shape) < 2 or len(shape) > 32 or min(shape) < 0:
         raise Damaged(f"a variable of shape {shape[:32]}")
     name = str(elements.next()[1], "latin-1")
@@ -158,16 +169,20 @@ def _name(elements: _Elements) -> str:
 def _value(elements: _Elements) -> Value:
     """The value of a variable whose bytes these are."""
     kind, is_complex, shape, _ = _head(elements)
+    if kind in OTHERS:
+        return OTHERS[kind]
     count = math.prod(shape)
     if kind == CELL:
         if count > min(len(elements.content) // 8, STRINGS):
             raise Damaged(f"{count} cells in {len(elements.content)} bytes, of at most {STRINGS:,}")
         texts = [_cell(elements) for _ in range(count)]
-        return None if None in texts or not texts else np.array(texts, dtype=object)
+        if None in texts:
+            return CELLS
+        return np.array(texts, dtype=object)
     if kind == CHARACTERS:
-        return np.array([text.strip(" ") for text in _rows(elements, shape)], dtype=object)
+        return np.array([text.strip(PADDING) for text in _rows(elements, shape)], dtype=object)
     if kind not in NUMERIC or is_complex:
-        return None
+        return "complex numbers: save their real parts" if kind in NUMERIC else f"of class {kind}, unknown here"
     kind, content = elements.next()
     if kind not in NUMBERS:
         raise Damaged(f"an element of type {kind} where numbers should stand")
@@ -187,7 +202,7 @@ def _cell(elements: _Elements) -> str | None:
     inner = _Elements(content, elements.order)
     kind, _, shape, _ = _head(inner)
     rows = _rows(inner, shape) if kind == CHARACTERS else ()
-    return rows[0].strip(" ") if len(rows) == 1 else "" if kind == CHARACTERS and not math.prod(shape) else None
+    return rows[0].strip(PADDING) if len(rows) == 1 else "" if kind == CHARACTERS and not math.prod(shape) else None
 
 
 def _rows(elements: _Elements, shape: tuple[int, ...]) -> list[str]:

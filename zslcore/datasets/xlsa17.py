@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.datasets.dataset import Dataset, hold_out_seen
+from zslcore.datasets.dataset import Dataset, hold_out_by_name
 from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.source import Source
 from zslcore.datasets.tables import read_classes, read_table
@@ -119,7 +119,10 @@ class XLSA17Source(Source):
         is_unseen = np.isin(labels, read_classes(path, splits.classes))
         if is_unseen.all():
             raise ZSLError(f"{path}: names every class; leave at least two out, which are seen")
-        trainval, test_seen = hold_out_seen(labels, np.flatnonzero(~is_unseen), self.test_share, self.split_seed)
+        images, seen_rows = list(map(str, range(len(labels)))), np.flatnonzero(~is_unseen)
+        trainval, test_seen = hold_out_by_name(
+            labels, splits.classes, images, seen_rows, self.test_share, self.split_seed
+        )
         return replace(
             splits,
             trainval=trainval,
@@ -282,11 +285,12 @@ def _held_out(path: Path, splits: Splits, labels: NDArray[np.int64]) -> NDArray[
 
 def read_image_attributes(path: Path) -> NDArray[np.float32]:
     """Read per-image attributes (n, a) float32 from .npy, .csv or .mat. Raises ZSLError for anything else."""
-    if path.suffix == ".csv":
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv", ".xlsx"):
         return read_table(path).values
-    if path.suffix == ".mat":
+    if suffix == ".mat":
         values = read_mat(path, ("image_attributes",))["image_attributes"].T
-    elif path.suffix == ".npy":
+    elif suffix == ".npy":
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the file must be as long as it claims
         except Exception as error:  # NumPy raises errors of many types on damaged files
@@ -309,6 +313,10 @@ def _float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
 def _from_one(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """A list of numbers counted from 1 as one counted from 0. Raises ZSLError where it is no such list."""
     numbers = values.ravel()
+    if values.dtype == object:
+        counted = "the number of each image's class, counted from 1 in the order of allclasses_names"
+        wanted = counted if name == "labels" else "row numbers, counted from 1"
+        raise ZSLError(f"{path}: '{name}' holds text, such as {numbers[0]!r}; it should be {wanted}")
     is_list = numbers.dtype.kind in "fiu" and numbers.size == max(values.shape, default=0)
     if not is_list or (numbers % 1 != 0).any() or (numbers > LARGEST).any():
         raise ZSLError(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import Dataset
+from zslcore.errors import ZSLError
 
 
 def accuracy_by_class(
@@ -44,7 +45,8 @@ class SeenUnseenCurve:
     """Seen and unseen accuracy at every calibration factor: calibrated stacking takes `factor` off seen scores.
 
     factors: (k,) ascending; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least factors[i]
-    (and below factors[i + 1]). seen falls and unseen rises along it.
+    (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor, counts as
+    unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
     """
 
     factors: NDArray[np.float64]
@@ -72,7 +74,10 @@ class SeenUnseenCurve:
 
     @property
     def best_factor(self) -> float:
-        """A factor with the largest harmonic mean: the middle of its step, which transfers better than its edge."""
+        """A factor with the largest harmonic mean: the middle of its step, which transfers better than its edge.
+
+        A step ends at the next image's lead, whether or not an accuracy changes there; of several best the first.
+        """
         best = int(np.argmax(self.harmonic))
         last = best + 1 if best + 1 < len(self.factors) else best
         low, high = self.factors[best], self.factors[last]
@@ -125,6 +130,7 @@ class Scores:
 
     zsl: (n_unseen, unseen classes) with only the unseen classes competing; joint_seen, joint_unseen: over all classes.
     Labels are positions among all classes: those of seen images are below `seen_count`, those of unseen ones are not.
+    Raises ZSLError, with the number of images, where a score is not finite.
     """
 
     zsl: NDArray[np.float32]
@@ -133,6 +139,21 @@ class Scores:
     seen_labels: NDArray[np.int64]
     unseen_labels: NDArray[np.int64]
     seen_count: int
+
+    def __post_init__(self) -> None:
+        blocks = {
+            "unseen images among unseen classes": self.zsl,
+            "seen images among all classes": self.joint_seen,
+            "unseen images among all classes": self.joint_unseen,
+        }
+        for what, scores in blocks.items():
+            bad = int((~np.isfinite(scores)).any(axis=1).sum())
+            if bad:
+                raise ZSLError(
+                    f"{bad} of {len(scores)} {what} have scores that are not finite, so that nothing can be said of "
+                    "them; the method diverged or its features are far too large: use a smaller lr, or scale the "
+                    "features"
+                )
 
     @classmethod
     def of(

@@ -1,10 +1,16 @@
 """What stands behind the headline figures: per-class accuracy, the seen/unseen curve, confusions."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from zslcore.datasets.dataset import Dataset
+from zslcore.evaluation.intervals import RESAMPLES, Bootstrap, bootstrap, resampled
 from zslcore.evaluation.metrics import Scores, accuracy_by_class
 from zslcore.io.artifacts import atomic
 
@@ -35,6 +41,70 @@ def by_class(runs: dict[int, Scores], names: list[str], calibration: float) -> p
             "zsl": 100 * np.mean(zsl, axis=0),
         }
     )
+
+
+@dataclass(frozen=True)
+class ClassAccuracies:
+    """The mean over seeds of each class's accuracy, in percent, in the order of the classes; NaN without test images.
+
+    zsl, unseen: (unseen classes,), among unseen classes and jointly; seen: (seen classes,), jointly.
+    """
+
+    zsl: NDArray[np.float64]
+    unseen: NDArray[np.float64]
+    seen: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Self:
+        """From what `by_class` gives."""
+        seen, unseen = (table[table["kind"] == kind] for kind in ("seen", "unseen"))
+        return cls(*(part.to_numpy(float) for part in (unseen["zsl"], unseen["gzsl"], seen["gzsl"])))
+
+    @classmethod
+    def read(cls, lists: Mapping[str, Any]) -> Self:
+        """From what `lists` gives, which JSON holds."""
+        return cls(*(np.array(lists[name], dtype=float) for name in ("zsl", "unseen", "seen")))
+
+    def lists(self) -> dict[str, list[float | None]]:
+        """For JSON; to four decimals."""
+        return {
+            name: [None if np.isnan(value) else round(float(value), 4) for value in values]
+            for name, values in vars(self).items()
+        }
+
+    def over_classes(self, other: "ClassAccuracies | None" = None) -> dict[str, Bootstrap]:
+        """T1, U, S and H, or what they lead those of `other` by, with 95 % intervals over classes drawn anew.
+
+        Seen and unseen classes are drawn apart, 10,000 times, each time the same for both sides: what makes a class
+        hard for both cancels out. NaN where no class has test images.
+        """
+        found = self._figures()
+        if other is not None:
+            found = {name: found[name] - values for name, values in other._figures().items()}
+        classes = {"T1": len(self.zsl), "U": len(self.unseen), "S": len(self.seen)}
+        least = min(classes.values())
+        return {
+            name: bootstrap(float(values[0]), values[1:], classes.get(name, least)) for name, values in found.items()
+        }
+
+    def _figures(self) -> dict[str, NDArray[np.float64]]:
+        """(1 + RESAMPLES,) each: of all classes, then of each resample; a class without images counts for nothing."""
+        zsl, unseen, seen = (_means(values, seed) for values, seed in ((self.zsl, 0), (self.unseen, 0), (self.seen, 1)))
+        total = unseen + seen
+        harmonic = np.divide(2 * unseen * seen, total, out=np.zeros_like(total), where=total != 0)
+        return {"T1": zsl, "U": unseen, "S": seen, "H": harmonic}
+
+
+def accuracies(data: Dataset, runs: dict[int, Scores], calibration: float) -> ClassAccuracies:
+    """Those of the test images, from the scores of each seed."""
+    return ClassAccuracies.of(by_class(runs, [data.classes[k] for k in data.class_order], calibration))
+
+
+def _means(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return np.full(1 + RESAMPLES, np.nan)
+    return np.concatenate([[present.mean()], resampled(len(present), seed) @ present])
 
 
 def seen_unseen(runs: dict[int, Scores], points: int = 200) -> pd.DataFrame:

@@ -183,7 +183,11 @@ def evaluate(scores: Scores, calibration: float) -> dict[str, dict[str, float]]:
 
 
 def choose_calibration(curves: list[SeenUnseenCurve]) -> float:
-    """The factor with the largest mean harmonic mean over validation tasks; the middle of its step."""
+    """The factor with the largest mean harmonic mean over validation tasks; the middle of its step.
+
+    A step ends at the next lead of an image of any task, whether or not the mean changes there; of several best the
+    first.
+    """
     factors = np.unique(np.concatenate([curve.factors[np.isfinite(curve.factors)] for curve in curves]))
     means = np.mean([_harmonic_at(curve, factors) for curve in curves], axis=0)
     best = int(means.argmax())

@@ -31,13 +31,17 @@ LENGTHS = 10
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate and its mean figures over validation tasks, in percent; settings hold the best training length."""
+    """A candidate and its mean figures over validation tasks, in percent; settings hold the best training length.
+
+    longest: whether that was the longest of several that were scored, so that training on might be better still.
+    """
 
     settings: dict[str, Any]
     calibration: float
     top1: float
     harmonic: float
     tasks: int
+    longest: bool = False
 
     @property
     def score(self) -> float:
@@ -160,4 +164,5 @@ def assess(
     means = {done: validation_figures(tasks_scored) for done, tasks_scored in scored.items()}
     best = max(means, key=lambda done: means[done]["score"])
     chosen = {**settings, "epochs": best} if epochs else dict(settings)
-    return Trial(chosen, means[best]["calibration"], means[best]["T1"], means[best]["H"], len(tasks))
+    longest = len(stops) > 1 and best == max(stops)
+    return Trial(chosen, means[best]["calibration"], means[best]["T1"], means[best]["H"], len(tasks), longest)

@@ -42,6 +42,17 @@ def chosen_names(settings: Settings) -> set[str]:
     return calibration | {name for name, values in names.items() if len(set(values)) > 1}
 
 
+def given(settings: Settings) -> dict[str, Any]:
+    """What `select` writes where `chosen_names` is empty, for a data set of too few seen classes to choose on."""
+    values = candidate_values(settings)
+    return {
+        "train": {"epochs": values.train_epochs[0]},
+        "generate": {"per_unseen": values.per_unseen[0]},
+        "classify": {"epochs": values.classify_epochs[0], "calibration": settings.classify.calibration},
+        "validation": {},
+    }
+
+
 def chosen_and_given(settings: Settings, selected: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     """What `select` wrote, by dotted name: the values chosen on validation classes, and those given."""
     sections = ("train", "generate", "classify")
@@ -59,3 +70,23 @@ def fill(settings: Settings, selected: Mapping[str, Any]) -> Settings:
         filled = {key: value for key, value in selected[name].items() if getattr(section, key) == "auto"}
         update[name] = section.model_copy(update=filled)
     return settings.model_copy(update=update)
+
+
+def at_an_end(settings: Settings, selected: Mapping[str, Any]) -> list[str]:
+    """What `select` chose at the end of its list, a sentence each: values beyond that end might be better still."""
+    tried = candidate_values(settings)
+    lists = {
+        ("train", "epochs"): ("train_epochs", tried.train_epochs),
+        ("generate", "per_unseen"): ("per_unseen", tried.per_unseen),
+        ("classify", "epochs"): ("classify_epochs", tried.classify_epochs),
+    }
+    found = []
+    for (section, key), (name, values) in lists.items():
+        chosen = selected.get(section, {}).get(key)
+        if len(set(values)) > 1 and chosen in (values[0], values[-1]):
+            end, more = ("largest", "larger") if chosen == values[-1] else ("smallest", "smaller")
+            listed = ", ".join(map(str, values))
+            found.append(
+                f"{section}.{key} = {chosen} is the {end} of {listed}: add {more} values to select.{name} and run again"
+            )
+    return found

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError, unknown
+from zslcore.evaluation import per_class
+from zslcore.evaluation.metrics import Scores
 from zslcore.evaluation.protocol import Task, benchmark_task, evaluate, score, summarise
 from zslcore.evaluation.select import select
-from zslcore.evaluation.selected import fill
+from zslcore.evaluation.selected import at_an_end, fill
 from zslcore.experiments.settings import Ablation, Overrides
 from zslcore.io.artifacts import read_json
 from zslcore.io.yaml import read_yaml
@@ -101,14 +103,16 @@ def run_variant(
     title = f"{data.name}: {name}"
     chosen, position = _choose(seen, candidates, device, title)
     filled = fill(candidates[position], chosen)
-    task = benchmark_task(data, features)
-    runs, warnings = {}, []
+    task, factor = benchmark_task(data, features), number_or(filled.classify.calibration, 0.0)
+    runs, scored, warnings = {}, {}, at_an_end(candidates[position], chosen)
     with progress(title, len(seeds) * number_or(filled.train.epochs, DEFAULT_EPOCHS)) as advance:
         for seed in seeds:
-            runs[seed], of_seed = _run(filled, task, seed, device, advance)
+            scored[seed], of_seed = _run(filled, task, seed, device, advance)
+            runs[seed] = evaluate(scored[seed], factor)
             warnings += [f"seed {seed}: {warning}" for warning in of_seed]
     return {
         **summarise(runs),
+        "classes": per_class.accuracies(data, scored, factor).lists(),
         "about": {**about, "reused": False},
         "chosen": chosen,
         "settings": overrides[int(position)],
@@ -116,14 +120,13 @@ def run_variant(
     }
 
 
-def _run(settings: Settings, task: Task, seed: int, device: str, advance: Advance) -> tuple[dict[str, Any], list[str]]:
-    """The metrics of one seed, and what training warned of; `advance` is called for each epoch."""
+def _run(settings: Settings, task: Task, seed: int, device: str, advance: Advance) -> tuple[Scores, list[str]]:
+    """The scores of one seed, and what training warned of; `advance` is called for each epoch."""
     advance(0, f"seed {seed}: F")
     method = Clusterable(ClusterableSettings.of(settings, device))
     method.fit(task.train, seed, lambda done: advance(1, f"seed {seed}: M, C, E and G"))
     advance(0, f"seed {seed}: classifiers")
-    metrics = evaluate(score(method, task, seed), number_or(settings.classify.calibration, 0.0))
-    return metrics, method.model.warnings
+    return score(method, task, seed), method.model.warnings
 
 
 def _choose(seen: Seen, candidates: Mapping[str, Settings], device: str, title: str) -> tuple[dict[str, Any], str]:

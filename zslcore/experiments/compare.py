@@ -12,6 +12,7 @@ from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
+from zslcore.evaluation import per_class
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, score, summarise
 from zslcore.evaluation.result_cache import CACHE, cached_result
 from zslcore.evaluation.search import Trial, assess, choose, validation_tasks
@@ -127,11 +128,12 @@ def compare(
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     used = seeds if method.random else seeds[:1]
-    runs = {}
+    runs, scored = {}, {}
     with progress(f"{data.name}: {name}", len(used)) as advance:
         fitted = fit_seeds(method, settings, task, used, checkpoints, lambda done: advance(0, f"epoch {done}"))
         for seed, fitted_method in fitted:
-            runs[seed] = evaluate(score(fitted_method, task, seed), chosen["calibration"])
+            scored[seed] = score(fitted_method, task, seed)
+            runs[seed] = evaluate(scored[seed], chosen["calibration"])
             advance(1)
     about = {
         "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if method.transductive else name,
@@ -146,7 +148,8 @@ def compare(
         "calibration": chosen["calibration"],
         "validation": chosen["validation"],
     }
-    return {"about": about, **summarise(runs)}
+    by_class = per_class.accuracies(data, scored, chosen["calibration"])
+    return {"about": about, **summarise(runs), "classes": by_class.lists()}
 
 
 def cached_compare(
@@ -200,6 +203,8 @@ def _choose(
     else:
         trial, tried = choose(method, seen, **choice.model_dump(), among=among, store=store, fixed=fixed)
     validation: dict[str, Any] = {"T1": trial.top1, "H": trial.harmonic, "splits": trial.tasks}
+    if trial.longest:
+        validation["longest"] = True
     if tried:
         validation["tried"] = [one.summary() for one in tried]
     return {"settings": trial.settings, "calibration": trial.calibration, "validation": validation}

@@ -119,6 +119,12 @@ class Dimension(Section):
         """Every choice, or both ends of the range."""
         return self.choices or (self.low, self.high)
 
+    def contains(self, value: Any) -> bool:
+        """Whether the search can come to this value."""
+        if self.choices or isinstance(value, str | bool):
+            return value in self.choices
+        return self.low is not None and self.high is not None and self.low <= value <= self.high
+
 
 class Tune(Section):
     """The search of `zsl tune`."""

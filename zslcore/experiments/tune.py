@@ -2,10 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
@@ -14,15 +14,32 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError, first_line
+from zslcore.evaluation.intervals import Interval, mean_interval
 from zslcore.evaluation.result_cache import digest
 from zslcore.evaluation.select import select
 from zslcore.experiments.settings import Dimension, Tune
 from zslcore.io.sqlite import remedy
-from zslcore.layers import nested
+from zslcore.layers import flat, nested
 from zslcore.progress import progress
 from zslcore.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+REPEATS = 5
+"""Seeds, none of which any trial used, that the best trial and the present settings are compared on."""
+
+
+class Comparison(NamedTuple):
+    """The best trial beside the present settings; numbers of trials, and its lead in the score, seed by seed."""
+
+    best: int
+    present: int
+    lead: Interval
+
+    @property
+    def better(self) -> bool:
+        """Whether the lead is beyond its noise."""
+        return self.lead.low > 0
 
 
 def suggest(dimension: Dimension, trial: Trial, name: str) -> Any:
@@ -88,11 +105,17 @@ def _as_zsl_error(file: str) -> Iterator[None]:
         raise ZSLError(f"{file}: not a study of this program, or damaged ({reason}); move the file away") from error
 
 
+def present_values(settings: Settings, tune: Tune) -> dict[str, Any]:
+    """What the settings hold now of each value that is searched."""
+    values = flat(settings.model_dump())
+    return {name: values[name] for name in tune.space}
+
+
 def search(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, trials: int, device: str) -> None:
     """Run `trials` more trials: each is `select` with the suggested values, pruned between class splits.
 
-    A trial's score, which is maximised, is the mean of T1 and H, in percent. Raises ZSLError when the study's trials
-    were made on other data.
+    The first of them tries the present settings, where no trial has. A trial's score, which is maximised, is the mean
+    of T1 and H, in percent. Raises ZSLError when the study's trials were made on other data.
     """
     dataset = str(study.study_name)
     data = digest(seen.features, seen.labels, seen.signatures)
@@ -101,12 +124,20 @@ def search(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, tria
             f"study of '{dataset}': its {len(study.trials)} trials were made on other data; move its file away"
         )
 
+    present = present_values(settings, tune)
+
     def objective(trial: Trial) -> float:
-        values = {name: suggest(dimension, trial, name) for name, dimension in tune.space.items()}
+        is_present = trial.user_attrs.get("present") == present
+        dimensions = {  # a present value out of its range stays as it is: it can be tried, not suggested
+            name: dimension
+            for name, dimension in tune.space.items()
+            if not is_present or dimension.contains(present[name])
+        }
+        values = {name: suggest(dimension, trial, name) for name, dimension in dimensions.items()}
 
         def observe(splits: int, score: float) -> None:
             trial.report(score, splits)
-            if trial.should_prune():
+            if trial.should_prune() and not is_present:
                 raise optuna.TrialPruned
 
         try:
@@ -121,8 +152,55 @@ def search(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, tria
 
     with _as_zsl_error(f"study of '{dataset}'"), progress(f"{dataset}: tune", trials) as advance:
         study.set_user_attr("data", data)
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if trials and _present(study, present) is None and not waiting:
+            inside = {name: value for name, value in present.items() if tune.space[name].contains(value)}
+            study.enqueue_trial(inside, user_attrs={"present": present})
         # A diverging fit is a bad trial, not the end of the search.
         study.optimize(objective, n_trials=trials, catch=(ZSLError,), callbacks=[lambda *_: advance(1)])
+
+
+def _present(study: optuna.Study, present: Mapping[str, Any]) -> int | None:
+    """The number of the trial of these values, of all that are searched; None where there is none."""
+    for trial in study.trials:
+        if trial.state == TrialState.COMPLETE and present in (trial.user_attrs.get("present"), trial.params):
+            return trial.number
+    return None
+
+
+def compare(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, device: str) -> Comparison | None:
+    """The best trial beside that of the present settings; None where these have not been tried.
+
+    The best of many trials owes part of its score to luck, so that both are scored anew, by REPEATS seeds that no
+    trial used (of the fits, of held-out images and of derived splits), once a study. Raises ZSLError as `best_trial`.
+    """
+    best, present = best_trial(study), _present(study, present_values(settings, tune))
+    if present is None:
+        return None
+    if best.number == present or best.value == study.trials[present].value:
+        return Comparison(present, present, mean_interval([0.0]))
+    values = {best.number: nested(best.params), present: {}}
+    scores: dict[int, list[float]] = {}
+    with progress(f"{study.study_name}: tune, other seeds", REPEATS * len(values)) as advance:
+        for number, over in values.items():
+            scores[number] = []
+            for seed in range(settings.select.seed + 1, settings.select.seed + 1 + REPEATS):
+                scores[number].append(_score_again(study, number, settings.override(over), seen, seed, device))
+                advance(1)
+    return Comparison(best.number, present, mean_interval([a - b for a, b in zip(*scores.values(), strict=True)]))
+
+
+def _score_again(study: optuna.Study, number: int, settings: Settings, seen: Seen, seed: int, device: str) -> float:
+    """The score of a trial's settings by another seed, kept in the study; NaN where a fit fails."""
+    key = f"trial {number} by seed {seed}"
+    if key not in study.user_attrs:
+        try:
+            reached = select(seen, settings.override({"select": {"seed": seed}}), device)[0]["validation"]
+            study.set_user_attr(key, (reached["T1"] + reached["H"]) / 2)
+        except ZSLError as error:
+            logger.warning("%s failed: %s", key, error)
+            study.set_user_attr(key, float("nan"))
+    return float(study.user_attrs[key])
 
 
 def history(study: optuna.Study) -> pd.DataFrame:
@@ -141,10 +219,15 @@ def history(study: optuna.Study) -> pd.DataFrame:
     )
 
 
-def best_values(study: optuna.Study) -> dict[str, Any]:
-    """The best trial's values, by section. Raises ZSLError when no trial has been completed."""
+def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    """The completed trial with the best score. Raises ZSLError when no trial has been completed."""
     if not study.get_trials(states=(TrialState.COMPLETE,)):
         failed = next((trial.user_attrs["failed"] for trial in study.trials if "failed" in trial.user_attrs), None)
         first = f" (the first that failed: {failed})" if failed else ""
         raise ZSLError(f"study of '{study.study_name}': no trial was completed{first}; run more, or narrow tune.space")
-    return nested(study.best_params)
+    return study.best_trial
+
+
+def best_values(study: optuna.Study) -> dict[str, Any]:
+    """The best trial's values, by section. Raises ZSLError when no trial has been completed."""
+    return nested(best_trial(study).params)

@@ -3,6 +3,7 @@
 Its pretraining has seen images and names of the "unseen" classes: its figures stand in a separate block.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,15 @@ from zslcore.features.images import BadImage, decode
 PROMPTS = ("a photo of a {}.",)
 
 
+def readable(name: str) -> str:
+    """A class's name as it stands in a sentence.
+
+    >>> readable("001.Black_footed_Albatross"), readable("St._Bernard")
+    ('Black footed Albatross', 'St. Bernard')
+    """
+    return re.sub(r"^\d+\.", "", name).replace("_", " ").strip()
+
+
 @dataclass(frozen=True)
 class Clip:
     """A model of open_clip, its evaluation transform (picture -> tensor) and its tokeniser (texts -> tokens)."""
@@ -31,8 +41,7 @@ class Clip:
         """(classes, e) unit-length embeddings: the mean over prompts, each a text with `{}` for the name."""
         rows = []
         for name in names:
-            readable = name.split(".", 1)[-1].replace("_", " ")  # benchmark names: "001.Black_footed_Albatross"
-            texts = self.tokenise([prompt.format(readable) for prompt in prompts])
+            texts = self.tokenise([prompt.format(readable(name)) for prompt in prompts])
             mean = functional.normalize(self.model.encode_text(texts), dim=-1).mean(dim=0)
             rows.append(functional.normalize(mean, dim=0))
         return torch.stack(rows).float().numpy()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain, islice
@@ -20,7 +20,7 @@ from zslcore.errors import ZSLError
 from zslcore.features import backbones, image_sources
 from zslcore.features.backbones import Backbone
 from zslcore.features.batches import Engine, decode_image, local
-from zslcore.features.image_sources import ImageSource
+from zslcore.features.image_sources import ImageRef, ImageSource, Missing
 from zslcore.features.images import transform
 from zslcore.features.network import ExtractionPlan, plan_extraction
 from zslcore.features.store import Store, open_store
@@ -60,19 +60,22 @@ def extract(
     """Write the features (n, d) float32 of a prepared data set's images; where it has features, copy them.
 
     With `on_bad_image: skip`, rows of bad images are zeros and listed in `skipped` (k,) int64; readers leave them out
-    of every split (`datasets.load(..., features=out)`). Raises ZSLError that lists all bad images otherwise; what was
-    computed stays in the store.
+    of every split (`datasets.load(..., features=out)`). What is `auto` is decided on trainval images. Raises ZSLError
+    that lists all bad images otherwise; what was computed stays in the store.
     """
     inputs = {"dataset": dataset}
     if not datasets.has_features(dataset):
         images = image_sources.of_dataset(dataset)
-        return extract_images(images, out, settings, device, engine, store_folder, inputs)
+        with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
+            trainval = artifacts.array(file, "trainval", np.int64, ndim=1)
+        return extract_images(images, out, settings, device, engine, store_folder, inputs, trainval)
     with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
         source = artifacts.dataset(file, "features", np.float32, ndim=2)
         with artifacts.create(out, artifacts.FEATURES, {"given": True}, inputs) as target:
             features = target.create_dataset("features", source.shape, np.float32)
             for start in range(0, len(source), ROWS_AT_ONCE):
-                features[start : start + ROWS_AT_ONCE] = source[start : start + ROWS_AT_ONCE]
+                rows = np.arange(start, min(start + ROWS_AT_ONCE, len(source)))
+                features[rows[0] : rows[-1] + 1] = artifacts.read_rows(source, rows)
         return Summary(len(source), 0, [])
 
 
@@ -84,16 +87,19 @@ def extract_images(
     engine: Engine | None = None,
     store_folder: Path = STORE,
     inputs: dict[str, Path] | None = None,
+    decide_on: NDArray[np.int64] | None = None,
 ) -> Summary:
     """Write the features of images from anywhere, with their `names` where `inputs` is None.
 
-    Rows of bad images, and errors, are as `extract` describes.
+    decide_on: (k,) rows of the images that what is `auto` may be decided on; None: all. Rows of bad images, and errors,
+    are as `extract` describes.
     """
     backbone = backbones.load(settings.backbone, settings.weights, number_or(settings.image_size, None))
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
         store.join_left()
         count, pending = store.want(images)
-        plan = plan_of_store(store, backbone, settings, device)
+        sampled = None if decide_on is None else of_rows(images, decide_on)
+        plan = plan_of_store(store, backbone, settings, device, sampled=sampled)
         if pending:
             bad, engine = store.missing(), engine or local(number_or(settings.workers, None))
             computed = engine(plan, backbone, store.pending(plan.batch_size), store)
@@ -117,16 +123,24 @@ def store_path(folder: Path, backbone: Backbone, settings: Extract, device: str)
 
 
 def plan_of_store(
-    store: Store, backbone: Backbone, settings: Extract, device: str, keep: bool = True
+    store: Store,
+    backbone: Backbone,
+    settings: Extract,
+    device: str,
+    keep: bool = True,
+    sampled: Iterable[ImageRef] | None = None,
 ) -> ExtractionPlan:
-    """The plan that the store was begun with, else one made now on the first readable of its pending images.
+    """The plan that the store was begun with, else one made now on the first readable images of `sampled`.
 
-    A new plan is kept in the store, unless `keep` is False or no image can be read: then there are no features that
-    later ones would have to agree with. The plan is logged, and when it was made.
+    sampled: None, or none of them readable: the pending images. A new plan is kept in the store, unless `keep` is False
+    or no image can be read: then there are no features that later ones would have to agree with. The plan is logged,
+    and when it was made.
     """
     kept, when = store.settings(), "decided when the store was begun"
     if kept is None:
-        plain, downscaled = sample(store, backbone)
+        plain, downscaled = sample(sampled or (), backbone)
+        if not len(plain):
+            plain, downscaled = sample(chain.from_iterable(store.pending(SAMPLE)), backbone)
         kept = plan_extraction(backbone, settings, device, plain, downscaled).as_dict()
         when = f"decided now, on {len(plain)} images" if len(plain) else "for this run alone: no image can be read"
         kept = store.begin(kept) if keep and len(plain) else kept
@@ -135,11 +149,17 @@ def plan_of_store(
     return plan
 
 
-def sample(store: Store, backbone: Backbone) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pixels (k, height, width, 3) of the first readable images to compute, decoded whole and small; k ≤ SAMPLE."""
+def of_rows(images: ImageSource, rows: NDArray[np.int64]) -> Iterator[ImageRef]:
+    """The images of these rows, in order, less those that are missing."""
+    wanted = set(rows.tolist())
+    return (image for row, image in enumerate(images) if row in wanted and not isinstance(image, Missing))
+
+
+def sample(images: Iterable[ImageRef], backbone: Backbone) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels (k, height, width, 3) of the first readable images, decoded whole and small; k ≤ SAMPLE."""
     ways = [transform(backbone.preprocessing, downscale) for downscale in (False, True)]
     good: list[list[NDArray[np.uint8]]] = []
-    for looked_at, image in enumerate(chain.from_iterable(store.pending(SAMPLE))):
+    for looked_at, image in enumerate(images):
         if len(good) == SAMPLE or (good and looked_at >= LOOKED_AT):
             break
         decoded = [pixels for way in ways if (pixels := decode_image(image, way).pixels) is not None]

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 
 import fsspec
 import numpy as np
-from PIL import Image
 
+from zslcore.datasets.image_files import BadImage, is_image
 from zslcore.datasets.tables import lines_of
 from zslcore.errors import ZSLError, first_line
-from zslcore.features.images import BadImage
 from zslcore.features.prefetch import prefetch
 from zslcore.io import artifacts
 
@@ -164,6 +163,7 @@ class Listed(ImageSource):
     def _list(self) -> Iterator[ImageRef | Missing]:
         with artifacts.open_artifact(Path(self.path), artifacts.DATASET) as file:
             names = artifacts.dataset(file, "image_files", str, ndim=1).asstr()
+            artifacts.verify(file, "image_files")
             for start in range(0, len(names), 10_000):
                 for name in names[start : start + 10_000]:
                     yield whole_file(name, name)
@@ -176,6 +176,7 @@ class Pictures(ImageSource):
         with artifacts.open_artifact(Path(self.path), artifacts.DATASET) as file:
             ends = artifacts.array(file, "pictures/ends", np.int64, ndim=1)
             content = artifacts.dataset(file, "pictures/bytes", np.uint8, ndim=1)
+            artifacts.verify(file, "pictures/bytes")
             offset = content.id.get_offset()
             if offset is None:
                 raise ZSLError(f"{self.path}: its pictures are not stored in one piece; prepare the data set again")
@@ -205,7 +206,7 @@ class Folder(ImageSource):
             return
         system, inner = fsspec.core.url_to_fs(self.path)
         for path in sorted(system.find(inner)):
-            if _is_image(path):
+            if is_image(path):
                 yield whole_file(path.removeprefix(inner).lstrip("/"), system.unstrip_protocol(path))
 
 
@@ -268,7 +269,7 @@ class Tar(ImageSource):
                 with tarfile.open(fileobj=stream, mode="r:") as tar:
                     while (member := tar.next()) is not None:
                         tar.members = []  # type: ignore[attr-defined]  # else the archive's object keeps every header it has seen
-                        if member.isdir() or not (_is_image(member.name) or _escapes(member)):
+                        if member.isdir() or not (is_image(member.name) or _escapes(member)):
                             continue
                         name = f"{PurePosixPath(archive).name}/{member.name}"
                         if reason := _escapes(member):
@@ -309,12 +310,8 @@ def _walk(folder: str) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path)
-        elif _is_image(entry.name):
+        elif is_image(entry.name):
             yield entry.path
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in Image.registered_extensions()
 
 
 def of_place(place: str) -> ImageSource:

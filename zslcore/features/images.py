@@ -10,25 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from timm.data.transforms_factory import create_transform
 
-MAX_PIXELS = 100_000_000
-"""Largest picture that is decoded (10,000 x 10,000); a file that claims more is refused before it takes memory."""
-
-MAX_PIXELS_OF = {"WEBP": 30_000_000, "JPEG2000": 20_000_000, "AVIF": 50_000_000}
-"""The same for kinds whose readers hold a picture several times over: less than twice its decoded size and 300 MiB."""
+from zslcore.datasets.image_files import BEGINNING, KINDS, MAX_PIXELS, check_size, what
+from zslcore.datasets.image_files import BadImage as BadImage  # for those who decode
 
 MAX_RESIZED = 50_000_000
 """Pixels of a picture once its shorter side is what the network takes: one line of pixels would fill the memory."""
 
-Image.preinit()  # the frequent kinds, which are tried first
-Image.init()
-KINDS = tuple(kind for kind in Image.ID if kind != "EPS")
-"""Kinds that are read. EPS is a program, which Pillow would have another program run."""
-
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is checked here instead
-
-
-class BadImage(Exception):
-    """An image that cannot be used; the message says why."""
 
 
 class NoMemory(BadImage):
@@ -76,9 +64,7 @@ def decode(content: bytes, at_least: int | None = None) -> Image.Image:
         raise BadImage("the file is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(content), formats=KINDS) as image:
-            most = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
-            if image.width * image.height > most:
-                raise BadImage(f"{image.width}x{image.height} pixels, more than {most:,}: scale it down")
+            check_size(image)
             if at_least is not None:
                 image.draft(None, (at_least, at_least))
             image.load()
@@ -87,7 +73,7 @@ def decode(content: bytes, at_least: int | None = None) -> Image.Image:
     except BadImage:
         raise
     except UnidentifiedImageError as error:
-        raise BadImage("not an image, or of an unknown kind") from error
+        raise BadImage(what(content[:BEGINNING])) from error
     except Image.DecompressionBombError as error:
         raise BadImage(f"claims more than {MAX_PIXELS:,} pixels") from error
     except MemoryError as error:

@@ -1,7 +1,13 @@
 """Every HDF5 and safetensors file of the project: its format, written atomically, the same bytes for the same inputs.
 
-An artifact carries root attributes `format`, `version`, `created_by`, `params` (JSON), `inputs` (JSON: path -> SHA-256)
-and `libraries` (JSON). Nothing in it depends on the time or on the machine's name, so equal files have equal bytes.
+An artifact carries root attributes `format`, `version`, `created_by`, `params` (JSON), `inputs` (JSON), `libraries`
+(JSON) and `content`. Nothing in it depends on the time or on the machine's name, so equal files have equal bytes.
+
+It knows what it holds and what it was made of. Each row of an array has a digest (`digests.py`), checked whenever that
+row is read; `content` is the digest of all of them and of the attributes, checked when the file is opened. `inputs`
+holds, by name, the `content` of each artifact it was made of, and the SHA-256 of any other file. So to ask whether an
+artifact was made of the one beside it, or of one that the caller names, is to compare two attributes, however large
+both files are.
 """
 
 import hashlib
@@ -23,7 +29,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from zslcore.errors import BadFile, ZSLError
+from zslcore.errors import BadFile, StaleFile, ZSLError
+from zslcore.io import digests
 
 MAX_OBJECTS, MAX_DEPTH = 100_000, 8  # of an HDF5 file; the project's own have a few dozen, three deep
 TEXT_AT_ONCE = 2**28  # bytes that a block of strings may decode to at most
@@ -54,18 +61,21 @@ class Format:
         if name != self.name:
             raise self.bad(path, f"holds '{name}', expected '{self.name}'")
         if version != self.version:
-            raise self.bad(path, f"{self.name} version {version}, this program reads version {self.version}")
+            problem = f"{self.name} version {version}, this program reads version {self.version}"
+            if isinstance(version, int) and version > self.version:
+                raise BadFile(path, problem, remedy="a newer program wrote it: update this one")
+            raise self.bad(path, problem)
 
 
-DATASET = Format("zsl-dataset", 1, "prepare")
-FEATURES = Format("zsl-features", 1, "extract")
-FINETUNED = Format("zsl-finetuned", 1, "finetune")
-PROJECTED = Format("zsl-projected", 2, "train")
-SYNTHETIC = Format("zsl-synthetic", 1, "generate")
-SCORES = Format("zsl-scores", 1, "classify")
-MODEL = Format("zsl-model", 1, "classify")
-METHOD = Format("zsl-method", 1, "fit", "fit the method and save it: Method(settings).fit(train, seed).save(path)")
-CHECKPOINT = Format("zsl-checkpoint", 1, "fit", "delete it to train anew")
+DATASET = Format("zsl-dataset", 2, "prepare")
+FEATURES = Format("zsl-features", 2, "extract")
+FINETUNED = Format("zsl-finetuned", 2, "finetune")
+PROJECTED = Format("zsl-projected", 3, "train")
+SYNTHETIC = Format("zsl-synthetic", 2, "generate")
+SCORES = Format("zsl-scores", 2, "classify")
+MODEL = Format("zsl-model", 2, "classify")
+METHOD = Format("zsl-method", 2, "fit", "fit the method and save it: Method(settings).fit(train, seed).save(path)")
+CHECKPOINT = Format("zsl-checkpoint", 2, "fit", "delete it to train anew")
 FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT)
 """Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""
 
@@ -154,8 +164,8 @@ def code() -> str:
 def provenance(
     format: Format, params: Mapping[str, Any], inputs: Mapping[str, Path] | None = None
 ) -> dict[str, str | int]:
-    """The root attributes every artifact carries, HDF5 and safetensors alike."""
-    hashes = {name: sha256(path) for name, path in (inputs or {}).items()}
+    """The root attributes every artifact carries, HDF5 and safetensors alike, but for `content`."""
+    hashes = {name: identity(path) for name, path in (inputs or {}).items()}
     return {
         "format": format.name,
         "version": format.version,
@@ -166,8 +176,47 @@ def provenance(
     }
 
 
+def identity(path: Path) -> str:
+    """What `inputs` record of a file: the `content` of an artifact, of any other file the SHA-256 of its bytes.
+
+    Raises BadFile for a damaged artifact.
+    """
+    content = None
+    if path.suffix == ".safetensors":
+        content = open_tensors(path)[0].get("content")
+    elif path.suffix == ".h5" and h5py.is_hdf5(path):
+        with open_hdf5(path) as file:
+            content = attribute(file, "content")
+    return str(content or sha256(path))
+
+
+def _check_inputs(path: Path, format: Format, recorded: Any, given: Mapping[str, Path]) -> None:
+    """Raise StaleFile where an artifact was not made of the artifacts beside it, or of those given by the caller.
+
+    recorded: JSON of what it was made of, name -> identity; what it does not name is not compared. An input `name` is
+    `name.h5` or `name.safetensors` beside it; where both are there, one must be the recorded one.
+    """
+    try:
+        inputs = dict(json.loads(recorded))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise format.bad(path, f"damaged ({error})") from error
+    for name, was in inputs.items():
+        others = [path.with_name(f"{name}{suffix}") for suffix in (".h5", ".safetensors")] if "/" not in name else []
+        for files in (others, [given[name]] if name in given else []):
+            there = {file: identity(file) for file in files if file.exists()}
+            if there and was not in there.values():
+                other, now = next(iter(there.items()))
+                problem = f"made of another {name} ({str(was)[:12]}) than {other} ({now[:12]}): of other data, or older"
+                raise StaleFile(path, problem, format.stage, format.remedy)
+
+
 class _Writer(h5py.File):  # type: ignore[misc]
     """Creates groups one by one: HDF5 stamps those it makes on the way to something with the time of day."""
+
+    def flush(self) -> None:
+        """Record the digests of what was written, then write all of it to disk."""
+        digests.seal(self)
+        super().flush()
 
     def create_group(self, name: str | bytes, **options: Any) -> h5py.Group:
         *parents, last = os.fsdecode(name).strip("/").split("/")
@@ -193,9 +242,10 @@ def create(
     attributes = provenance(format, params, inputs)
     with atomic(Path(path)) as temporary:
         try:
-            with _Writer(temporary, "w", libver="v110") as file:
+            with _Writer(temporary, "w", libver="v110", locking=False) as file:  # nobody else knows its name
                 file.attrs.update(attributes)
                 yield file
+                file.flush()
         except RuntimeError as error:  # h5py reports a full disk at close as a RuntimeError
             if not _raised_by_h5py(error):
                 raise
@@ -209,15 +259,37 @@ def _raised_by_h5py(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def open_artifact(path: Path, format: Format) -> Iterator[h5py.File]:
-    """Open an artifact for reading, after checking that it is complete and of this format and version.
+def open_artifact(path: Path, format: Format, inputs: Mapping[str, Path] | None = None) -> Iterator[h5py.File]:
+    """Open an artifact for reading, after checking that it is complete, of this format and version, and up to date.
 
-    Raises BadFile, which says which stage writes it.
+    inputs: files that it should have been made of, by name; those beside it are asked in any case.
+    Raises BadFile, which says which stage writes it; StaleFile where it was made of something else.
     """
     path = Path(path)
     with open_hdf5(path, format) as file:
         format.check(path, attribute(file, "format"), attribute(file, "version"))
+        try:
+            content = digests.content(file)
+        except UNREADABLE as error:
+            raise format.bad(path, f"damaged ({error})") from error
+        if attribute(file, "content") != content:
+            raise format.bad(path, "damaged: its attributes or digests are not those that were written")
+        _check_inputs(path, format, attribute(file, "inputs"), inputs or {})
         yield file
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, without a lock where the file system has none: NFS, a read-only mount.
+
+    The project's own files are never written in place, so that a reader needs no lock. Raises OSError.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        try:
+            return h5py.File(path, "r", locking=False)
+        except OSError:
+            raise error from None
 
 
 ANY = Format("any", 1, "")
@@ -234,7 +306,7 @@ def open_hdf5(path: Path, format: Format = ANY) -> Iterator[h5py.File]:
     if not path.exists():
         raise format.bad(path, "no such file")
     try:
-        file = h5py.File(path, "r")
+        file = open_file(path)
     except OSError as error:
         reason = "truncated or damaged" if path.is_file() and h5py.is_hdf5(path) else "not an HDF5 file, or cut short"
         raise format.bad(path, reason) from error
@@ -286,9 +358,10 @@ def save_tensors(
     inputs: Mapping[str, Path] | None = None,
 ) -> None:
     """Write named arrays as safetensors, atomically, with the same attributes as an HDF5 artifact."""
-    # One entry: the library writes several in an order that changes from one call to the next.
-    metadata = {"provenance": json.dumps(provenance(format, params, inputs), sort_keys=True)}
     plain = {name: np.asarray(value, order="C") for name, value in sorted(tensors.items())}
+    about = provenance(format, params, inputs) | {"digests": digests.of_arrays(plain)}
+    # One entry: the library writes several in an order that changes from one call to the next.
+    metadata = {"provenance": json.dumps(about | {"content": digests.of_json(about)}, sort_keys=True)}
     with atomic(Path(path)) as temporary:  # bytes, for the library's own files are readable by their owner alone
         temporary.write_bytes(safetensors.numpy.save(plain, metadata))
 
@@ -301,11 +374,21 @@ def load_tensors(path: Path, format: Format) -> dict[str, NDArray[Any]]:
 def read_tensors(path: Path, format: Format) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Parameters and arrays that `save_tensors` wrote.
 
-    Raises BadFile when the file is missing, damaged, or of another format or version.
+    Raises BadFile when the file is missing, damaged, or of another format or version; StaleFile where it was made of
+    something else than the artifacts beside it.
     """
     path = Path(path)
     attributes, tensors = open_tensors(path, format)
     format.check(path, attributes.get("format"), attributes.get("version"))
+    about = {name: value for name, value in attributes.items() if name != "content"}
+    if attributes.get("content") != digests.of_json(about):
+        raise format.bad(path, "damaged: its attributes or digests are not those that were written")
+    now = digests.of_arrays(tensors)
+    if now != about.get("digests"):
+        known = dict(about.get("digests") or {})
+        damaged = next((name for name in now if now[name] != known.get(name)), "an array")
+        raise format.bad(path, f"'{damaged}' is damaged: its bytes are not those that were written")
+    _check_inputs(path, format, about.get("inputs"), {})
     try:
         return dict(json.loads(attributes["params"])), tensors
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -346,9 +429,35 @@ def params(path: Path, format: Format) -> dict[str, Any]:
 def array(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> NDArray[Any]:
     """Read one whole data set of numbers.
 
-    Raises ZSLError when it is absent, is no plain data set of this file, or has another type or rank.
+    Raises ZSLError when it is absent, is no plain data set of this file, has another type or rank, or is damaged.
     """
-    return np.asarray(read(dataset(file, name, dtype, ndim), ()))
+    source = dataset(file, name, dtype, ndim)
+    values = np.asarray(read(source, ()))
+    _compare(source, digests.of_rows(values))
+    return values
+
+
+def verify(file: h5py.File | h5py.Group, name: str) -> None:
+    """Raise ZSLError unless a data set of numbers or text is as it was written; it is read a block at a time."""
+    source = file[name]
+    try:
+        now = digests.of_dataset(source)
+    except UNREADABLE as error:
+        raise _bad(file, f"'{name}' is damaged ({error})") from error
+    _compare(source, now)
+
+
+def _compare(source: h5py.Dataset, now: NDArray[np.uint64], rows: NDArray[np.int64] | None = None) -> None:
+    """Raise BadFile unless these are the digests a data set was written with. rows: of which rows, None: of all."""
+    try:
+        known = digests.stored(source)
+    except UNREADABLE as error:
+        raise _bad(source, f"'{source.name}' is damaged ({error})") from error
+    wrong = np.flatnonzero(now != (known if rows is None else known[rows]))
+    if len(wrong):
+        row = int(wrong[0] if rows is None else rows[wrong[0]])
+        where = f" in row {row}" if len(known) > 1 else ""
+        raise _bad(source, f"'{source.name}' is damaged{where}: its bytes are not those that were written")
 
 
 def dataset(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> h5py.Dataset:
@@ -392,7 +501,7 @@ def read(source: h5py.Dataset, selection: Any) -> Any:
 def read_rows(source: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Rows of a data set, in the order asked for, touching no others: contiguous runs are read one by one.
 
-    Raises ZSLError for rows that the data set lacks.
+    Raises ZSLError for rows that the data set lacks, and where one of them is damaged.
     """
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
@@ -402,6 +511,7 @@ def read_rows(source: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
     starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
     for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
         out[order[start:stop]] = read(source, slice(ordered[start], ordered[stop - 1] + 1))
+    _compare(source, digests.of_rows(out), rows)
     return out
 
 
@@ -421,6 +531,7 @@ def strings(file: h5py.File | h5py.Group, name: str) -> tuple[str, ...]:
                 values.append(value.decode("utf-8") if isinstance(value, bytes) else str(value))
             except UnicodeDecodeError as error:
                 raise _bad(file, f"'{name}' is not UTF-8") from error
+    _compare(source, digests.of_text(value.encode() for value in values))
     return tuple(values)
 
 

@@ -99,6 +99,7 @@ def _ranged(name: str, shape: tuple[int, ...], dtype: Any, blocks: Iterator[NDAr
 
 
 def _contents(about: dict[str, Any], arrays: tuple[Array, ...]) -> Contents:
+    about.pop("digests", None)
     params, inputs, libraries = (_json(about.pop(name, None)) for name in ("params", "inputs", "libraries"))
     return Contents(about, params, inputs, libraries, arrays)
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,10 @@ class's features, whose parameters come from the signature.
 """
 
 
+class NotFitted(ZSLError, AttributeError):
+    """A method is asked for what `fit` learns before it was fitted. An AttributeError too, for `hasattr`."""
+
+
 class Method(ABC, Generic[S]):
     """A zero-shot method. Subclasses say in their docstring what they optimise and whose paper it is.
 
@@ -132,6 +136,13 @@ class Method(ABC, Generic[S]):
 
     def __init__(self, settings: S | None = None) -> None:
         self.settings: S = settings or self.Settings()
+
+    if not TYPE_CHECKING:  # a checker would take every attribute as given
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise NotFitted: attributes that are not there yet are those that `fit` and `set_state` set."""
+            kind = type(self).__name__
+            raise NotFitted(f"{kind} has no '{name}' before it is fitted; fit first, or load a fitted one: {kind}.load")
 
     @abstractmethod
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:

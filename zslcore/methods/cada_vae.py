@@ -42,6 +42,9 @@ class CADAVAE(Generative[CADAVAESettings]):
 
     min of both evidence bounds (L1 errors, KL weighted by β) + γ cross-reconstruction (signature decoded from the
     image's z, image from the signature's) + δ 2-Wasserstein distance of the two posteriors; all three weights warm up.
+
+    Departures from the authors' code: hidden layers are LeakyReLU for ReLU, and the last classifier is by default the
+    nearest mean of a class's z; theirs is a softmax (`classify: {kind: softmax}`).
     """
 
     name = "cada-vae"

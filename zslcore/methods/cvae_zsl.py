@@ -48,11 +48,15 @@ class CVAEZSL(Generative[CVAESettings]):
         ]
 
     def terms(self, x: Tensor, a: Tensor, y: Tensor, epoch: int) -> Terms:
-        """The negative evidence lower bound."""
+        """What E and G minimise."""
         return self.evidence(x, a, epoch)[0]
 
     def evidence(self, x: Tensor, a: Tensor, epoch: int) -> tuple[Terms, Tensor]:
-        """The negative evidence lower bound of x (n, d) with signatures a (n, attributes); and G's output (n, d)."""
+        """Squared error + weighted KL term of x (n, d) with signatures a (n, attributes); and G's output (n, d).
+
+        The squared error lacks the ½ of a Gaussian's log-density: at a KL weight of 1 this is twice the negative
+        evidence lower bound of a β-VAE with β = ½.
+        """
         mean, log_variance = self.encode(x, a)
         output = self.generator(reparameterise(mean, log_variance), a)
         rebuilt = reconstruction(x, output, "sum")

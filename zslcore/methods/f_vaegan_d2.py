@@ -19,7 +19,7 @@ class FVAEGANSettings(WGANSettings):
     """Weights of the VAE's and of the critic's terms."""
 
     adversarial: float = Field(10.0, ge=0, description="weight of the critic's opinion in the generator's loss")
-    kl_weight: float = Field(1.0, ge=0, description="of the KL term; the reconstruction is a sum over dimensions")
+    kl_weight: float = Field(1.0, ge=0, description="of the KL term; the reconstruction is a sum, of squares without ½")
     reconstruction: Literal["bernoulli", "squared"] = Field(
         "squared", description="bernoulli, as in the authors' code, needs features and outputs in [0, 1]"
     )

@@ -14,7 +14,7 @@ from zslcore.methods.base import Observe, TrainData
 class SYNCSettings(ScaledSettings):
     """The seen-class classifiers, and the mixtures of phantoms."""
 
-    strength: float = Field(0.1, ge=0, description="λ of eq. 7, ridge term ½ λ ‖w_c‖² of the classifiers")
+    strength: float = Field(0.1, ge=0, description="λ of eq. 7 over the number of images")
     width: float = Field(2.0, gt=0, description="σ² of eq. 3, over the median squared distance of two seen signatures")
     ridge: float = Field(1e-6, ge=0, description="ridge term of the phantoms; not in the paper")
 
@@ -24,6 +24,7 @@ class SYNC(ScaledMethod[SYNCSettings]):
 
     One phantom a seen class (b_r = a_r), so that the seen classifiers are free: they minimise the one-versus-other
     squared hinge loss + ½ strength ‖w_c‖² (eq. 7), and the phantoms are the v that mix to them (ridge regression).
+    The loss is a mean over the images where eq. 7 has their sum: `strength` is λ over their number.
     """
 
     name = "sync"

@@ -18,7 +18,7 @@ class TFVAEGANSettings(FVAEGANSettings):
     """The semantic decoder and its feedback."""
 
     decoding: float = Field(0.01, ge=0, description="weight of the decoded signatures' L1 error")
-    strength: float = Field(1.0, ge=0, description="a₁, of the feedback into the generator")
+    strength: float = Field(1.0, ge=0, description="a₁ = a₂, of the feedback into the generator")
     embedding: bool = Field(True, description="the classifier sees x ⊕ hidden layer of Dec ⊕ Dec(x), not x alone")
 
 
@@ -27,6 +27,9 @@ class TFVAEGAN(FVAEGAN):
 
     Dec: x -> a is trained on real features, in turn with the critic. Half of each batch goes without feedback, so that
     the first pass stays a sound generator. The classifier learns from x ⊕ h(x) ⊕ Dec(x).
+
+    Departures from the authors' code: Dec(x) is not scaled to length 1, its L1 error does not weigh the entries of a
+    signature, F's output is linear, and one strength of the feedback serves training and drawing (a₂ = a₁).
     """
 
     name = "tf-vaegan"

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+CANCELLED = 1e-4
+"""Squared distances below this share of the squared lengths have lost their digits in the expanded square."""
+
 
 def dot_similarity(h: Tensor, w: Tensor) -> Tensor:
     """s(h, w) = wᵀh of eq. 6. h: (n, d), w: (classes, d) -> (n, classes)."""
@@ -11,8 +14,14 @@ def dot_similarity(h: Tensor, w: Tensor) -> Tensor:
 
 
 def gaussian_similarity(h: Tensor, w: Tensor, gamma: Tensor | float) -> Tensor:
-    """s(h, w) = −γ‖h − w‖², eq. 7. h: (n, d), w: (classes, d) -> (n, classes)."""
+    """s(h, w) = −γ‖h − w‖², eq. 7. h: (n, d), w: (classes, d) -> (n, classes).
+
+    By ‖h‖² − 2wᵀh + ‖w‖², one matrix product; by differences where long features lie so close that this cancels.
+    """
+    lengths = h.square().sum(1, keepdim=True) + w.square().sum(1)
     squares = h.square().sum(1, keepdim=True) - 2 * h @ w.T + w.square().sum(1)
+    if (squares < CANCELLED * lengths).any():
+        squares = torch.cdist(h, w, compute_mode="donot_use_mm_for_euclid_dist").square()
     return -gamma * squares.clamp_min(0)
 
 

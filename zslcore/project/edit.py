@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -19,6 +20,53 @@ def with_name(text: str, name: str) -> str:
     if name not in params["datasets"]:
         params["datasets"].append(name)
     return _dump(yaml, params)
+
+
+def without_name(text: str, name: str) -> str:
+    """The text of params.yaml with one name less in `datasets`, where it stands there."""
+    yaml = _yaml()
+    params = yaml.load(text)
+    if name in params["datasets"]:
+        params["datasets"].remove(name)
+    return _dump(yaml, params)
+
+
+def with_other_name(text: str, old: str, new: str) -> str:
+    """The text of params.yaml with another name in the place of one in `datasets`."""
+    yaml = _yaml()
+    params = yaml.load(text)
+    params["datasets"][:] = [new if name == old else name for name in params["datasets"]]
+    return _dump(yaml, params)
+
+
+def without_source(text: str) -> str:
+    """The text of data/<name>.yaml without its source, everything else as it is written."""
+    return re.sub(r"^source:.*\n(?:[ -].*\n|\n(?=[ -]))*", "", text, flags=re.MULTILINE)
+
+
+def with_other_home(text: str, old: Path, new: Path) -> str:
+    """The text of data/<name>.yaml whose source has its files in another folder, everything else as it is written."""
+    kept = without_source(text)
+    start = text.index("source:") if kept != text else 0
+    source = text[start : start + len(text) - len(kept)]
+    moved = re.sub(rf"(?<![\w./-]){re.escape(old.as_posix())}(?![\w.-])", new.as_posix(), source)
+    return text[:start] + moved + text[start + len(source) :]
+
+
+def with_path(text: str, path: str) -> str:
+    """The text of a .dvc file whose one output has another path."""
+    yaml = _yaml()
+    stage = yaml.load(text)
+    stage["outs"][0]["path"] = path
+    return _dump(yaml, stage)
+
+
+def blocks(text: str) -> list[str]:
+    """A text of YAML in pieces whose concatenation it is: the names of the second level, each with its value.
+
+    What stands before, between and after them makes pieces of its own.
+    """
+    return re.split(r"^(?=  [^\s#-]|\S)", text, flags=re.MULTILINE)
 
 
 def with_source(text: str, source: Mapping[str, Any]) -> str:
@@ -38,18 +86,23 @@ def with_values(text: str, preset: str, values: Mapping[str, Any]) -> str:
     return _dump(yaml, data)
 
 
-def text_like(params: Params, name: str, like: str | None = None) -> str:
-    """What data/<name>.yaml starts from: the file of the data set `like`.
+def settings_of(params: Params, name: str, like: str | None = None) -> str | None:
+    """The data set from whose file data/<name>.yaml starts: `like`, or None for no file.
 
-    Where `like` is None, its own file if there is one, else that of the longest name it begins with (`cub-fc1000`:
-    cub), else nothing. Raises ZSLError for an unknown `like`.
+    Where `like` is None, the data set itself if it has a file, else that of the longest name it begins with
+    (`cub-fc1000`: cub). Raises ZSLError for an unknown `like`.
     """
-    files = {path.stem: path for path in (params.root / data_file(name).parent).glob("*.yaml")}
-    if like is not None and like not in files:
-        raise ZSLError(f"--like: {unknown('data set', like, files)}")
-    beginnings = [known for known in files if re.match(rf"{re.escape(known)}(?![a-z0-9])", name, re.IGNORECASE)]
-    file = files.get(like or max(beginnings, key=len, default=""))
-    return "" if file is None else file.read_text(encoding="utf-8")
+    names = [path.stem for path in (params.root / data_file(name).parent).glob("*.yaml")]
+    if like is not None and like not in names:
+        raise ZSLError(f"--like: {unknown('data set', like, names)}")
+    beginnings = [known for known in names if re.match(rf"{re.escape(known)}(?![a-z0-9])", name, re.IGNORECASE)]
+    return like or max(beginnings, key=len, default=None)
+
+
+def text_like(params: Params, name: str, like: str | None = None) -> str:
+    """What data/<name>.yaml starts from: the file that `settings_of` says."""
+    start = settings_of(params, name, like)
+    return "" if start is None else (params.root / data_file(start)).read_text(encoding="utf-8")
 
 
 def _put(node: CommentedMap, values: Mapping[str, Any]) -> None:

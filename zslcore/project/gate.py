@@ -10,9 +10,10 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -21,19 +22,27 @@ from pydantic import Field
 from scipy import stats
 
 from zslcore.errors import ZSLError
+from zslcore.evaluation.intervals import is_mean
+from zslcore.project.params import PARAMS_FILE
+from zslcore.project.power import detectable_drop, sentence
 from zslcore.settings import Section
 
 Verdict = Literal["worse", "missing", "better", "new", "same"]
 FILES = "results/*/metrics.json"
 """The files that hold gated metrics, one a data set."""
+VALIDATION = "results/*/selected.json"
+"""The files that hold what was reached on validation classes, by name `validation.T1` and `validation.H`.
+
+Gated too, so that keeping what raises test figures, build after build, is no silent choice on the test set.
+"""
 FETCH = "--tags origin '+refs/heads/*:refs/remotes/origin/*'"
 
 
 class GateSettings(Section):
-    """What `zsl gate` looks at, in results/*/metrics.json."""
+    """What `zsl gate` looks at, in results/*/metrics.json and, of validation classes, results/*/selected.json."""
 
     alpha: float = Field(0.01, gt=0, lt=1, description="chance that unchanged settings fail the whole gate, at most")
-    metrics: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    metrics: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         {}, description="dotted name -> drop that does not count, in the metric's own unit"
     )
 
@@ -48,7 +57,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Row:
-    """A metric's verdict. old, new: None where absent. allowed: change that does not count. p: None where untested."""
+    """A metric's verdict. old, new: None where absent. allowed: change that does not count. p: None where untested.
+
+    found: the drop that is found in 95 % of builds; NaN where noise is not known, None where nothing is compared.
+    """
 
     metric: str
     verdict: Verdict
@@ -56,6 +68,7 @@ class Row:
     new: float | None
     allowed: float
     p: float | None
+    found: float | None = None
 
     @property
     def fails(self) -> bool:
@@ -86,6 +99,44 @@ def resolve_revision(revision: str | None = None) -> str:
     if base is None:
         raise ZSLError(f"HEAD and main have no common commit here; name one with --against, or bring it with: {fetch}")
     return base
+
+
+def check_revision(commit: str, named: bool) -> str:
+    """A note where the metrics here are byte for byte those of a commit that is HEAD itself; else nothing.
+
+    named: whether the caller asked for this revision. Raises ZSLError where nothing can have changed: HEAD was not
+    asked for (by default it is what HEAD itself is on main), or nothing was run here, for the scores that the metrics
+    are computed from are absent. A run that gave the same bytes, as CI hopes for, is compared, and noted.
+    """
+    if commit != _git("rev-parse", "HEAD") or _git("diff", "--quiet", "HEAD", "--", f":(glob){FILES}") is None:
+        return ""
+    if _git("ls-files", "--others", "--", f":(glob){FILES}"):
+        return ""
+    here = sorted(Path().glob(FILES))
+    same = f"HEAD would be compared with itself: {FILES} are those of {commit[:10]}, byte for byte"
+    if not here or not named:
+        raise ZSLError(f"{same}; commit on a branch, or name an earlier revision with --against")
+    if not all((Path("artifacts") / file.parent.name / "scores.h5").exists() for file in here):
+        raise ZSLError(f"{same}, and nothing was run here; run `dvc repro`, or name an earlier revision with --against")
+    return f"note: {FILES} are those of HEAD, byte for byte: what was run here gave them again, or nothing was"
+
+
+def check_rows(rows: Sequence[Row], settings: GateSettings, commit: str) -> None:
+    """Raise ZSLError for a gate that no result could fail: nothing is compared, or every fall is allowed."""
+    if not settings.metrics:
+        raise ZSLError(f"{PARAMS_FILE}: gate.metrics names no metric, so nothing is compared; name one")
+    names = ", ".join(settings.metrics)
+    if all(row.old is None and row.new is None for row in rows):
+        raise ZSLError(f"no {FILES} has {names}, neither here nor at {commit[:10]}; correct gate.metrics, or run it")
+    for name, allowed in settings.metrics.items():
+        old = [row.old for row in rows if row.metric.endswith(f":{name}") and row.old is not None and row.old > 0]
+        if old and allowed >= max(old):
+            raise ZSLError(
+                f"{PARAMS_FILE}: gate.metrics.{name} allows a fall of {allowed:g}, more than the whole of it "
+                f"({max(old):.2f} at most): it cannot fail; give a smaller one"
+            )
+    if not any(row.fails or row.old is not None for row in rows):
+        raise ZSLError(f"{commit[:10]} has none of {names}, so nothing can have fallen; name one that does: --against")
 
 
 def _git(*arguments: str) -> str | None:
@@ -119,6 +170,9 @@ def measurement(metrics: Mapping[str, Any], name: str, side: Literal["old", "new
     if f"{name}.mean" in values:
         each = f"{name}.seeds."
         seeds = {key.removeprefix(each): value for key, value in values.items() if key.startswith(each)}
+        if seeds and not is_mean(values[f"{name}.mean"], seeds.values()):
+            when, way = ("at the revision", "name another") if side == "old" else ("here", "run `dvc repro`")
+            raise ZSLError(f"{FILES}: {name}.mean is not the mean of its seeds {when}: the file was edited; {way}")
         return Measurement(values[f"{name}.mean"], seeds)
     return Measurement(values[name]) if name in values else None
 
@@ -170,7 +224,7 @@ def compare(diff: Mapping[str, Any], settings: GateSettings) -> list[Row]:
         sides = {
             f"{path}:{name}": (measurement(metrics, name, "old"), measurement(metrics, name, "new"))
             for path, metrics in diff.items()
-            if fnmatchcase(path, FILES)
+            if fnmatchcase(path, FILES) or fnmatchcase(path, VALIDATION)
         }
         known = {metric: pair for metric, pair in sides.items() if any(pair)} or {f"{FILES}:{name}": (None, None)}
         pairs |= known
@@ -181,6 +235,9 @@ def compare(diff: Mapping[str, Any], settings: GateSettings) -> list[Row]:
     rows = [
         _row(metric, *both.get(metric, pair), allowed[metric], p.get(metric), level) for metric, pair in pairs.items()
     ]
+    rows = [
+        replace(row, found=_found(*both[row.metric], row.allowed, level)) if row.metric in both else row for row in rows
+    ]
     return sorted(rows, key=lambda row: (not row.fails, row.metric))
 
 
@@ -189,6 +246,10 @@ def _test(old: Measurement, new: Measurement) -> float | None:
         return None
     first, second = (np.array([side.seeds[name] for name in sorted(side.seeds)]) for side in (old, new))
     return float(p_value(first, second, paired(old, new)))
+
+
+def _found(old: Measurement, new: Measurement, allowed: float, level: float) -> float:
+    return detectable_drop(list(old.seeds.values()), list(new.seeds.values()), allowed, level, paired(old, new))
 
 
 def _row(
@@ -209,14 +270,16 @@ def _verdict(old: float, new: float, allowed: float, p: float | None, level: flo
 
 
 def summary(rows: list[Row], commit: str) -> str:
-    """One line: passed or failed, how many of each verdict, against what."""
+    """One line: passed or failed, how many of each verdict, against what, and what it could have found."""
     tally = ", ".join(
         f"{count} {verdict}"
         for verdict in ("worse", "missing", "better", "new", "same")
         if (count := sum(row.verdict == verdict for row in rows))
     )
     outcome = "failed" if any(row.fails for row in rows) else "passed"
-    return f"gate {outcome} against {commit[:10]}: {tally or 'no metric named, nothing compared'}"
+    power = sentence([row.found for row in rows if row.found is not None])
+    verdict = f"gate {outcome} against {commit[:10]}: {tally or 'no metric named, nothing compared'}"
+    return f"{verdict}; {power}" if power else verdict
 
 
 HEADER = ("verdict", "metric", "before", "now", "change", "allowed", "p")

@@ -9,10 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
+from zslcore.datasets import readiness
+from zslcore.datasets.dataset import Dataset, is_utf8, shown
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
+from zslcore.evaluation.selected import chosen_names
 from zslcore.progress import track
+from zslcore.project.params import Params, data_file
+from zslcore.settings import Settings
 
+LONGEST = 255
+"""Bytes of the longest name of a file."""
 Copies = list[tuple[Path, Path]]
 """(where a file is, where it goes below the new folder)."""
 
@@ -42,6 +51,49 @@ def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any],
         else:
             settings[name] = value
     return settings, copies
+
+
+def check_copies(copies: Copies) -> None:
+    """Raise ZSLError for files whose names are not UTF-8, or longer than a name may be; nothing is copied then."""
+    strange = [source for source, target in copies if not is_utf8(str(target))]
+    if strange:
+        first = ", ".join(shown(str(path)) for path in strange[:5])
+        raise ZSLError(f"{len(strange)} files have names that are not UTF-8: {first}; rename them")
+    long = [(source, target) for source, target in copies if len(target.name.encode()) > LONGEST]
+    for source, target in long[:1]:
+        raise ZSLError(f"{source}: its copy {target.name} would have a name of more than {LONGEST} bytes; rename it")
+
+
+class Planned(Params):
+    """The settings as they will be once a data set's file has another text."""
+
+    def __init__(self, dataset: str, text: str, root: Path = Path()) -> None:
+        super().__init__(root)
+        self.dataset, self.text = dataset, text
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        if file != data_file(self.dataset):
+            return super()._read(file)
+        return dict(YAML(typ="safe", pure=True).load(self.text))
+
+
+def check_ready(data: Dataset, settings: Settings, root: Path = Path()) -> list[str]:
+    """Notes on a data set that every stage takes with these settings; its images are opened.
+
+    root: folder that their paths start from. Raises ZSLError for what a stage would refuse, unreadable images among it.
+    """
+    readiness.check(data, chooses=bool(chosen_names(settings)))
+    found = readiness.notes(data)
+    if bad := readiness.bad_images(data, root):
+        said = readiness.unreadable(bad, len(data.image_files))
+        if settings.extract.on_bad_image == "fail":
+            raise ZSLError(
+                f"data set '{data.name}': {said}\nmend or remove them, or write `extract: {{on_bad_image: skip}}` into "
+                f"{data_file(data.name)}"
+            )
+        readiness.check(readiness.without(data, bad), chooses=bool(chosen_names(settings)))
+        found.append(f"{said}\nthey are skipped (extract.on_bad_image)")
+    return [*found, *readiness.image_notes(data, root)]
 
 
 def _files(path: Path, target: Path) -> Copies:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -76,6 +77,11 @@ class Resolved:
     def of(cls, dataset: str, values: Mapping[str, Any], where: Callable[[str], str]) -> "Resolved":
         """What `plain` gave. where: dotted name -> the file to name in messages. Raises ZSLError for bad values."""
         of_pipeline = {name: values[name] for name in PIPELINE if name in values}
+        for name in experiments.SECTIONS:
+            if name in values and values[name] is None:
+                raise ZSLError(
+                    f"{where(name)}: {name} is null: it holds nothing; to leave it at its default, delete the line"
+                )
         return cls(
             dataset,
             str(values["preset"]),
@@ -107,7 +113,10 @@ class Params:
     @cached_property
     def datasets(self) -> list[str]:
         """Names of the data sets the pipeline runs on."""
-        return self._list("datasets", str)
+        names = self._list("datasets", str)
+        if len(set(names)) != len(names):
+            raise ZSLError(f"{PARAMS_FILE}: datasets {names}; name each once")
+        return names
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -119,8 +128,11 @@ class Params:
 
     @property
     def device(self) -> str:
-        """`auto`, `cpu`, `cuda` or `cuda:N`."""
-        return str(self.raw.get("device", "auto"))
+        """`auto`, `cpu`, `cuda` or `cuda:N`; whether it is here is for those to see who use it."""
+        device = self.raw.get("device", "auto")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(device)):
+            raise ZSLError(f"{PARAMS_FILE}: device is {device!r}; use auto, cpu, cuda or cuda:N")
+        return str(device)
 
     @property
     def preset(self) -> str:
@@ -204,7 +216,8 @@ class Params:
     def _list(self, name: str, kind: type) -> list[Any]:
         values = self.raw.get(name)
         if not isinstance(values, list) or not values or any(type(value) is not kind for value in values):
-            raise ZSLError(f"{PARAMS_FILE}: {name} is {values!r}; give a list with at least one {kind.__name__}")
+            one = {str: "name", int: "whole number"}[kind]
+            raise ZSLError(f"{PARAMS_FILE}: {name} is {values!r}; give at least one {one}, each on a line after `- `")
         return values
 
 

@@ -1,6 +1,6 @@
 """What to run when a file of the project cannot be used."""
 
-from zslcore.errors import BadFile
+from zslcore.errors import BadFile, StaleFile
 
 WRITERS = {"selected.json": "select", "selection.csv": "select", "metrics.json": "evaluate", "settings.yaml": "resolve"}
 """Results that do not say themselves which stage writes them."""
@@ -12,6 +12,8 @@ def remedy(error: BadFile) -> str:
         return error.remedy
     folder = error.path.absolute().parent
     stage = error.stage or WRITERS.get(error.path.name, "")
+    if stage and isinstance(error, StaleFile) and folder.parent.name == "artifacts":
+        return f"run `dvc repro {stage}@{folder.name}` to make it anew, and what it is made of"
     if stage and folder.parent.name in ("artifacts", "results"):  # where the pipeline has those of a data set
         return f"run `dvc repro -s {stage}@{folder.name}` to make it anew"
     if stage:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from zslcore.io.artifacts import atomic, read_json, write_text
+from zslcore.io.artifacts import atomic, write_text
 from zslcore.project.params import Resolved
 from zslcore.report import experiments, methods, pipeline
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table, to_markdown
 from zslcore.report.headline import headline_cells, headline_metrics, headline_titles
+from zslcore.report.numbers import captioned
 from zslcore.report.page import page
-from zslcore.report.results import Results
+from zslcore.report.results import Results, read_result
 
 SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     pipeline.about,
@@ -76,6 +77,6 @@ def results_table(datasets: Sequence[str], results: Path) -> Table:
     """A row a data set, mean ± std over seeds, in percent. Raises ZSLError where one has no metrics."""
     rows = []
     for dataset in datasets:
-        metrics: dict[str, Any] = read_json(results / dataset / "metrics.json")
+        metrics: dict[str, Any] = read_result(results / dataset / "metrics.json")
         rows.append((dataset, str(metrics["about"]["split"]), *headline_cells(metrics)))
-    return Table("", ("data set", "split", *headline_titles()), tuple(rows))
+    return Table(captioned("", rows), ("data set", "split", *headline_titles()), tuple(rows))

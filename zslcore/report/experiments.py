@@ -1,15 +1,17 @@
 """Sections of the report about the experiments; each appears where its results exist."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any
 
-from zslcore.evaluation.intervals import Interval, paired_difference
+from zslcore.evaluation.intervals import Interval, beyond_chance, paired_difference
 from zslcore.evaluation.metrics import METRICS, lookup
+from zslcore.evaluation.per_class import ClassAccuracies
 from zslcore.evaluation.published import published_for, table_note
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
 from zslcore.report.headline import headline_cells, headline_titles
-from zslcore.report.numbers import difference, half_width, number, spread
+from zslcore.report.numbers import captioned, difference, half_width, number, spread
 from zslcore.report.results import Results
 
 COMPARED = ("zsl.T1", "gzsl.H")
@@ -22,16 +24,26 @@ def ablation(results: Results) -> Iterator[Block]:
     if not variants:
         return
     rows: list[tuple[str, ...]] = []
-    significant: list[str] = []
-    insignificant: list[str] = []
+    leads: dict[tuple[str, str], Interval] = {}
+    over_classes: dict[tuple[str, str], Interval] = {}
+    accuracies = _accuracies(results, variants)
     for name, result in variants.items():
         about = result["about"]
         against = about["against"]
-        comparison = ["", *("" for _ in COMPARED)]
+        comparison = ["" for _ in range(1 + 2 * len(COMPARED))]
         if against in variants:
-            leads = [_lead(result, variants[against], metric) for metric in COMPARED]
-            comparison = [against, *map(difference, leads)]
-            (significant if leads[0].excludes_zero else insignificant).append(f"{name} over {against}")
+            pair = f"{name} over {against}"
+            for metric in COMPARED:
+                leads[pair, metric] = _lead(result, variants[against], metric)
+            if {name, against} <= accuracies.keys():
+                found = accuracies[name].over_classes(accuracies[against])
+                over_classes |= {(pair, metric): found[METRICS[metric].title] for metric in COMPARED}
+            comparison = [against]
+            for metric in COMPARED:
+                comparison += [
+                    difference(family[pair, metric]) if (pair, metric) in family else ""
+                    for family in (leads, over_classes)
+                ]
         reused = " (figures of the main run)" if about["reused"] else ""
         title = f"{name}: {about['title']}{reused}"
         search = f"{about['candidates']} × {about['splits']}"
@@ -43,24 +55,50 @@ def ablation(results: Results) -> Iterator[Block]:
             f"All rows take {common} in place of the data set's values (ablation.settings in `zsl params "
             f"{results.dataset}`): `main` is not the run above."
         )
-    yield Table(
+    caption = (
         "Training length and calibration of each variant are chosen on validation classes, and its settings, where "
         "it has more than one candidate (searched: candidates × class splits); members: sets of M, C, E and G; "
-        "differences seed by seed, with the 95 % interval of their mean",
-        (
-            *("variant", "members", "searched", *headline_titles(), "compared with"),
-            *(f"difference in {METRICS[metric].title}" for metric in COMPARED),
-        ),
-        tuple(rows),
+        "differences with 95 % intervals: seed by seed, of the mean over seeds, and class by class, over classes"
     )
-    if significant:
-        yield Paragraph(f"The interval of the difference in T1 excludes 0 for: {'; '.join(significant)}.")
-    if insignificant:
-        yield Paragraph(f"It does NOT exclude 0 for: {'; '.join(insignificant)}.", warning=True)
+    differences = (
+        f"difference in {METRICS[metric].title}{over}" for metric in COMPARED for over in ("", ", over classes")
+    )
+    header = ("variant", "members", "searched", *headline_titles(), "compared with", *differences)
+    yield Table(captioned(caption, rows), header, tuple(rows))
+    for family, over in ((leads, "over seeds"), (over_classes, "over classes")):
+        yield from _verdicts(family, over)
     bars = [(name, result["zsl"]["T1"]["mean"], result["zsl"]["T1"]["std"]) for name, result in variants.items()]
-    caption = "Zero-shot accuracy of the variants; bars: standard deviation over seeds."
+    several = any(len(result["zsl"]["T1"]["seeds"]) > 1 for result in variants.values())
+    caption = f"Zero-shot accuracy of the variants{'; bars: standard deviation over seeds' if several else ''}."
     yield Figure(f"{results.dataset}-ablation", figures.ablation_bars(bars, "T1, percent"), caption)
     yield from _published(results, "table4", ("T1",))
+
+
+def _verdicts(family: Mapping[tuple[str, str], Interval], over: str) -> Iterator[Block]:
+    """Which differences of a family, by (pair, metric), are not chance; nothing where none could be tested."""
+    if all(isnan(interval.p_value) for interval in family.values()):
+        return
+    beyond = beyond_chance(family)
+    for metric in COMPARED:
+        pairs = [pair for pair, of in family if of == metric]
+        some, others = ([pair for pair in pairs if ((pair, metric) in beyond) is kind] for kind in (True, False))
+        if some:
+            yield Paragraph(
+                f"The interval {over} of the difference in {METRICS[metric].title}, with Holm's correction for all "
+                f"{len(family)} of the table, excludes 0 for: {'; '.join(some)}."
+            )
+        if others:
+            yield Paragraph(f"In {METRICS[metric].title} it does NOT exclude 0 for: {'; '.join(others)}.", warning=True)
+
+
+def _accuracies(results: Results, variants: Mapping[str, Any]) -> dict[str, ClassAccuracies]:
+    """Each variant's accuracy by class, where it is kept; a variant that is the main run has that run's."""
+    table = results.csv("classes.csv")
+    found = {name: ClassAccuracies.read(one["classes"]) for name, one in variants.items() if "classes" in one}
+    if table is not None:
+        main = ClassAccuracies.of(table)
+        found |= {name: main for name, one in variants.items() if one["about"]["reused"]}
+    return found
 
 
 def _lead(result: Mapping[str, Any], other: Mapping[str, Any], metric: str) -> Interval:
@@ -95,7 +133,7 @@ def clusterability(results: Results) -> Iterator[Block]:
         spaces = {name.removeprefix(f"{side} "): result["spaces"][name] for name in names}
         rows = tuple((name, *(spread(space[measure], 3) for measure in measures)) for name, space in spaces.items())
         strong = frozenset(position for position, name in enumerate(spaces) if name == "M(F(x))")
-        yield Table(f"{side} images, measured here", ("space", *measures), rows, strong)
+        yield Table(captioned(f"{side} images, measured here", rows), ("space", *measures), rows, strong)
         if {"x", "M(F(x))"} <= set(spaces):
             falls = [m for m in measures if spaces["M(F(x))"][m]["mean"] <= spaces["x"][m]["mean"]]
             verdict = f"does NOT rise in: {', '.join(falls)}" if falls else "rises in all measures"
@@ -114,7 +152,8 @@ def fewshot(results: Results) -> Iterator[Block]:
     yield Heading(3, "Few-shot (Table 5)")
     yield Table(
         f"{about['way']}-way accuracy on {count} episodes a column ({about['query']} queries a class), base classes: "
-        "seen, novel: unseen; mean ± 95 % interval; every row answers the same episodes. Measured here",
+        "seen, novel: unseen; mean ± 95 % interval over episodes of these same classes; every row answers the same "
+        "episodes. Measured here",
         ("learner", *columns),
         tuple((name, *(half_width(row[c]["mean"], row[c]["high"]) for c in columns)) for name, row in rows.items()),
         frozenset(position for position, name in enumerate(rows) if "Gaussian" in name),
@@ -128,6 +167,18 @@ def fewshot(results: Results) -> Iterator[Block]:
             if name != about["baseline"]
         ),
     )
+    family = {
+        f"{name}, {column}": _interval(row[column]["lead"])
+        for name, row in rows.items()
+        if name != about["baseline"]
+        for column in columns
+    }
+    if unproven := [name for name in family if name not in beyond_chance(family)]:
+        yield Paragraph(
+            f"With Holm's correction for all {len(family)} leads NOT shown to differ from '{about['baseline']}': "
+            f"{'; '.join(unproven)}.",
+            warning=True,
+        )
     yield from _published(results, "table5", ("1-shot", "5-shot"))
 
 
@@ -155,23 +206,28 @@ def _strategies(result: Mapping[str, Any]) -> Iterator[Block]:
     about, rows = result["about"], result["rows"]
     leads = {name: row["lead over parent"] for name, row in rows.items() if "lead over parent" in row}
     intervals = {name: Interval(lead["mean"], lead["low"], lead["high"], about["runs"]) for name, lead in leads.items()}
-    yield Table(
-        f"Table 1: {about['runs']} runs, split: {about['split']}, attribute vectors {about['attributes']}; λ, m and μ "
-        "chosen on held-out training classes; differences run by run, with the 95 % interval. Measured here",
-        ("method", "n", "T1", "difference from the parent method"),
-        tuple(
-            (
-                "random (the parent method)" if name == "parent" else name,
-                str(row["settings"].get("mining", {}).get("n", "")),
-                spread(row["T1"]),
-                difference(intervals[name]) if name in intervals else "",
-            )
-            for name, row in rows.items()
-        ),
+    cells = tuple(
+        (
+            "random (the parent method)" if name == "parent" else name,
+            str(row["settings"].get("mining", {}).get("n", "")),
+            spread(row["T1"]),
+            difference(intervals[name]) if name in intervals else "",
+        )
+        for name, row in rows.items()
     )
-    unproven = [name for name, interval in intervals.items() if not interval.low > 0]
+    caption = (
+        f"Table 1: {about['runs']} runs, split: {about['split']}, attribute vectors {about['attributes']}; λ, m and μ "
+        "chosen on held-out training classes; differences run by run, with the 95 % interval. Measured here"
+    )
+    yield Table(captioned(caption, cells), ("method", "n", "T1", "difference from the parent method"), cells)
+    beyond = beyond_chance(intervals)
+    unproven = [name for name, interval in intervals.items() if name not in beyond or interval.mean < 0]
     if unproven:
-        yield Paragraph(f"NOT shown to be better than the parent method: {', '.join(unproven)}.", warning=True)
+        yield Paragraph(
+            f"With Holm's correction for all {len(intervals)} NOT shown to be better than the parent method: "
+            f"{', '.join(unproven)}.",
+            warning=True,
+        )
 
 
 def _by_negatives(result: Mapping[str, Any]) -> Iterator[Block]:
@@ -184,7 +240,8 @@ def _by_negatives(result: Mapping[str, Any]) -> Iterator[Block]:
     }
     for caption, value in tables.items():
         cells = tuple((name, *(spread(by_n[n][value]) for n in counts)) for name, by_n in rows.items())
-        yield Table(f"{caption}; {about['runs']} runs, split: {about['split']}. Measured here", header, cells)
+        measured = f"{caption}; {about['runs']} runs, split: {about['split']}. Measured here"
+        yield Table(captioned(measured, cells), header, cells)
     yield Paragraph(
         f"λ, m and μ of each row were chosen at n = {counts[-1]} and hold for every n, but for random at n = 1, the "
         "parent method, which chose its own."

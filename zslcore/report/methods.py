@@ -3,17 +3,21 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from zslcore.evaluation.intervals import beyond_chance
 from zslcore.evaluation.metrics import METRICS, lookup
+from zslcore.evaluation.per_class import ClassAccuracies
 from zslcore.evaluation.published import Published, published_for
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
 from zslcore.report.headline import headline_cells, headline_titles
-from zslcore.report.numbers import number, spread
+from zslcore.report.numbers import captioned, difference, number, spread
 from zslcore.report.results import Results
 
 PIPELINE = "this pipeline"
 UNCALIBRATED, BOUND = "plain.H", "diagnostic.test_selected_H"
 """Metrics that stand apart from the headline ones."""
+COMPARED = ("T1", "H")
+"""Figures whose differences between methods are shown."""
 TABLES = ("table1", "table2", "classical")
 """The published tables that are about methods."""
 
@@ -39,13 +43,12 @@ def comparison(results: Results) -> Iterator[Block]:
     yield Heading(3, "Measured here, and published")
     titles = (*headline_titles(), METRICS[UNCALIBRATED].title)
     header = ("method", "whose figure", *titles, "features", "selected on test data", METRICS[BOUND].title)
-    yield Table("", header, tuple(rows), frozenset(strong))
+    yield Table(captioned("", rows), header, tuple(rows), frozenset(strong))
     if references := results.jsons("reference"):
-        yield Table(
-            "REFERENCE, not zero-shot: the pretraining has seen images and names of the unseen classes",
-            header,
-            tuple(_measured(name, result, "images") for name, result in references.items()),
-        )
+        cells = tuple(_measured(name, result, "images") for name, result in references.items())
+        caption = "REFERENCE, not zero-shot: the pretraining has seen images and names of the unseen classes"
+        yield Table(captioned(caption, cells), header, cells)
+    yield from _leads(results, measured)
     yield from _families(measured)
     yield from _provenance(published)
 
@@ -68,16 +71,48 @@ def timings(results: Results) -> Iterator[Block]:
         if t1 is not None:
             points.append((name, _seconds(cost), t1["mean"], quoted.get("T1")))
     yield Heading(3, "Time and memory")
-    yield Table(
+    caption = (
         "Processor time of one fit on trainval and of scoring both test splits, by bench/methods.py; "
         "the unit of 'over ridge' is scikit-learn's ridge regression of signatures on the same features in the same "
-        "process. T1 and H: mean ± standard deviation over seeds; the published T1 rests on other features",
-        ("method", "T1", "published T1", "H", "threads", "fit, s", "score, s", "over ridge", "peak memory, MiB"),
-        tuple(rows),
+        "process. The published T1 rests on other features"
     )
+    header = ("method", "T1", "published T1", "H", "threads", "fit, s", "score, s", "over ridge", "peak memory, MiB")
+    yield Table(captioned(caption, rows), header, tuple(rows))
     if points:
         caption = "T1 against processor time: measured ●, and the method's published figure ○ above or below it."
         yield Figure(f"{results.dataset}-time", figures.accuracy_against_time(points), caption)
+
+
+def _leads(results: Results, measured: Mapping[str, Any]) -> Iterator[Block]:
+    """What the pipeline leads each method by, over classes: of two on the same classes, only differences compare."""
+    table = results.csv("classes.csv")
+    others = {
+        name: ClassAccuracies.read(result["classes"])
+        for name, result in sorted(measured.items(), key=_rank)
+        if "classes" in result
+    }
+    if table is None or not others:
+        return
+    pipeline = ClassAccuracies.of(table)
+    leads = {name: pipeline.over_classes(other) for name, other in others.items()}
+    yield Table(
+        f"What {PIPELINE} leads each method by, with 95 % intervals over classes (bootstrap, the same classes for "
+        "both; a mean over seeds for each class)",
+        ("method", *(f"difference in {title}" for title in COMPARED)),
+        tuple((name, *(difference(lead[title]) for title in COMPARED)) for name, lead in leads.items()),
+    )
+    family = {(name, title): lead[title] for name, lead in leads.items() for title in COMPARED}
+    beyond = beyond_chance(family)
+    for title in COMPARED:
+        better = [name for name in leads if (name, title) in beyond and leads[name][title].mean > 0]
+        rest = [name for name in leads if (name, title) not in beyond]
+        worse = [name for name in leads if (name, title) in beyond and leads[name][title].mean < 0]
+        parts = {"better than": better, "WORSE than": worse, "NOT shown to differ from": rest}
+        said = "; ".join(f"{words} {', '.join(names)}" for words, names in parts.items() if names)
+        yield Paragraph(
+            f"In {title}, with Holm's correction for all {len(family)} differences, {PIPELINE} is {said}.",
+            warning=bool(rest or worse),
+        )
 
 
 def _measurements(results: Results) -> dict[str, Any]:
@@ -126,14 +161,23 @@ def _published(rows: list[Published]) -> tuple[str, ...]:
 
 
 def _families(measured: Mapping[str, Any]) -> Iterator[Block]:
-    """Which measured methods are of one family, by the tag that `compare` records: nothing is imported here."""
+    """Which measured methods trained as long as any candidate, and which are of one family, as `compare` records."""
     families: dict[str, list[str]] = {}
     for name, result in sorted(measured.items()):
         if family := (result.get("about") or {}).get("family"):
             families.setdefault(family, []).append(name)
+    longest = [name for name, one in sorted(measured.items()) if _validation(one).get("longest")]
+    if longest:
+        yield Paragraph(
+            f"At the end of what was tried, the longest training: {', '.join(longest)}; more epochs might be better."
+        )
     if families:
         listed = "; ".join(f"{family}: {', '.join(names)}" for family, names in sorted(families.items()))
         yield Paragraph(f"Families of the measured methods: {listed}.")
+
+
+def _validation(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (result.get("about") or {}).get("validation") or {}
 
 
 def _provenance(published: dict[str, list[Published]]) -> Iterator[Block]:

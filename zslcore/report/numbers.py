@@ -1,10 +1,21 @@
 """How numbers look in the report's tables."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from zslcore.evaluation.intervals import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COVERS = "±: standard deviation over seeds, which are other random numbers on the same classes and images"
+
+
+def captioned(text: str, rows: Iterable[Iterable[str]]) -> str:
+    """A table's caption; where a cell has a ±, with what that covers."""
+    parts = [text] if text else []
+    return "; ".join([*parts, COVERS] if any("±" in cell for row in rows for cell in row) else parts)
 
 
 def spread(value: Mapping[str, Any] | None, digits: int = 1) -> str:
@@ -16,10 +27,19 @@ def spread(value: Mapping[str, Any] | None, digits: int = 1) -> str:
 
 
 def difference(interval: Interval, digits: int = 1) -> str:
-    """A signed mean and its 95 % interval."""
+    """A signed mean and its 95 % interval; nothing where there is no mean."""
+    if math.isnan(interval.mean):
+        return ""
     if math.isnan(interval.low):
         return f"{interval.mean:+.{digits}f} (one seed: no interval)"
     return f"{interval.mean:+.{digits}f} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]"
+
+
+def between(interval: Interval, digits: int = 1) -> str:
+    """The ends of an interval; nothing where there is none."""
+    if math.isnan(interval.low):
+        return ""
+    return f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 def half_width(mean: float, high: float, digits: int = 1) -> str:
@@ -35,3 +55,15 @@ def number(value: float | None, digits: int = 1) -> str:
 def named(values: Mapping[str, float]) -> str:
     """Parameters and their values: "train.epochs = 60, classify.calibration = 1.25"."""
     return ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+
+
+def sizes(classes: "pd.DataFrame") -> str:
+    """How many classes and test images there are, and what guessing would reach: classes, as `by_class` gives them."""
+    images = classes.groupby("kind")["images"].sum()
+    unseen, seen = (int((classes["kind"] == kind).sum()) for kind in ("unseen", "seen"))
+    if not unseen:
+        return ""
+    return (
+        f"{unseen} unseen classes with {images.get('unseen', 0)} test images, {seen} seen ones with "
+        f"{images.get('seen', 0)}; by guessing: T1 {100 / unseen:.1f}, U and S {100 / len(classes):.1f}"
+    )

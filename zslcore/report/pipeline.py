@@ -1,12 +1,16 @@
 """Sections of the report about the main run of a data set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from zslcore.datasets import registry
-from zslcore.evaluation.selected import chosen_and_given, chosen_names
+from zslcore.evaluation.metrics import METRICS, lookup
+from zslcore.evaluation.per_class import ClassAccuracies
+from zslcore.evaluation.selected import at_an_end, chosen_and_given, chosen_names
+from zslcore.methods.clusterable.collapse import collapse_warnings
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
-from zslcore.report.numbers import named, number, spread
+from zslcore.report.numbers import between, captioned, named, number, sizes, spread
 from zslcore.report.results import Results
 
 
@@ -16,10 +20,16 @@ def about(results: Results) -> Iterator[Block]:
     if metrics is None:
         yield Paragraph("No results yet: run the pipeline as far as `evaluate`.", warning=True)
         return
-    run = metrics["about"]
+    run, table = metrics["about"], results.csv("classes.csv")
+    seeds = (
+        "One seed: how far another would move the figures is not known."
+        if run["seeds"] == 1
+        else f"Seeds: {run['seeds']}; every figure is the mean over them."
+    )
     yield Paragraph(
-        f"Split: {run['split']}. Features: {results.features}. Preset: {run['preset']}. Seeds: {run['seeds']}; every "
-        "figure is mean ± standard deviation over them, per-class means in percent."
+        f"Split: {run['split']}. Features: {results.features}. Preset: {run['preset']}. Per-class means in percent. "
+        + (f"{said}. " if (said := "" if table is None else sizes(table)) else "")
+        + seeds
     )
     if selected is not None:
         chosen, given = chosen_and_given(results.settings, selected)
@@ -29,6 +39,31 @@ def about(results: Results) -> Iterator[Block]:
             + (f" (there: T1 {reached['T1']:.1f}, H {reached['H']:.1f})." if {"T1", "H"} <= set(reached) else ".")
             + (f" Given by the settings: {named(given)}." if given else "")
         )
+        for sentence in at_an_end(results.settings, selected):
+            yield Paragraph(f"At the end of what was tried: {sentence}.", warning=True)
+    yield from _certainty(results, metrics)
+
+
+def _certainty(results: Results, metrics: Mapping[str, Any]) -> Iterator[Block]:
+    """What other seeds and what other classes would change."""
+    table = results.csv("classes.csv")
+    if table is None:
+        return
+    found = ClassAccuracies.of(table).over_classes()
+    rows = tuple(
+        (METRICS[name].title, spread(value), between(found[METRICS[name].title]))
+        for name in ("zsl.T1", "gzsl.U", "gzsl.S", "gzsl.H")
+        if (value := lookup(metrics, name)) is not None
+    )
+    yield Table(
+        captioned(
+            "How certain the figures are. Over classes: the 95 % interval of the figure when as many classes like "
+            "these are drawn (bootstrap of seen and of unseen classes; too narrow for ten or fewer)",
+            rows,
+        ),
+        ("", "measured here", "95 % over classes"),
+        rows,
+    )
 
 
 def pictures(results: Results) -> Iterator[Block]:
@@ -46,27 +81,24 @@ def honesty(results: Results) -> Iterator[Block]:
     gzsl, test = metrics["gzsl"], metrics["diagnostic"]
     calibration = _calibration(results)
     yield Heading(3, "Honest and test-selected")
-    yield Table(
-        "How much H owes to looking at the test set",
-        ("", "H"),
-        (
-            (f"{calibration}: the result", spread(gzsl["H"])),
-            ("no calibration", spread(metrics["plain"]["H"])),
-            ("calibration chosen on the test set: a bound, not a result", spread(test["test_selected_H"])),
-            ("difference a reader of other tables should keep in mind", spread(test["selection_gap_H"])),
-        ),
-        frozenset({0}),
+    rows = (
+        (f"{calibration}: the result", spread(gzsl["H"])),
+        ("no calibration", spread(metrics["plain"]["H"])),
+        ("calibration chosen on the test set: a bound, not a result", spread(test["test_selected_H"])),
+        ("difference a reader of other tables should keep in mind", spread(test["selection_gap_H"])),
     )
+    caption = captioned("How much H owes to looking at the test set", rows)
+    yield Table(caption, ("", "H"), rows, frozenset({0}))
     yield Paragraph(
         f"Area under the seen–unseen curve (AUSUC): {spread(gzsl['AUSUC'])}. Unseen retention U/T1: "
         f"{spread(gzsl['retention'])} percent."
     )
-    yield Table(
+    oracle = (("oracle domain", *(spread(test[f"oracle_domain_{name}"]) for name in "USH")),)
+    caption = (
         "Diagnostic only, used for no claim: scored as if it were known whether an image is seen or unseen "
-        "(separate label spaces)",
-        ("", "U", "S", "H"),
-        (("oracle domain", *(spread(test[f"oracle_domain_{name}"]) for name in "USH")),),
+        "(separate label spaces)"
     )
+    yield Table(captioned(caption, oracle), ("", "U", "S", "H"), oracle)
 
 
 def _calibration(results: Results) -> str:
@@ -84,6 +116,11 @@ def curves(results: Results) -> Iterator[Block]:
         selection = None
     if training or selection is not None or trade is not None:
         yield Heading(3, "Curves")
+    if "M, C, E and G" in training:
+        for seed, rows in training["M, C, E and G"].groupby("seed"):
+            last = {str(name): float(value) for name, value in rows.iloc[-1].dropna().items()}
+            for warning in collapse_warnings(last):
+                yield Paragraph(f"Seed {seed}: {warning}.", warning=True)
     if training:
         yield Figure(f"{results.dataset}-training", figures.training_curves(training), "Losses; shaded: all seeds.")
     if selection is not None:

@@ -7,9 +7,25 @@ from typing import Any
 import pandas as pd
 
 from zslcore.errors import BadFile
+from zslcore.evaluation.intervals import is_mean
 from zslcore.io.artifacts import read_json
 from zslcore.project.params import Resolved
 from zslcore.settings import Settings
+
+
+def read_result(path: Path) -> Any:
+    """Read a JSON result. Raises BadFile for a damaged one, and where a mean is not that of its seeds."""
+    result = read_json(path)
+    waiting = [("", result)]
+    while waiting:
+        name, value = waiting.pop()
+        if not isinstance(value, dict):
+            continue
+        seeds = value.get("seeds")
+        if isinstance(seeds, dict) and seeds and "mean" in value and not is_mean(value["mean"], seeds.values()):
+            raise BadFile(path, f"{name}.mean is {value['mean']}, which is not the mean of its seeds: it was edited")
+        waiting += [(f"{name}.{key}".lstrip("."), one) for key, one in value.items()]
+    return result
 
 
 @dataclass(frozen=True)
@@ -24,12 +40,12 @@ class Results:
     def json(self, name: str) -> Any | None:
         """A JSON result, e.g. `metrics.json`. Raises ZSLError for a damaged one."""
         path = self._find(name)
-        return None if path is None else read_json(path)
+        return None if path is None else read_result(path)
 
     def jsons(self, folder: str) -> dict[str, Any]:
         """Every JSON result of a folder, by file name without suffix, in alphabetical order."""
         paths = [path for base in self.folders for path in sorted((base / self.dataset / folder).glob("*.json"))]
-        return {path.stem: read_json(path) for path in paths}
+        return {path.stem: read_result(path) for path in paths}
 
     def csv(self, name: str) -> pd.DataFrame | None:
         """A table, e.g. `train.csv`; None where it is absent or has no rows. Raises ZSLError for a damaged one."""

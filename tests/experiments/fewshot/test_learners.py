@@ -185,7 +185,8 @@ def test_what_base_classes_teach_carries_over_to_new_ones() -> None:
         mapping, learner = row(base)
         found[name] = accuracies(learner, torch.from_numpy(mapping(novel)), drawn).mean()
     for name, accuracy in found.items():
-        assert 0.4 < accuracy < 0.7 if name.startswith("plain") else accuracy > 0.85, (name, accuracy)
+        untaught = name.startswith(("plain", "standardised"))  # the direction is none of the dimensions
+        assert 0.4 < accuracy < 0.7 if untaught else accuracy > 0.85, (name, accuracy)
 
 
 @pytest.mark.parametrize("name", ROWS)

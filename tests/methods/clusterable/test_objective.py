@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zslcore.methods.clusterable.train import Member, Trained, collapse_warnings, objective, train
+from zslcore.methods.clusterable.train import Member, Trained, objective, train
 from zslcore.scaling import Scaler
 from zslcore.settings import Noise, Train
 from zslcore.training.loop import batches
@@ -114,7 +114,7 @@ def expected(
 ) -> dict[str, float]:  # fmt: skip
     """Eq. 1-4, 10 and 11, and R's feedback.
 
-    draws: ε of the encoder's input, of the target, of z and of what R sees, where each is drawn.
+    draws: ε of x̃′, which the encoder's input and the target share, of z and of what R sees, where each is drawn.
     target_of: the weights of M that x̃′, the target of eq. 11, is computed with, where it is a constant.
     """
     epsilon: Iterator[np.ndarray] = iter(draws)
@@ -126,8 +126,10 @@ def expected(
         return sigmoid(linear(weights, "M.linear", x)) if s.projection else x
 
     signature, mapped = a[y], projected(p)
-    encoder_sees = noisy(mapped, 0.8 if noise in ("encoder", "both") else 0.0)
-    target = noisy(mapped if target_of is None else projected(target_of), 0.8 if noise in ("target", "both") else 0.0)
+    perturbation = 0.8 * next(epsilon) if noise in ("target", "encoder", "both") else np.zeros(mapped.shape)
+    encoder_sees = mapped if noise == "target" else mapped + perturbation
+    target = mapped if target_of is None else projected(target_of)
+    target = target if noise == "encoder" else target + perturbation
     inputs = np.concatenate([encoder_sees, signature], axis=1) if s.encoder_signature else encoder_sees
     mean, log_variance = np.split(linear(p, "E.heads", leaky(linear(p, "E.hidden.0", inputs))), 2, axis=1)
     z = mean + np.exp(log_variance / 2) * next(epsilon)
@@ -140,6 +142,7 @@ def expected(
     if s.projection:
         found["cls"] = cross_entropy(linear(p, "C", mapped), y)
         found["cls_synthetic"] = cross_entropy(linear(p, "C", rebuilt), y)
+        found["spread"] = float(np.mean([column.std() for column in mapped.T]))
         total += s.lambda_cls * found["cls"] + s.lambda_synthetic * found["cls_synthetic"]
     if s.feedback:
         from_features = s.feedback_from == "features"
@@ -170,8 +173,34 @@ def test_every_term_is_its_equations(noise: str, feedback: str, draws: list[np.n
         found = {name: float(value.detach()) for name, value in terms(member, settings, *batch()).items()}
         wanted = expected(arrays(member), settings, noise, *batch(), draws)
         assert found == pytest.approx(wanted, rel=1e-5), changes
-        asked = {"both": 2, "target": 1, "encoder": 1}.get(noise, 0) + ("noisy" in feedback or "F(x)" in feedback)
-        assert len(draws) == 1 + asked, "ε of z, and one of each thing that gets noise"
+        asked = (noise in ("both", "target", "encoder")) + ("noisy" in feedback or "F(x)" in feedback)
+        assert len(draws) == 1 + asked, "ε of z, one of x̃′ wherever it goes, and one of what R sees"
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("noise", NOISES)
+def test_the_encoder_and_the_target_see_one_noisy_feature(
+    noise: str, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eq. 10 has one x̃′: what `both` adds to the encoder's input is, number by number, what it adds to the target."""
+    settings = settings_of(noise)
+    member = member_of(settings)
+    x, y, a = batch()
+    seen: dict[str, torch.Tensor] = {}
+    member.E.register_forward_pre_hook(lambda module, inputs: seen.update(encoder=inputs[0].detach()))
+    monkeypatch.setattr(
+        "zslcore.methods.clusterable.train.reconstruction",
+        lambda target, output: seen.update(target=target.detach()) or (target - output).square().mean(),
+    )
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        terms(member, settings, x, y, a)
+        mapped = member.project(torch.tensor(x)).detach().float()
+    added = {name: value.float() - mapped for name, value in seen.items()}
+    for name, value in added.items():
+        noisy = noise in ("both", name)
+        assert value.std() == (pytest.approx(0.8, rel=0.4) if noisy else 0), name
+    if noise == "both":
+        torch.testing.assert_close(added["encoder"], added["target"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("target_grad", [True, False])
@@ -251,14 +280,3 @@ def test_each_member_draws_from_a_z_of_its_own(output: str, members: int) -> Non
         for member, part in zip(model.members, np.split(z.double().numpy(), members, axis=1), strict=True)
     ]
     np.testing.assert_allclose(model.draw(z, a).detach(), np.concatenate(parts, axis=1), rtol=1e-4, atol=1e-5)
-
-
-def test_collapse_is_said_from_98_percent_of_chance_on() -> None:
-    model = Trained.build(settings_of(), Scaler.fit(np.eye(2, dtype="f4"), "none"), (D, ATTRIBUTES, CLASSES), CPU)
-    for share, said in ((0.97, False), (0.99, True), (1.5, True)):
-        model.curve = [{"cls": 9.0}, {"cls": share * float(np.log(CLASSES))}]
-        assert bool(collapse_warnings(model)) is said
-    model.curve = [{"cls": 9.0}, {"cls": float(np.log(CLASSES))}]
-    assert "M has collapsed" in collapse_warnings(model)[0]
-    model.curve = [{"total": 9.0}]
-    assert collapse_warnings(model) == [], "the plain CVAE has no C to look at"

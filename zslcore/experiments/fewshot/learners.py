@@ -35,6 +35,12 @@ def _plain(base: Base) -> tuple[FeatureMap, Learner]:
     return _same_length(_as_given), partial(linear, ridge=base.settings.ridge)
 
 
+def _standardised(base: Base) -> tuple[FeatureMap, Learner]:
+    """The control of the rows by F, which works on features standardised by base statistics."""
+    scaler = Scaler.fit(base.features, "standard")
+    return _same_length(scaler), partial(linear, ridge=base.settings.ridge)
+
+
 def _prototype(base: Base) -> tuple[FeatureMap, Learner]:
     return _same_length(_as_given), nearest_mean
 
@@ -64,6 +70,7 @@ def _finetuned(base: Base, loss: str, learner: Learner | None = None) -> tuple[F
 
 ROWS: dict[str, Fit] = {
     "plain features, linear classifier": _plain,
+    "standardised features, linear classifier": _standardised,
     "plain features, nearest prototype": _prototype,
     "ProtoNet, trained": _protonet,
     "Δ-encoder": _delta_encoder,

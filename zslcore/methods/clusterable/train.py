@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zslcore.methods.clusterable.collapse import collapse_warnings
 from zslcore.nn.cvae import Encoder, Generator, reparameterise
 from zslcore.nn.losses import kl_to_standard_normal, perturb, reconstruction, similarity_loss
 from zslcore.nn.mappings import Projection
@@ -187,23 +188,27 @@ def train(
             observe=None if observe is None else lambda done: observe(done, model),
         )
     model.curve = [{name: value / settings.members for name, value in entry.items()} for entry in model.curve]
-    model.warnings = collapse_warnings(model)
+    model.warnings = collapse_warnings(model.curve[-1] if model.curve else {})
     return model
 
 
 def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures: Tensor) -> Terms:
     """The terms of eq. 4 on a batch: x (n, d) features, y (n,) labels, signatures (K, attributes), scaled.
 
+    And `spread`, the mean over M's outputs of their standard deviation over the batch, which is minimised by none.
+
     With `feedback`, R must predict the signature from the features: not the paper's, but its stronger relatives'. Where
     R takes F(x), it shares nothing with the other modules.
     """
     a = signatures[y]
     noise = settings.noise
-    projected = member.project(x)
-    encoder_input = perturb(projected, noise.strength if noise.applies_to in ("encoder", "both") else 0.0)
-    projected = projected.float()  # under bf16 only the matrix products are coarse, never the losses
+    encoder_input = member.project(x)
+    projected = encoder_input.float()  # under bf16 only the matrix products are coarse, never the losses
     target = projected if settings.target_grad else projected.detach()
-    target = perturb(target, noise.strength if noise.applies_to in ("target", "both") else 0.0)
+    if noise.strength and noise.applies_to in ("target", "encoder", "both"):
+        perturbation = noise.strength * torch.randn_like(projected)  # eq. 10; one x̃′, whoever sees it
+        encoder_input = encoder_input if noise.applies_to == "target" else encoder_input + perturbation
+        target = target if noise.applies_to == "encoder" else target + perturbation
     inputs = torch.cat([encoder_input, a], dim=1) if settings.encoder_signature else encoder_input
     mean, log_variance = member.E(inputs)
     mean, log_variance = mean.float(), log_variance.float()
@@ -217,6 +222,7 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures:
         synthetic = similarity_loss(member.C(output).float(), y)  # eq. 3
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
+        terms["spread"] = projected.detach().std(0, correction=0).mean()  # no loss: it tells whether M has collapsed
     if member.R is not None:
         predicted = member.predict_signature(x if member.on_features else projected, settings.feedback_noise)
         if settings.feedback_loss == "cosine":
@@ -228,15 +234,3 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures:
                 terms["feedback"] = terms["feedback"] + reconstruction(a, member.R(output).float())
         total = total + settings.feedback * terms["feedback"]
     return {"total": total, **terms}
-
-
-def collapse_warnings(model: Trained) -> list[str]:
-    """Say so when M has collapsed to a constant: C learns nothing, its loss stays at ln K."""
-    last = model.curve[-1] if model.curve else {}
-    chance = float(np.log(model.classes))
-    if last.get("cls", 0.0) < 0.98 * chance:
-        return []
-    return [
-        f"M has collapsed: the classification loss stands at {last['cls']:.3f}, chance is ln {model.classes} = "
-        f"{chance:.3f}; use a smaller train.kl_weight, or a larger train.lambda_cls"
-    ]

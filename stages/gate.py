@@ -39,14 +39,14 @@ def command(
         settings = validate(gate.GateSettings, Params().top("gate"), f"{PARAMS_FILE}: gate")
         commit = gate.resolve_revision(against)
         _check_results()
-        again = gate.check_revision(commit, against is not None)
+        note = gate.check_revision(commit, against is not None)
         rows = gate.compare(gate.metrics_diff(commit), settings)
         gate.check_rows(rows, settings, commit)
     except ZSLError as error:
         say(f"error: {error}")
         raise typer.Exit(2) from error
-    if again:
-        say(again)
+    if note:
+        say(note)
     if format is Format.table:
         _print(rows)
         print(gate.summary(rows, commit))

@@ -221,6 +221,23 @@ class Transductive(Protocol):
         ...
 
 
+@runtime_checkable
+class Explained(Protocol):
+    """A scorer that can say which attributes speak for a class."""
+
+    @property
+    def signatures(self) -> NDArray[np.float32]:
+        """(classes, a) unscaled, of the classes that compete."""
+        ...
+
+    def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> NDArray[np.floating[Any]]:
+        """(n, d) unscaled features -> (n, a): what each attribute adds to the lead of one class over another.
+
+        winner, runner_up: positions among the classes. Rows sum to the lead.
+        """
+        ...
+
+
 def check_classes(
     signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seen_classes: int, attributes: int
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.methods.clusterable.finetune import Finetuned, finetune
 from zslcore.methods.clusterable.label_spaces import LabelSpaces
@@ -199,3 +200,14 @@ class ClusterableScorer:
             predicted = self.model.predict_signatures(tuned)
             extra = self.feedback * self.model.signature_logits(predicted, self.signatures)
         return self.classifier.scores(self.model.project(tuned), extra)
+
+    def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> NDArray[np.float32]:
+        """(n, d) unscaled features -> (n, a): what each attribute adds to the lead of one class over another, by R.
+
+        Rows sum to the lead in R's logits, whether or not these take part in the scores. Raises ZSLError where the
+        model has no R.
+        """
+        if not self.model.settings.feedback:
+            raise ZSLError("no mapping R that says which attributes an image has; set train.feedback above 0")
+        predicted = self.model.predict_signatures(self.finetuned(features))
+        return self.model.contributions(predicted, self.signatures[[winner, runner_up]])

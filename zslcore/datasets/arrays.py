@@ -121,13 +121,17 @@ def values(column: Column) -> NDArray[Any]:
     return np.concatenate([block.ravel() for block in column.blocks()])
 
 
-def fill(column: Column, out: NDArray[np.float32]) -> None:
-    """Copy the rows (n, d) of an array into one of float32; what is too large for it becomes infinite."""
-    start = 0
+def fill(column: Column, out: NDArray[np.float32], rows: NDArray[np.bool_] | None = None) -> None:
+    """Copy the rows (n, d) of an array into one of float32; what is too large for it becomes infinite.
+
+    rows: (n,) which of them; None: all.
+    """
+    read = start = 0
     with np.errstate(over="ignore"):
         for block in column.blocks():
-            out[start : start + len(block)] = block
-            start += len(block)
+            wanted = block if rows is None else block[rows[read : read + len(block)]]
+            out[start : start + len(wanted)] = wanted
+            read, start = read + len(block), start + len(wanted)
 
 
 Reader = Callable[[Path, ExitStack], Mapping[str, Column]]
@@ -175,8 +179,11 @@ def _is_workbook(path: Path) -> bool:
         return False
 
 
-def _sliced(array: Any, dtype: np.dtype[Any], convert: Callable[[Any], NDArray[Any]] = np.asarray) -> Column:
+def sliced(
+    array: Any, dtype: np.dtype[Any] | None = None, convert: Callable[[Any], NDArray[Any]] = np.asarray
+) -> Column:
     """Of anything that has a shape and gives rows by a slice."""
+    dtype = array.dtype if dtype is None else dtype
     shape = tuple(array.shape) or (1,)
     step = _rows_at_once(shape, dtype.itemsize)
 
@@ -209,7 +216,7 @@ def _npy(path: Path, _: ExitStack) -> Mapping[str, Column]:
         raise ZSLError(
             f"{path}: cannot be read as .npy ({error}); save plain numbers or text with numpy.save"
         ) from error
-    column = _sliced(array, array.dtype, _text)
+    column = sliced(array, array.dtype, _text)
     return {"": Column(column.shape, column.kind, column.blocks, array)}
 
 
@@ -265,7 +272,7 @@ def _hdf5(path: Path, stack: ExitStack) -> Mapping[str, Column]:
             return
         text = h5py.check_string_dtype(node.dtype) is not None
         if text or node.dtype.kind in "biuf":
-            column = _sliced(node, node.dtype, _text)
+            column = sliced(node, node.dtype, _text)
             columns[name] = Column(column.shape, "O" if text else column.kind, column.blocks)
 
     file.visititems(visit)
@@ -280,7 +287,7 @@ def _safetensors(path: Path, stack: ExitStack) -> Mapping[str, Column]:
         kind, bits = rows.get_dtype()[:1].lower().replace("b", "?"), rows.get_dtype().lstrip("BFIUOL")
         known = kind in "fiu" and bits in ("8", "16", "32", "64")
         dtype = np.dtype(f"{kind}{int(bits) // 8}") if known else np.dtype(object)
-        columns[name] = _sliced(_Slice(rows), dtype)
+        columns[name] = sliced(_Slice(rows), dtype)
     return columns
 
 
@@ -310,7 +317,7 @@ def _torch(path: Path, _: ExitStack) -> Mapping[str, Column]:
         if isinstance(value, torch.Tensor):
             sample = value[:0] if value.ndim else value
             plain = sample.float() if value.dtype == torch.bfloat16 else sample
-            columns[str(name)] = _sliced(value, plain.numpy().dtype, partial(_of_tensor, wide=plain is not sample))
+            columns[str(name)] = sliced(value, plain.numpy().dtype, partial(_of_tensor, wide=plain is not sample))
         elif isinstance(value, list | tuple) and value and all(isinstance(item, str | int) for item in value):
             array = np.array(value, dtype=object if isinstance(value[0], str) else np.int64)
             columns[str(name)] = Column(array.shape, array.dtype.kind, partial(_at_once, array))

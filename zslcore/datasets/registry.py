@@ -13,6 +13,7 @@ SOURCES: dict[str, str] = {
     "xlsa17": "zslcore.datasets.xlsa17:XLSA17Source",
     "folder": "zslcore.datasets.folder:FolderSource",
     "features": "zslcore.datasets.features:FeaturesSource",
+    "imagenet": "zslcore.datasets.imagenet:ImageNetSource",
 }
 
 

@@ -180,6 +180,13 @@ class TSNESettings(Section):
     seed: int = Field(0, ge=0, description="of the classes, the fits and t-SNE")
 
 
+class Package(Section):
+    """The trained model as one file."""
+
+    seeds: Literal["all", "first"] = Field("all", description="whose models vote, by the mean of their probabilities")
+    include_backbone: bool = Field(False, description="put the backbone's weights into the file, not their hash alone")
+
+
 class Settings(Section):
     """Everything the pipeline takes for one data set."""
 
@@ -189,6 +196,7 @@ class Settings(Section):
     train: Train = Train()
     generate: Generate = Generate()
     classify: Classify = Classify()
+    package: Package = Package()
     tsne: TSNESettings = TSNESettings()
 
     @model_validator(mode="after")

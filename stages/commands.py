@@ -22,6 +22,7 @@ STAGES = {
 """DVC stages whose code `resolve` hashes: name -> module with a `command`."""
 TOOLS = {
     "import": "stages.import_data",
+    "download": "stages.download",
     "doctor": "stages.doctor",
     "remove": "stages.remove",
     "rename": "stages.rename",

@@ -20,6 +20,8 @@ from zslcore.signatures.compose import GIVEN, Composition, Sources, compose
 from zslcore.signatures.describe import Source
 
 SPLITS = ("trainval", "test_seen", "test_unseen")
+BLOCK = 2**22
+"""Numbers that are checked at once."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,9 @@ def _check_finite(
     data: Dataset, what: str, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str] = ()
 ) -> None:
     """rows, columns: their names, or nothing where they have none."""
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    step = max(1, BLOCK // max(1, values.shape[1]))
+    finite = [np.isfinite(values[start : start + step]).all(axis=1) for start in range(0, len(values), step)]
+    bad = np.flatnonzero(~np.concatenate([np.ones(0, bool), *finite]))
     if len(bad):
         first = (
             f"row {row + 1}{_named(rows, row)}, column {column + 1}{_named(columns, column)}"
@@ -280,7 +284,7 @@ def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[s
         for split in SPLITS:
             file[split] = np.sort(getattr(data, split)).astype(np.int64)
         if data.features is not None:
-            file["features"] = data.features.astype(np.float32)
+            file["features"] = data.features.astype(np.float32, copy=False)
         if data.image_attributes is not None:
             file["image_attributes"] = data.image_attributes.astype(np.float32)
         for name in ("image_files", "attribute_names", "notes"):

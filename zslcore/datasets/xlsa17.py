@@ -174,9 +174,7 @@ def read_splits(path: Path, signatures: Signatures = "att", strict: bool = False
             "it should be (attributes, classes), one column a class"
         )
     rows = {
-        name: _from_one(path, name, variables[name])
-        for name in (*required, "train_loc", "val_loc")
-        if name in variables
+        name: from_one(path, name, variables[name]) for name in (*required, "train_loc", "val_loc") if name in variables
     }
     train, val = rows.get("train_loc"), rows.get("val_loc")
     if train is not None and val is not None:
@@ -196,7 +194,7 @@ def read_splits(path: Path, signatures: Signatures = "att", strict: bool = False
             train = val = None
     return Splits(
         classes=classes,
-        signatures=_float32(att.T),
+        signatures=as_float32(att.T),
         trainval=rows["trainval_loc"],
         test_seen=rows["test_seen_loc"],
         test_unseen=rows["test_unseen_loc"],
@@ -213,7 +211,7 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
     Raises ZSLError for a file that is missing, damaged, transposed, or whose labels do not fit the classes.
     """
     variables = read_mat(path, ("features", "labels"), ("image_files",))
-    labels, features = _from_one(path, "labels", variables["labels"]), variables["features"]
+    labels, features = from_one(path, "labels", variables["labels"]), variables["features"]
     if features.dtype.kind not in "fiu" or features.ndim != 2 or features.shape[1] != len(labels):
         hint = ": transposed?" if features.ndim == 2 and features.shape[0] == len(labels) else ""
         raise ZSLError(
@@ -230,7 +228,7 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
         names = ", ".join(repr(classes[k]) for k in empty[:5])
         raise ZSLError(f"{path}: {len(empty)} classes have no image: {names}; leave them out of the split file")
     _check_folders(path, variables.get("image_files"), labels, classes)
-    return _float32(features.T), labels
+    return as_float32(features.T), labels
 
 
 def _check_folders(
@@ -301,16 +299,16 @@ def read_image_attributes(path: Path) -> NDArray[np.float32]:
         raise ZSLError(f"{path}: image attributes are read from .npy, .csv or .mat; save them as one of these")
     if values.dtype.kind not in "biuf" or values.ndim != 2:
         raise ZSLError(f"{path}: holds {values.dtype} {values.shape}; expected numbers, one row an image")
-    return _float32(values)
+    return as_float32(values)
 
 
-def _float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
+def as_float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
     """Row by row in memory; what is too large becomes infinite, which the data contract refuses."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _from_one(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+def from_one(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """A list of numbers counted from 1 as one counted from 0. Raises ZSLError where it is no such list."""
     numbers = values.ravel()
     if values.dtype == object:

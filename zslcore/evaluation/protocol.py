@@ -172,12 +172,14 @@ def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
 
 
 def evaluate(scores: Scores, calibration: float) -> dict[str, dict[str, float]]:
-    """Every metric of one run, {group: {name: value}}; in percent but for the calibration factors.
+    """Every metric of one run that says something of it, {group: {name: value}}; in percent but for the factors.
 
     calibration: factor taken off seen classes' scores (calibrated stacking), chosen on validation classes.
     """
     metrics: dict[str, dict[str, float]] = {}
     for dotted, metric in METRICS.items():
+        if scores.zsl.shape[1] <= metric.beyond:
+            continue
         group, _, name = dotted.partition(".")
         metrics.setdefault(group, {})[name] = metric.compute(scores, calibration)
     return metrics

@@ -1,0 +1,31 @@
+"""What a model says of one image."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """How much one attribute adds to the lead of the winner over the runner-up; negative: it speaks against it."""
+
+    attribute: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    file: where it came from, None for one in memory. classes: best first. probabilities: of these, in [0, 1]; over all
+    candidate classes they sum to 1. fit: share of the validation images of known classes that fit worse than this one,
+    in [0, 1]; None where the model cannot tell. none: no class here fits, `fit` being below the allowed false-alarm
+    rate. attributes: what spoke for the winner against the runner-up, where it was asked for. failure: why the image
+    could not be read; then everything else is empty.
+    """
+
+    file: str | None
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    fit: float | None = None
+    none: bool = False
+    attributes: tuple[Contribution, ...] = ()
+    failure: str | None = None

@@ -66,9 +66,10 @@ def validation_task(data: Seen, held_out: NDArray[np.int64], holdout: float = HO
     other_rows = np.flatnonzero(~np.isin(data.labels, held_out))
     train_rows, seen_rows = hold_out_seen(data.labels, other_rows, holdout, seed)
     attributes = None if data.image_attributes is None else data.image_attributes[train_rows]
+    learned_from = np.setdiff1d(data.seen, held_out)
     return _task(
-        data.signatures,
-        np.setdiff1d(data.seen, held_out),
+        data.signatures_for(learned_from),
+        learned_from,
         np.unique(held_out),
         (data.features[train_rows], data.labels[train_rows], attributes),
         (data.features[seen_rows], data.labels[seen_rows]),

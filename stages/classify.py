@@ -77,8 +77,7 @@ def _seed(
             predicted = projected(rows, name="signatures")
             extra = settings.feedback * modules.signature_logits(predicted, data.signatures[classes])
         scores[name] = classifier.scores(projected(rows), extra)
-    fitted = spaces.fitted().items()
-    return scores, {f"{name}.{key}": value for name, space in fitted for key, value in space.state().items()}
+    return scores, spaces.state()
 
 
 def _drawn(synthetic: File, group: str) -> FeaturesAndLabels:

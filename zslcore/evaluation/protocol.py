@@ -66,9 +66,10 @@ def validation_task(data: Seen, held_out: NDArray[np.int64], holdout: float = HO
     other_rows = np.flatnonzero(~np.isin(data.labels, held_out))
     train_rows, seen_rows = hold_out_seen(data.labels, other_rows, holdout, seed)
     attributes = None if data.image_attributes is None else data.image_attributes[train_rows]
+    learned_from = np.setdiff1d(data.seen, held_out)
     return _task(
-        data.signatures,
-        np.setdiff1d(data.seen, held_out),
+        data.signatures_for(learned_from),
+        learned_from,
         np.unique(held_out),
         (data.features[train_rows], data.labels[train_rows], attributes),
         (data.features[seen_rows], data.labels[seen_rows]),
@@ -163,12 +164,14 @@ def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
 
 
 def evaluate(scores: Scores, calibration: float) -> dict[str, dict[str, float]]:
-    """Every metric of one run, {group: {name: value}}; in percent but for the calibration factors.
+    """Every metric of one run that says something of it, {group: {name: value}}; in percent but for the factors.
 
     calibration: factor taken off seen classes' scores (calibrated stacking), chosen on validation classes.
     """
     metrics: dict[str, dict[str, float]] = {}
     for dotted, metric in METRICS.items():
+        if scores.zsl.shape[1] <= metric.beyond:
+            continue
         group, _, name = dotted.partition(".")
         metrics.setdefault(group, {})[name] = metric.compute(scores, calibration)
     return metrics

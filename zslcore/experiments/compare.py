@@ -125,7 +125,7 @@ def compare(
     """
     name = method.name
     fixed = {"device": device} if "device" in method.Settings.model_fields else {}
-    chosen = _choose(method, seen, given, choice, among, store, fixed)
+    chosen = chosen_settings(method, seen, given, choice, among, store, fixed)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     used = seeds if method.random else seeds[:1]
@@ -183,7 +183,7 @@ def cached_compare(
     return cached_result(key, measured, store)
 
 
-def _choose(
+def chosen_settings(
     method: type[Method[Any]],
     seen: Seen,
     given: Given | None,
@@ -192,6 +192,10 @@ def _choose(
     store: Path | None,
     fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """`settings`, `calibration` and the `validation` figures of a method: as given, or chosen on validation classes.
+
+    fixed: settings that every candidate has. The other arguments are as in `compare`.
+    """
     given_settings = {**fixed, **given.settings} if given is not None else {}
     if given is not None and given.calibration is not None:
         return {"settings": given_settings, "calibration": given.calibration, "validation": None}

@@ -53,12 +53,7 @@ def command(dataset: DatasetName) -> None:
                     extra = settings.feedback * modules.signature_logits(predicted, data.signatures[classes])
                 projected = load_features(inputs["projected"], rows, artifacts.PROJECTED, seed)
                 out[f"{prefix}/{name}"] = classifier.scores(projected, extra)
-            fitted = {
-                f"{name}.{key}": value
-                for name, space in spaces.fitted().items()
-                for key, value in space.state().items()
-            }
-            parts = {**artifacts.under(f, f"{prefix}/"), **artifacts.under(trained, f"{prefix}/"), **fitted}
+            parts = {**artifacts.under(f, f"{prefix}/"), **artifacts.under(trained, f"{prefix}/"), **spaces.state()}
             model |= {f"{prefix}/{name}": value for name, value in parts.items()}
         copy_skipped(inputs["projected"], artifacts.PROJECTED, out)
         out.flush()  # a full disk is noticed here, before either output is replaced

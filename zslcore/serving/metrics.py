@@ -20,9 +20,7 @@ class Metrics:
         self.batch = Histogram(
             "zsl_batch_pictures", "Pictures in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
-        self.waiting = Gauge(
-            "zsl_waiting_pictures", "Pictures without an answer yet.", registry=self.registry
-        )
+        self.waiting = Gauge("zsl_waiting_pictures", "Pictures without an answer yet.", registry=self.registry)
 
 
 class Measured:

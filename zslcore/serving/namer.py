@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
 from zslcore.features.images import transform
-from zslcore.features.network import ExtractionPlan, Network
+from zslcore.features.network import Network
+from zslcore.model.images import extractor
 from zslcore.model.model import Model
 from zslcore.model.prediction import Prediction
 from zslcore.serving.batches import Batches
 from zslcore.serving.limits import Limits, busy, check_pixels
-from zslcore.training.device import resolve_device
 
 LARGEST_BATCH = {"cpu": 8, "cuda": 64}
 """More gains little on a CPU, and makes the last one in wait."""
@@ -115,8 +115,6 @@ def network_of(model: Model) -> Network:
     """The network that makes features of pictures for this model. Raises ZSLError where it has none."""
     stored = model.header.backbone
     if stored is None:
-        raise ZSLError(
-            f"model '{model.name}' was trained on given features: it has no network for pictures"
-        )
-    plan = ExtractionPlan.from_dict(stored.plan)
-    return Network(replace(plan, device=str(resolve_device("auto")), compiled=False))  # compiled for one size of batch
+        raise ZSLError(f"model '{model.name}' was trained on given features: it has no network for pictures")
+    made = extractor(stored, {}, model.name)
+    return Network(replace(made.plan, compiled=False), made.backbone)  # compiled, it would be for one size of batch

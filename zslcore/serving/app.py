@@ -73,6 +73,13 @@ def create(
     app.add_middleware(LimitedBodies, limits=limits)
     app.add_middleware(Measured, metrics=metrics)
     app.mount("/swagger", StaticFiles(directory=swagger_ui_path))
+    about = bodies.Known(
+        model=model.name,
+        classes=list(model.classes),
+        seen=model.seen.tolist(),
+        attributes=_attributes(model),
+        explains=namer.explains(model),
+    )
     guarded = [Depends(_guard(token))] if token else []
     page, policy = _page()
 
@@ -113,9 +120,7 @@ def create(
     @app.get("/classes", dependencies=guarded)
     async def known() -> bodies.Known:
         """The classes, and the attributes that describe them."""
-        return bodies.Known(
-            model=model.name, classes=list(model.classes), seen=model.seen.tolist(), attributes=_attributes(model)
-        )
+        return about
 
     @app.get("/classes/{name:path}", dependencies=guarded)
     async def signature(name: str) -> dict[str, float]:

@@ -109,6 +109,7 @@ class Known(BaseModel):
     classes: list[str]
     seen: list[bool] = Field(description="whether there were pictures of the class in training")
     attributes: list[Attribute]
+    explains: bool = Field(description="whether it can say which attributes spoke")
 
 
 def picture_bytes(text: str) -> bytes:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from zslcore.errors import ZSLError
 from zslcore.features.images import transform
 from zslcore.features.network import Network
-from zslcore.model.images import extractor
 from zslcore.model.model import Model
 from zslcore.model.prediction import Prediction
 from zslcore.serving.batches import Batches
@@ -48,7 +46,7 @@ class Namer:
     """
 
     def __init__(self, model: Model, limits: Limits, network: Network | None = None) -> None:
-        self.network, self.limits, self.pending = network or network_of(model), limits, 0
+        self.network, self.limits, self.pending = network or _network(model), limits, 0
         plan = self.network.plan
         self.prepare = transform(self.network.backbone.preprocessing, plan.jpeg_downscaled)
         device = torch.device(plan.device).type
@@ -86,6 +84,11 @@ class Namer:
             with suppress(ZSLError):  # fewer than two unseen classes
                 model.probabilities(features, among)
 
+    def explains(self, model: Model) -> bool:
+        """Whether a model can say which attributes spoke."""
+        features = np.zeros((1, self.network.backbone.dimensions), np.float32)
+        return not isinstance(_answers(model, features, Question(explain=True))[0], ZSLError)
+
     def _decode(self, content: bytes) -> NDArray[np.uint8]:
         check_pixels(content, self.limits)
         return self.prepare(content)
@@ -111,10 +114,7 @@ def _answers(
         return [error] * len(features)
 
 
-def network_of(model: Model) -> Network:
-    """The network that makes features of pictures for this model. Raises ZSLError where it has none."""
-    stored = model.header.backbone
-    if stored is None:
+def _network(model: Model) -> Network:
+    if model.extractor is None:
         raise ZSLError(f"model '{model.name}' was trained on given features: it has no network for pictures")
-    made = extractor(stored, {}, model.name)
-    return Network(replace(made.plan, compiled=False), made.backbone)  # compiled, it would be for one size of batch
+    return model.extractor.network

@@ -35,5 +35,6 @@ TOOLS = {
     "predict": "stages.predict",
     "clip": "stages.clip",
     "serve": "stages.serve",
+    "export": "stages.export",
 }
 """Every other command: name -> module with a `command`, or with an `app` where there are subcommands (`import`)."""

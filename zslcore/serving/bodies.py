@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import HTTPException
@@ -60,10 +61,14 @@ class Label(BaseModel):
 
 
 class Spoke(BaseModel):
-    """An attribute, and what it added to the lead of the first class over the second."""
+    """An attribute, and what it added to the lead of the first class over the second.
+
+    more: whether the first class has more of it; where not, its lack is what spoke.
+    """
 
     attribute: str
     value: float
+    more: bool
 
 
 class Answer(BaseModel):
@@ -129,7 +134,7 @@ def answer(prediction: Prediction, model: str) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "fit": prediction.fit,
         "none": prediction.none,
-        "attributes": [{"attribute": one.attribute, "value": one.value} for one in prediction.attributes],
+        "attributes": [asdict(one) for one in prediction.attributes],
         "model": model,
     }
 

@@ -44,8 +44,8 @@ class JointAccuracy(NamedTuple):
 class SeenUnseenCurve:
     """Seen and unseen accuracy at every calibration factor: calibrated stacking takes `factor` off seen scores.
 
-    factors: (k,) ascending; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least factors[i]
-    (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor, counts as
+    factors: (k,) ascending from −∞; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least
+    factors[i] (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor, counts as
     unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
     """
 
@@ -61,7 +61,7 @@ class SeenUnseenCurve:
 
     def at(self, factor: float) -> JointAccuracy:
         """U, S and H at a calibration factor."""
-        position = max(int(np.searchsorted(self.factors, factor, side="right")) - 1, 0)
+        position = int(np.searchsorted(self.factors, factor, side="right")) - 1
         seen, unseen = float(self.seen[position]), float(self.unseen[position])
         return JointAccuracy(unseen, seen, harmonic_mean(seen, unseen))
 

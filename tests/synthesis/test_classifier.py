@@ -1,5 +1,7 @@
 """The final classifiers against closed forms."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,10 @@ from zslcore.settings import Classify
 from zslcore.synthesis.classifier import DEFAULT_EPOCHS, KINDS, Classifier, fit_classifier
 
 CPU = torch.device("cpu")
+
+
+def test_every_kind_can_be_asked_for() -> None:
+    assert set(KINDS) == set(get_args(Classify.model_fields["kind"].annotation))
 
 
 def labelled(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

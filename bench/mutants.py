@@ -171,9 +171,8 @@ def choose(config: dict[str, Any], root: Path, options: argparse.Namespace) -> d
         for row in (row for row in equivalent if row["module"] == module):
             same = {one.id for one in every if is_of(one, row)}
             if not same:
-                print(
-                    f"no such mutant any more, remove it from the equivalent ones: {module}: {row['before']} -> {row.get('after')}"
-                )
+                change = f"{row['before']} -> {row.get('after')}"
+                print(f"no such mutant any more, remove it from the equivalent ones: {module}: {change}")
             ignored |= same
         if options.only:
             chosen[module] = [one for one in every if one.id == options.only]

@@ -45,8 +45,8 @@ class SeenUnseenCurve:
     """Seen and unseen accuracy at every calibration factor: calibrated stacking takes `factor` off seen scores.
 
     factors: (k,) ascending from −∞; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least
-    factors[i] (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor, counts as
-    unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
+    factors[i] (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor,
+    counts as unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
     """
 
     factors: NDArray[np.float64]
@@ -179,9 +179,14 @@ class Scores:
         return np.arange(self.joint_seen.shape[1]) < self.seen_count
 
     @property
+    def zsl_predictions(self) -> NDArray[np.int64]:
+        """(n_unseen,) the class predicted of each unseen image among the unseen classes, as labels are."""
+        return self.seen_count + self.zsl.argmax(axis=1)
+
+    @property
     def zsl_top1(self) -> float:
         """T1: per-class top-1 of unseen images among unseen classes, in [0, 1]."""
-        return per_class_top1(self.unseen_labels, self.seen_count + self.zsl.argmax(axis=1))
+        return per_class_top1(self.unseen_labels, self.zsl_predictions)
 
     @cached_property
     def _curve(self) -> SeenUnseenCurve:
@@ -209,6 +214,7 @@ class Metric:
     title: its name in tables and printed lines. meaning: what it is, for readers of the report.
     compute: (scores, calibration factor) -> the figure, in `unit`.
     headline: whether the report's tables and the stages' lines show it; every metric stands in the JSON results.
+    tolerance: the drop that `zsl gate` lets pass, in `unit`; None: not gated, unless `gate.metrics` names it.
     """
 
     title: str
@@ -216,6 +222,7 @@ class Metric:
     compute: Callable[[Scores, float], float]
     headline: bool = False
     unit: str = "percent"
+    tolerance: float | None = None
 
 
 def _retention(scores: Scores, factor: float) -> float:
@@ -233,6 +240,7 @@ METRICS: dict[str, Metric] = {
         "zero-shot accuracy among unseen classes",
         lambda scores, factor: 100 * scores.zsl_top1,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.U": Metric(
         "U",
@@ -251,12 +259,14 @@ METRICS: dict[str, Metric] = {
         "harmonic mean of U and S",
         lambda scores, factor: 100 * scores.curve().at(factor).harmonic,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.AUSUC": Metric(
         "AUSUC",
         "area under the seen–unseen curve",
         lambda scores, factor: 100 * scores.curve().area,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.retention": Metric("U/T1", "share of T1 that is left when seen classes compete too", _retention),
     "gzsl.calibration": Metric(

@@ -209,7 +209,7 @@ def validation_figures(scored: list[tuple[float, SeenUnseenCurve]]) -> dict[str,
 
 
 def _harmonic_at(curve: SeenUnseenCurve, factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return curve.harmonic[np.maximum(np.searchsorted(curve.factors, factors, side="right") - 1, 0)]
+    return curve.harmonic[np.searchsorted(curve.factors, factors, side="right") - 1]
 
 
 def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.explain import Contribution, ranked
+from zslcore.evaluation.strangers import STRANGERS, Known, fit_share
 from zslcore.io import artifacts
 from zslcore.layers import validate
 from zslcore.methods import registry
@@ -237,7 +238,25 @@ class Model:
     def _fits(
         self, features: NDArray[np.float32], logits: list[NDArray[np.float64]], columns: NDArray[np.int64], side: Side
     ) -> list[float | None]:
-        return [None] * len(features)
+        """Share of validation images that fit worse, by the joint scores of the classes that compete; mean over seeds.
+
+        None where nothing was chosen on validation classes, or the score needs what the scorers do not know.
+        """
+        chosen = self.header.confidence
+        score = STRANGERS.get(chosen.stranger or "")
+        if score is None or not chosen.quantiles:
+            return [None] * len(features)
+        if side != "joint":
+            logits = self._logits(features, columns, "joint")
+        found = []
+        for scorer, scores in zip(self._joint, logits, strict=True):
+            known = scorer.evidence(features) if hasattr(scorer, "evidence") else {}
+            if score.needs is not None and score.needs not in known:
+                return [None] * len(features)
+            own = {name: values if values.ndim == 1 else values[:, columns] for name, values in known.items()}
+            found.append(score.compute(Known(scores, own)))
+        shares: list[float | None] = fit_share(np.mean(found, axis=0), np.array(chosen.quantiles)).tolist()
+        return shares
 
     def _reasons(
         self, features: NDArray[np.float32], columns: NDArray[np.int64], side: Side, best: NDArray[np.int64]

@@ -42,6 +42,7 @@ def command(dataset: DatasetName) -> None:
             real = load_features(inputs["projected"], data.trainval, artifacts.PROJECTED, seed), data.train_labels
             seen, unseen = (_drawn(synthetic, f"{prefix}/{side}") for side in ("seen", "unseen"))
             spaces = LabelSpaces(real, seen, unseen, seen_mask, settings, seed, device, train.members)
+            evidence: dict[str, list[NDArray[np.float32]]] = {}
             for name, classifier, rows, classes in (
                 ("zsl", spaces.unseen_only, data.test_unseen, data.unseen),
                 ("joint_seen", spaces.joint, data.test_seen, data.class_order),
@@ -53,13 +54,22 @@ def command(dataset: DatasetName) -> None:
                     extra = settings.feedback * modules.signature_logits(predicted, data.signatures[classes])
                 projected = load_features(inputs["projected"], rows, artifacts.PROJECTED, seed)
                 out[f"{prefix}/{name}"] = classifier.scores(projected, extra)
+                for kind, values in spaces.evidence(projected, extra).items() if name != "zsl" else ():
+                    evidence.setdefault(kind, []).append(values)
+            for kind, parts in evidence.items():
+                out[f"{prefix}/evidence/{kind}"] = np.concatenate(parts)
+            if train.feedback and seed == workspace.seeds[0]:
+                tested = np.concatenate([data.test_seen, data.test_unseen])
+                predicted = load_features(inputs["projected"], tested, artifacts.PROJECTED, seed, "signatures")
+                out["attributes/predicted"] = predicted
+                out["attributes/logits"] = modules.attribute_logits(data.signatures[data.class_order])
             fitted = {
                 f"{name}.{key}": value
                 for name, space in spaces.fitted().items()
                 for key, value in space.state().items()
             }
-            parts = {**artifacts.under(f, f"{prefix}/"), **artifacts.under(trained, f"{prefix}/"), **fitted}
-            model |= {f"{prefix}/{name}": value for name, value in parts.items()}
+            tensors = {**artifacts.under(f, f"{prefix}/"), **artifacts.under(trained, f"{prefix}/"), **fitted}
+            model |= {f"{prefix}/{name}": value for name, value in tensors.items()}
         copy_skipped(inputs["projected"], artifacts.PROJECTED, out)
         out.flush()  # a full disk is noticed here, before either output is replaced
         path = workspace.artifact("model.safetensors")

@@ -107,13 +107,16 @@ class Clusterable(Method[ClusterableSettings]):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
+        joint = None
         if seen_mask.any():
-            classifier = self._label_spaces(signatures, seen_mask, seed).joint
+            joint = self._label_spaces(signatures, seen_mask, seed)
+            classifier = joint.joint
         else:
             everything = np.concatenate([self.signatures, signatures])
             is_seen = np.arange(len(everything)) < self.seen_classes
             classifier = self._label_spaces(everything, is_seen, seed).unseen_only
-        return ClusterableScorer(self.finetuned, self.model, classifier, signatures, self.settings.classify.feedback)
+        feedback = self.settings.classify.feedback
+        return ClusterableScorer(self.finetuned, self.model, classifier, signatures, feedback, joint)
 
     def _label_spaces(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> LabelSpaces:
         """The classifiers over these classes; the last ones are cached, since ZSL and GZSL may ask for the same."""
@@ -149,7 +152,7 @@ class Clusterable(Method[ClusterableSettings]):
 class ClusterableScorer:
     """Scores M(F(x)) with the classifier of one label space, plus `feedback` times R's logits.
 
-    signatures: (classes, a) of the classes that compete.
+    signatures: (classes, a) of the classes that compete. joint: where that is the joint label space, all of it.
     """
 
     finetuned: Finetuned
@@ -157,15 +160,24 @@ class ClusterableScorer:
     classifier: Classifier
     signatures: NDArray[np.float32]
     feedback: float
+    joint: LabelSpaces | None = None
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, d) unscaled features -> (n, classes) log-probabilities."""
+        return self.classifier.scores(*self._inputs(features))
+
+    def evidence(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """(n, d) unscaled features -> what joint scores do not say (`Evident`); nothing of unseen classes alone."""
+        return {} if self.joint is None else self.joint.evidence(*self._inputs(features))
+
+    def _inputs(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What the classifier takes: M(F(x)), and `feedback` times R's logits."""
         tuned = self.finetuned(features)
         extra = None
         if self.feedback:
             predicted = self.model.predict_signatures(tuned)
             extra = self.feedback * self.model.signature_logits(predicted, self.signatures)
-        return self.classifier.scores(self.model.project(tuned), extra)
+        return self.model.project(tuned), extra
 
     def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> NDArray[np.float32]:
         """(n, d) unscaled features -> (n, a): what each attribute adds to the lead of one class over another, by R.
@@ -176,4 +188,5 @@ class ClusterableScorer:
         if not self.model.settings.feedback:
             raise ZSLError("no mapping R that says which attributes an image has; set train.feedback above 0")
         predicted = self.model.predict_signatures(self.finetuned(features))
-        return self.model.contributions(predicted, self.signatures[[winner, runner_up]])
+        first, second = self.model.attribute_logits(self.signatures[[winner, runner_up]])
+        return predicted * (first - second)

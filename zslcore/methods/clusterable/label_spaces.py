@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from zslcore.settings import Classify
 from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier
+from zslcore.synthesis.means import ClassMeans
 from zslcore.synthesis.training_set import training_set
 
 
@@ -40,6 +41,17 @@ class LabelSpaces:
         if self.settings.zsl == "joint":
             return self.joint.restrict_to(~self.seen_mask)
         return self._fit(None, self.seen_mask[~self.seen_mask], "zsl")
+
+    @cached_property
+    def means(self) -> ClassMeans:
+        """Of all classes."""
+        return ClassMeans.of(self.real, self.seen, self.unseen, self.seen_mask)
+
+    def evidence(
+        self, projected: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """What joint scores do not say of images (`Evident`), from what `joint` takes."""
+        return {"normaliser": self.joint.normaliser(projected, extra_logits), **self.means.distances(projected)}
 
     def fitted(self) -> dict[str, Classifier]:
         """The classifiers that were trained: `joint`, and `zsl` where the unseen classes have one of their own."""

@@ -30,7 +30,7 @@ def command(dataset: DatasetName) -> None:
                 joint_unseen=artifacts.array(file, f"seed={seed}/joint_unseen", np.float32, ndim=2),
                 evidence=_arrays(file, f"seed={seed}/evidence"),
             )
-        of_attributes = _arrays(file, "attributes")
+        of_attributes = _arrays(file, f"seed={workspace.seeds[0]}/attributes")
     metrics = protocol.summarise({seed: protocol.evaluate(scores, factor, confidence) for seed, scores in runs.items()})
     names = [data.classes[k] for k in data.class_order]
     classes = per_class.by_class(runs, names, factor)

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from stages.code import code_of
 from stages.common import print_table, say
-from stages.resolve import code_of
 from zslcore.errors import ZSLError
 from zslcore.layers import validate
 from zslcore.project import gate

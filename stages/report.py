@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from stages.code import code_of
 from stages.common import say
-from stages.resolve import code_of
 from stages.workspace import EXPERIMENTS
 from zslcore.errors import ZSLError
 from zslcore.project.fresh import check_results

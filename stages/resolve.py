@@ -1,22 +1,13 @@
 """Stage `resolve`: every setting of a data set as it runs, and a hash of each stage's code."""
 
-from collections.abc import Iterable
-
+from stages.code import code_of
 from stages.commands import STAGES
 from stages.common import DatasetName, say
 from zslcore.datasets import registry as kinds
 from zslcore.errors import ZSLError
 from zslcore.io.artifacts import write_text
-from zslcore.methods import registry as methods
-from zslcore.project.code import code_hash
-from zslcore.project.params import Params, Resolved, data_file
+from zslcore.project.params import Params, data_file
 from zslcore.project.resolved import settings_file, text_of
-
-REACHED: dict[str, Iterable[str]] = {
-    "compare": methods.METHODS,
-    **dict.fromkeys(("metric-learning", "mining"), ("metric-learning", "eszsl")),
-}
-"""Methods that the stages of experiments reach by name."""
 
 
 def command(dataset: DatasetName) -> None:
@@ -36,17 +27,3 @@ def command(dataset: DatasetName) -> None:
         return
     write_text(path, text)
     say(f"{dataset}: settings resolved to {path}")
-
-
-def code_of(stage: str, resolved: Resolved) -> str:
-    """A hash of all code that a stage runs, for one data set."""
-    return code_hash(STAGES[stage], *reached(stage, resolved))
-
-
-def reached(stage: str, resolved: Resolved) -> list[str]:
-    """Modules that a stage reaches through a registry."""
-    if stage in ("prepare", "report"):
-        return [kinds.target(resolved.source["kind"]).partition(":")[0]]
-    if stage == "extract" and ":" in resolved.pipeline.extract.backbone:  # of another package
-        return [resolved.pipeline.extract.backbone.partition(":")[0]]
-    return [methods.target(name).partition(":")[0] for name in REACHED.get(stage, ())]

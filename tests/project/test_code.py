@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages import resolve
+from stages.code import reached
 from stages.commands import STAGES
 from zslcore.project.code import LEFT_OUT, ROOT, closure, code_hash
 from zslcore.project.params import Resolved
@@ -135,7 +135,7 @@ def test_every_module_left_out_exists_and_none_of_them_computes() -> None:
 def of_stage(stage: str) -> dict[str, Path]:
     """What `resolve` hashes for a stage, on drawn birds."""
     resolved = Resolved("toy", "best", "cpu", (0,), {"kind": "birds"}, Settings(), {})
-    return closure(STAGES[stage], *resolve.reached(stage, resolved))
+    return closure(STAGES[stage], *reached(stage, resolved))
 
 
 def test_an_edited_loss_touches_training_and_not_extraction() -> None:
@@ -185,8 +185,7 @@ def test_the_closure_is_what_a_stage_imports() -> None:
         found = closure(STAGES[stage]).keys() - packages() - {"zslcore.io.yaml"}
         counted -= printed - found
         assert counted <= found, stage
-        late = {"zslcore.training.device"} if stage == "report" else set()  # `resolve`, whose code it shares, needs it
-        assert counted | late == found or stage not in pipeline, stage
+        assert counted == found or stage not in pipeline, stage
 
 
 def packages() -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from stages import gate, report
-from stages.resolve import code_of
+from stages.code import code_of
 from tests.conftest import write_project
 from zslcore.errors import BadFile, ZSLError
 from zslcore.io.artifacts import write_json
@@ -90,7 +90,7 @@ def test_settings_resolved_but_nothing_run(project: Path, capsys: pytest.Capture
 
 
 def test_code_edited_since(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.resolve.code_hash", lambda *modules: "edited")
+    monkeypatch.setattr("stages.code.code_hash", lambda *modules: "edited")
     assert "the code of evaluate was edited since it ran" in refused(capsys)
 
 

@@ -1,4 +1,4 @@
-"""The final classifiers against closed forms, and the training set they learn from."""
+"""The final classifiers against closed forms."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 
 from zslcore.settings import Classify
 from zslcore.synthesis.classifier import Classifier, fit_classifier
-from zslcore.synthesis.training_set import training_set
 
 CPU = torch.device("cpu")
 
@@ -136,18 +135,3 @@ def test_classifiers_separate_what_is_separable(kind: str) -> None:
     assert scores.shape == (200, 5)
     assert (scores.argmax(1) == labels).mean() > 0.98
     np.testing.assert_allclose(np.exp(scores).sum(1), 1, rtol=1e-4)
-
-
-def test_training_set_numbers_classes_in_the_joint_space() -> None:
-    mask = np.array([True, True, False])
-    real = (np.zeros((2, 1), np.float32), np.array([0, 1]))
-    seen = (np.ones((1, 1), np.float32), np.array([1]))
-    unseen = (np.full((1, 1), 2, np.float32), np.array([0]))
-
-    def labels(kind: str, with_real: bool = True) -> list[int]:
-        return training_set(real if with_real else None, seen, unseen, mask, Classify(seen=kind))[1].tolist()
-
-    assert labels("real") == [2, 0, 1]
-    assert labels("synthetic") == [2, 1]
-    assert labels("both") == [2, 0, 1, 1]
-    assert labels("both", with_real=False) == [2]

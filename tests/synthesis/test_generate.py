@@ -1,4 +1,4 @@
-"""Synthetic features: G of a new z each and of scaled signatures, and noise on top."""
+"""Synthetic features: G of a new z each and of scaled signatures, and noise on top; what classifiers learn from."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ from scipy.stats import kstest
 from zslcore.evaluation.protocol import Task
 from zslcore.methods.clusterable.train import Trained, train
 from zslcore.scaling import Scaler
-from zslcore.settings import Train
-from zslcore.synthesis.generate import generate
+from zslcore.settings import Classify, Generate, Train
+from zslcore.synthesis.generate import DEFAULT_PER_UNSEEN, draw_classes, generate
+from zslcore.synthesis.training_set import draw_training_set, training_set
 
 CPU = torch.device("cpu")
 SMALL = Train(hidden=32, projection=16, epochs=6, batch_size=32)
@@ -83,3 +84,36 @@ def test_streams_do_not_shift_each_other(model: Trained, toy_task: Task) -> None
     np.testing.assert_array_equal(few, again)
     other, _ = generate(model, toy_task.signatures[:2], 3, 1, "unseen")
     assert not np.array_equal(few, other)
+
+
+MASK = np.array([True, False, True, False, False])
+SIGNATURES = np.random.default_rng(0).normal(size=(5, 3)).astype("f4")
+
+
+def test_seen_and_unseen_classes_are_drawn_as_often_and_as_noisily_as_the_settings_say() -> None:
+    seen, unseen = draw_classes(Glass(), SIGNATURES, MASK, Generate(per_seen=400, per_unseen=300, noise=0.5), 0)
+    for (features, labels), mask, each in ((seen, MASK, 400), (unseen, ~MASK, 300)):
+        np.testing.assert_array_equal(labels, np.repeat(np.arange(mask.sum()), each))
+        noise = features[:, 2:] - Glass.signature_scaler(SIGNATURES[mask])[labels]
+        assert noise.std() == pytest.approx(0.5, rel=0.1)
+    assert not set(seen[0][:, 0]) & set(unseen[0][:, 0])
+    _, (features, labels) = draw_classes(Glass(), SIGNATURES, MASK, Generate(), 0)
+    assert (len(labels), labels.max()) == (3 * DEFAULT_PER_UNSEEN, 2)
+
+
+@pytest.mark.parametrize("kind", ["real", "synthetic", "both"])
+def test_a_training_set_has_features_of_unseen_classes_and_of_seen_ones_as_asked(kind: str) -> None:
+    """Every feature is of the class whose signature it has, in the joint space; none is real without seen classes."""
+    counts, settings = Generate(per_seen=2, per_unseen=3), Classify(seen=kind)
+    scaled = Glass.signature_scaler(SIGNATURES)
+    real = np.hstack([np.full((2, 2), 99, "f4"), scaled[[2, 0]]]), np.array([1, 0])
+    features, labels = draw_training_set(Glass(), real, SIGNATURES, MASK, counts, settings, 1)
+    np.testing.assert_array_equal(features[:, 2:], scaled[labels])
+    is_real = features[:, 0] == 99
+    wanted = [2 * (kind != "synthetic"), 4 * (kind != "real"), 9]
+    assert [is_real.sum(), (MASK[labels] & ~is_real).sum(), (~MASK[labels]).sum()] == wanted
+    of_seed = training_set(real, *draw_classes(Glass(), SIGNATURES, MASK, counts, 1), MASK, settings)
+    np.testing.assert_array_equal(features, of_seed[0])
+    alone, labels = draw_training_set(Glass(), None, SIGNATURES, MASK, counts, settings, 1)
+    np.testing.assert_array_equal(alone, features[~is_real & ~MASK[of_seed[1]]])
+    assert not MASK[labels].any()

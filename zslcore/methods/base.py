@@ -189,6 +189,30 @@ class Method(ABC, Generic[S]):
 
 
 @runtime_checkable
+class TrainsClassifiers(Protocol):
+    """A method that trains classifiers in `for_classes`, which can be saved and put back."""
+
+    def classifiers(
+        self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0
+    ) -> dict[str, NDArray[Any]]:
+        """The classifiers of these classes jointly, and of the unseen ones among them alone, as named arrays.
+
+        They are trained here, unless `set_classifiers` put them back. Arguments as in `for_classes`.
+        """
+        ...
+
+    def set_classifiers(
+        self,
+        state: Mapping[str, NDArray[Any]],
+        signatures: NDArray[np.float32],
+        seen_mask: NDArray[np.bool_],
+        seed: int = 0,
+    ) -> None:
+        """Put back what `classifiers` returned for the same classes: `for_classes` trains nothing for them then."""
+        ...
+
+
+@runtime_checkable
 class Transductive(Protocol):
     """A method that may also look at unlabelled images of the unseen classes; its results are labelled so."""
 

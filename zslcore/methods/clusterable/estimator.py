@@ -168,7 +168,7 @@ class Clusterable(Method[ClusterableSettings]):
         return signatures.tobytes(), seen_mask.tobytes(), seed, self.settings
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Weights of F, M, C, E and G, and the projected training features; condensed where no classifier needs more."""
+        """Weights of F, M, C, E and G, and projected training features, condensed where no classifier needs more."""
         features, labels = condensed(*self.real) if self.settings.classify.seen == "synthetic" else self.real
         train: dict[str, NDArray[Any]] = {"projected": features, "labels": labels, "seen_signatures": self.signatures}
         return {**self.finetuned.state(), **self.model.state(), **train}

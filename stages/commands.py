@@ -31,5 +31,6 @@ TOOLS = {
     "gate": "stages.gate",
     "inspect": "stages.inspect",
     "clip": "stages.clip",
+    "signatures": "stages.signatures",
 }
 """Every other command: name -> module with a `command`, or with an `app` where there are subcommands (`import`)."""

@@ -32,6 +32,6 @@ def command(dataset: DatasetName) -> None:
     per_class.write_csv(workspace.result("classes.csv"), classes)
     per_class.write_csv(workspace.result("curve.csv"), per_class.seen_unseen(runs))
     per_class.write_csv(workspace.result("confusion.csv"), per_class.confusion(next(iter(runs.values())), names))
-    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data.split_name), **metrics})
+    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data), **metrics})
     say(f"{dataset}: {headline(metrics)}")
     say(f"{dataset}: {sizes(classes)}")

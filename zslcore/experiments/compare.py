@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
 from zslcore.evaluation import per_class
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, score, summarise
@@ -22,6 +22,7 @@ from zslcore.layers import validate
 from zslcore.methods.base import Method, check_distinct
 from zslcore.progress import progress
 from zslcore.settings import Section
+from zslcore.signatures.compose import provenance
 
 
 class Given(Section):
@@ -143,6 +144,7 @@ def compare(
         "transductive": method.transductive,
         "dataset": data.name,
         "split": data.split_name,
+        "signatures": provenance(sources_of(seen), seen.composition),
         "seeds": list(runs),
         "settings": settings.model_dump(mode="json"),
         "calibration": chosen["calibration"],

@@ -29,6 +29,10 @@ class BadFile(ZSLError):
         by = f", by the step `{stage}`" if stage else ""
         super().__init__(f"{path}: {problem}; {remedy or f'write it anew{by}'}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From a worker process: the parts, which the message alone would not give back."""
+        return type(self), (self.path, self.problem, self.stage, self.remedy)
+
 
 class StaleFile(BadFile):
     """A file that was made of something else than what lies there now: earlier steps may have to run, too."""

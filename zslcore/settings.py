@@ -145,7 +145,9 @@ class Train(Section):
         "projection", description="R's input: x′, so that it leads M, or F(x), apart from M"
     )
     feedback_noise: float = Field(0.0, ge=0, description="spread of Gaussian noise on R's input while training")
-    kl_weight: float = Field(0.005, ge=0, description="of the KL term, next to a mean over dimensions; not stated")
+    kl_weight: float = Field(
+        5e-4, ge=0, description="of the KL term, next to a mean over dimensions; not stated: one that keeps z in use"
+    )
     target_grad: bool = Field(True, description="whether the reconstruction loss also pulls on M, as eq. 4 is printed")
     encoder_signature: bool = Field(False, description="E gets the signature too; E(x) in eq. 1")
     output: Literal["relu", "sigmoid", "linear"] = Field("relu", description="last activation of G")
@@ -197,6 +199,13 @@ class TSNESettings(Section):
     seed: int = Field(0, ge=0, description="of the classes, the fits and t-SNE")
 
 
+class Package(Section):
+    """The trained model as one file."""
+
+    seeds: Literal["all", "first"] = Field("all", description="whose models vote, by the mean of their probabilities")
+    include_backbone: bool = Field(False, description="put the backbone's weights into the file, not their hash alone")
+
+
 class Settings(Section):
     """Everything the pipeline takes for one data set."""
 
@@ -207,6 +216,7 @@ class Settings(Section):
     train: Train = Train()
     generate: Generate = Generate()
     classify: Classify = Classify()
+    package: Package = Package()
     tsne: TSNESettings = TSNESettings()
 
     @model_validator(mode="after")

@@ -152,6 +152,7 @@ class FolderSource(DataSource):
                 texts.where,
                 {means[known]: some for known, some in texts.texts.items()},
                 {means[known]: name for known, name in texts.names.items()},
+                texts.notes,
             )
             texts, notes = for_classes(texts, classes)
             recipe = validate(Recipe, {"encoder": self.encoder, "templates": (self.template,)}, "source")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, hold_out_by_name
+from zslcore.datasets.download import CVPR18, XLSA17
 from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.source import Source
 from zslcore.datasets.tables import read_classes, read_table
@@ -40,8 +41,8 @@ class XLSA17Source(Source):
     settings_only: ClassVar[frozenset[str]] = frozenset({"test_share", "split_seed"})
     downloads: ClassVar[str] = (
         "The benchmark's res101.mat and att_splits.mat of CUB, SUN, AWA1, AWA2 and APY, with the published validation "
-        "classes, are in http://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip (0.9 GB), those of FLO in "
-        "http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip. Unpack, and give the two files of one data set."
+        f"classes, are in {XLSA17} (0.9 GB), those of FLO in {CVPR18}. Unpack, and give the two files of one data set; "
+        "`zsl download` does all of it."
     )
     features: Path = Field(description=".mat with features (d, n) and labels (n, 1): res101.mat.")
     splits: Path = Field(description=".mat with att (a, classes) and the splits: att_splits.mat.")

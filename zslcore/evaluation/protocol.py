@@ -4,7 +4,6 @@ A `Task` is a zero-shot problem: the benchmark's, or a validation task, where he
 the unseen ones. Both have one shape, so that every choice is made by the code that measures the result.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -133,24 +132,17 @@ def fit(method: Method[Any], task: Task, seed: int = 0, observe: Observe | None 
     return method
 
 
-def fit_seeds(
-    method: type[Method[Any]],
-    settings: MethodSettings,
-    task: Task,
-    seeds: Sequence[int],
-    checkpoints: Path | None = None,
-    observe: Observe | None = None,
-) -> Iterator[tuple[int, Method[Any]]]:
-    """Each seed with its fitted method, one after another.
+def fit_and_score(
+    method: type[Method[Any]], settings: MethodSettings, task: Task, checkpoints: Path | None, seed: int
+) -> Scores:
+    """The scores of a method fitted with a seed.
 
-    checkpoints: folder where methods that write them do, and go on from what a killed run left. observe: as in
-    `Method.fit`.
+    checkpoints: folder where methods that write them do, and go on from what a killed run left.
     """
-    for seed in seeds:
-        made = method(settings)
-        if isinstance(made, Checkpointed):
-            made.checkpoints = checkpoints
-        yield seed, fit(made, task, seed, observe)
+    made = method(settings)
+    if isinstance(made, Checkpointed):
+        made.checkpoints = checkpoints
+    return score(fit(made, task, seed), task, seed)
 
 
 def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:

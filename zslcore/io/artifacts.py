@@ -155,11 +155,11 @@ def library_versions() -> dict[str, str]:
 
 
 @cache
-def code() -> str:
-    """SHA-256 of this package's source files."""
+def code(package: Path = PACKAGE) -> str:
+    """SHA-256 of a package's source files."""
     whole = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        whole.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        whole.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()
 
 

@@ -1,14 +1,8 @@
 """What a model says of one image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-
-@dataclass(frozen=True)
-class Contribution:
-    """How much one attribute adds to the lead of the winner over the runner-up; negative: it speaks against it."""
-
-    attribute: str
-    value: float
+from zslcore.evaluation.explain import Contribution
 
 
 @dataclass(frozen=True)
@@ -18,8 +12,8 @@ class Prediction:
     file: where it came from, None for one in memory. classes: best first. probabilities: of these, in [0, 1]; over all
     candidate classes they sum to 1. fit: share of the validation images of known classes that fit worse than this one,
     in [0, 1]; None where the model cannot tell. none: no class here fits, `fit` being below the allowed false-alarm
-    rate. attributes: what spoke for the winner against the runner-up, where it was asked for. failure: why the image
-    could not be read; then everything else is empty.
+    rate. attributes: what spoke for the winner against the runner-up, where it was asked for, the largest first.
+    failure: why the image could not be read; then everything else is empty.
     """
 
     file: str | None
@@ -29,3 +23,7 @@ class Prediction:
     none: bool = False
     attributes: tuple[Contribution, ...] = ()
     failure: str | None = None
+
+    def of(self, file: str | None) -> "Prediction":
+        """The same, of the image that came from there."""
+        return replace(self, file=file)

@@ -35,5 +35,7 @@ TOOLS = {
     "predict": "stages.predict",
     "clip": "stages.clip",
     "signatures": "stages.signatures",
+    "serve": "stages.serve",
+    "export": "stages.export",
 }
 """Every other command: name -> module with a `command`, or with an `app` where there are subcommands (`import`)."""

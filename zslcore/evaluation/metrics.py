@@ -67,9 +67,9 @@ class JointAccuracy(NamedTuple):
 class SeenUnseenCurve:
     """Seen and unseen accuracy at every calibration factor: calibrated stacking takes `factor` off seen scores.
 
-    factors: (k,) ascending; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least factors[i]
-    (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor, counts as
-    unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
+    factors: (k,) ascending from −∞; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least
+    factors[i] (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor,
+    counts as unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
     """
 
     factors: NDArray[np.float64]
@@ -84,7 +84,7 @@ class SeenUnseenCurve:
 
     def at(self, factor: float) -> JointAccuracy:
         """U, S and H at a calibration factor."""
-        position = max(int(np.searchsorted(self.factors, factor, side="right")) - 1, 0)
+        position = int(np.searchsorted(self.factors, factor, side="right")) - 1
         seen, unseen = float(self.seen[position]), float(self.unseen[position])
         return JointAccuracy(unseen, seen, harmonic_mean(seen, unseen))
 
@@ -202,9 +202,14 @@ class Scores:
         return np.arange(self.joint_seen.shape[1]) < self.seen_count
 
     @property
+    def zsl_predictions(self) -> NDArray[np.int64]:
+        """(n_unseen,) the class predicted of each unseen image among the unseen classes, as labels are."""
+        return self.seen_count + self.zsl.argmax(axis=1)
+
+    @property
     def zsl_top1(self) -> float:
         """T1: per-class top-1 of unseen images among unseen classes, in [0, 1]."""
-        return per_class_top1(self.unseen_labels, self.seen_count + self.zsl.argmax(axis=1))
+        return per_class_top1(self.unseen_labels, self.zsl_predictions)
 
     @cached_property
     def _curve(self) -> SeenUnseenCurve:
@@ -248,6 +253,7 @@ class Metric:
     compute: (scores, calibration factor) -> the figure, in `unit`.
     headline: whether the report's tables and the stages' lines show it; every metric stands in the JSON results.
     beyond: it is left out where no more unseen classes than these compete: it says nothing of them.
+    tolerance: the drop that `zsl gate` lets pass, in `unit`; None: not gated, unless `gate.metrics` names it.
     """
 
     title: str
@@ -256,6 +262,7 @@ class Metric:
     headline: bool = False
     unit: str = "percent"
     beyond: int = 0
+    tolerance: float | None = None
 
 
 def _retention(scores: Scores, factor: float) -> float:
@@ -295,6 +302,7 @@ METRICS: dict[str, Metric] = {
         "zero-shot accuracy among unseen classes",
         lambda scores, factor: 100 * scores.zsl_top1,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.U": Metric(
         "U",
@@ -313,12 +321,14 @@ METRICS: dict[str, Metric] = {
         "harmonic mean of U and S",
         lambda scores, factor: 100 * scores.curve().at(factor).harmonic,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.AUSUC": Metric(
         "AUSUC",
         "area under the seen–unseen curve",
         lambda scores, factor: 100 * scores.curve().area,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.retention": Metric("U/T1", "share of T1 that is left when seen classes compete too", _retention),
     "gzsl.calibration": Metric(

@@ -30,8 +30,7 @@ def by_class(runs: dict[int, Scores], names: list[str], calibration: float) -> p
     for scores in runs.values():
         shifted = np.concatenate([scores.joint_seen, scores.joint_unseen]) - calibration * scores.seen_mask
         joint.append(accuracy_by_class(labels, shifted.argmax(axis=1), classes))
-        predicted = scores.seen_count + scores.zsl.argmax(axis=1)
-        zsl.append(accuracy_by_class(scores.unseen_labels, predicted, classes))
+        zsl.append(accuracy_by_class(scores.unseen_labels, scores.zsl_predictions, classes))
     return pd.DataFrame(
         {
             "class": names,
@@ -125,7 +124,6 @@ def seen_unseen(runs: dict[int, Scores], points: int = 200) -> pd.DataFrame:
 
 def confusion(scores: Scores, names: list[str]) -> pd.DataFrame:
     """A row a test_unseen image, of one seed: its class and the class predicted among the unseen ones."""
-    predicted = scores.seen_count + scores.zsl.argmax(axis=1)
     return pd.DataFrame(
-        {"actual": [names[k] for k in scores.unseen_labels], "predicted": [names[k] for k in predicted]}
+        {"actual": [names[k] for k in scores.unseen_labels], "predicted": [names[k] for k in scores.zsl_predictions]}
     )

@@ -132,17 +132,24 @@ def fit(method: Method[Any], task: Task, seed: int = 0, observe: Observe | None 
     return method
 
 
-def fit_and_score(
+def fit_seed(
     method: type[Method[Any]], settings: MethodSettings, task: Task, checkpoints: Path | None, seed: int
-) -> Scores:
-    """The scores of a method fitted with a seed.
+) -> Method[Any]:
+    """A method fitted with a seed.
 
     checkpoints: folder where methods that write them do, and go on from what a killed run left.
     """
     made = method(settings)
     if isinstance(made, Checkpointed):
         made.checkpoints = checkpoints
-    return score(fit(made, task, seed), task, seed)
+    return fit(made, task, seed)
+
+
+def fit_and_score(
+    method: type[Method[Any]], settings: MethodSettings, task: Task, checkpoints: Path | None, seed: int
+) -> Scores:
+    """The scores of `fit_seed`, as a job."""
+    return score(fit_seed(method, settings, task, checkpoints, seed), task, seed)
 
 
 def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
@@ -202,7 +209,7 @@ def validation_figures(scored: list[tuple[float, SeenUnseenCurve]]) -> dict[str,
 
 
 def _harmonic_at(curve: SeenUnseenCurve, factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return curve.harmonic[np.maximum(np.searchsorted(curve.factors, factors, side="right") - 1, 0)]
+    return curve.harmonic[np.searchsorted(curve.factors, factors, side="right") - 1]
 
 
 def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:

@@ -45,10 +45,7 @@ def select(
     Returns the choice (sections and values, with the validation figures) and the table of all scores, in percent.
     Raises ZSLError where too few classes are seen to hold any out, or a fit fails.
     """
-    tried = candidate_values(settings)
-    candidates = [
-        Candidate(*combination) for combination in product(tried.train_epochs, tried.per_unseen, tried.classify_epochs)
-    ]
+    candidates = [Candidate(*combination) for combination in product(*candidate_values(settings).values())]
     longest = max(candidate.train_epochs for candidate in candidates)
     splits = validation_splits(seen, settings.select.splits, settings.select.seed)
     scored: dict[Candidate, list[tuple[float, SeenUnseenCurve]]] = {candidate: [] for candidate in candidates}

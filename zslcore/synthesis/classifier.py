@@ -25,7 +25,23 @@ SMALLEST_SPREAD = 0.05
 """A unit that is nearly always off would otherwise dominate after standardising: M's outputs lie in (0, 1)."""
 
 
-class Softmax(nn.Module):
+class Final(nn.Module):
+    """A final classifier: features (n, m) -> logits (n, classes). Its name in small letters is a `classify.kind`.
+
+    matrix: name of its array of shape (classes, m).
+    """
+
+    matrix: str
+
+    def __init__(self, dimensions: int, classes: int) -> None:
+        super().__init__()
+
+    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+        """Learn from features (n, m) with labels (n,)."""
+        raise NotImplementedError
+
+
+class Softmax(Final):
     """Linear logits of standardised features (n, m) -> (n, classes)."""
 
     matrix = "linear.weight"
@@ -33,7 +49,7 @@ class Softmax(nn.Module):
     spread: Tensor
 
     def __init__(self, dimensions: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(dimensions, classes)
         self.linear = nn.Linear(dimensions, classes)
         self.register_buffer("shift", torch.zeros(dimensions))
         self.register_buffer("spread", torch.ones(dimensions))
@@ -50,7 +66,7 @@ class Softmax(nn.Module):
         return cast(Tensor, self.linear((z - self.shift) / self.spread))
 
 
-class Cosine(nn.Module):
+class Cosine(Final):
     """Scaled cosines between centred features (n, m) and class weights -> (n, classes)."""
 
     matrix = "weights"
@@ -58,7 +74,7 @@ class Cosine(nn.Module):
     temperature: Tensor
 
     def __init__(self, dimensions: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(dimensions, classes)
         self.weights = nn.Parameter(torch.zeros(classes, dimensions))
         self.register_buffer("centre", torch.zeros(dimensions))
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
@@ -76,14 +92,14 @@ class Cosine(nn.Module):
         return float(self.temperature) * cosines
 
 
-class Prototype(nn.Module):
+class Prototype(Final):
     """Negative squared distance of features (n, m) to each class's mean -> (n, classes)."""
 
     matrix = "means"
     means: Tensor
 
     def __init__(self, dimensions: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(dimensions, classes)
         self.register_buffer("means", torch.zeros(classes, dimensions))
 
     def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
@@ -95,12 +111,8 @@ class Prototype(nn.Module):
         return -torch.cdist(z, self.means).square()
 
 
-KINDS: dict[str, type[Softmax] | type[Cosine] | type[Prototype]] = {
-    "softmax": Softmax,
-    "cosine": Cosine,
-    "prototype": Prototype,
-}
-"""Every final classifier, by `classify.kind`: one line each; `matrix` names its array of shape (classes, m)."""
+KINDS = {kind.__name__.lower(): kind for kind in Final.__subclasses__()}
+"""Every final classifier, by `classify.kind`."""
 
 
 @dataclass

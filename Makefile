@@ -13,8 +13,8 @@ baseline: repro ## commit what the pipeline gives now: `zsl gate` holds later ru
 	git add dvc.lock results
 	git commit -m "Baseline of the default pipeline" -- dvc.lock results
 
-test: setup ## the test suite
-	python -m pytest
+test: setup ## the test suite, a worker on each processor
+	python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 check: setup ## lint, format and types
 	ruff check .

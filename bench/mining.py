@@ -62,7 +62,7 @@ def main() -> None:
     x, y = (tensor(Scaler.fit(a, kind)(a), cpu) for a, kind in ((features, "standard"), (signatures, "sphere")))
     model = AttributeMetric(x.shape[1], y.mean(0).numpy(), y.shape[1], 0.5, 0.5, settings.tau)
     problem = Problem(model, x, y, torch.from_numpy(labels), settings)
-    miner = Miner(labels, np.arange(len(y)), 100, 10**6, growth="resample")
+    miner = Miner(labels, np.arange(len(y)), labels, 100, 10**6, growth="resample")
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-6)
 
     def mine() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from typer.main import get_command
 
 from stages.commands import STAGES, TOOLS
 from stages.common import run
+from zslcore.compute.cores import at_once
 
 COMMANDS = {**STAGES, **TOOLS}
 
@@ -62,8 +64,16 @@ app = typer.Typer(
 
 
 @app.callback()
-def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    jobs: str | None = typer.Option(
+        None, "--jobs", help="Fits that run at once; default: ZSL_JOBS, else one a core. Changes no result."
+    ),
+) -> None:
     """Options of every command."""
+    if jobs is not None:
+        os.environ["ZSL_JOBS"] = jobs
+        at_once()  # refuses what is no number of jobs, whatever the command
 
 
 def main() -> None:
@@ -77,6 +87,9 @@ def main() -> None:
     if not (debug or sys.warnoptions):
         logging.captureWarnings(True)  # other libraries' warnings, to a log that nobody reads
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    if "--jobs" in sys.argv[2:]:  # behind the command, too
+        at = sys.argv.index("--jobs")
+        sys.argv[1:] = [*sys.argv[at : at + 2], *sys.argv[1:at], *sys.argv[at + 2 :]]
     run(app, debug)
 
 

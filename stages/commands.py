@@ -9,6 +9,7 @@ STAGES = {
     "generate": "stages.generate",
     "classify": "stages.classify",
     "evaluate": "stages.evaluate",
+    "package": "stages.package",
     "tsne": "stages.tsne",
     "report": "stages.report",
     "ablation": "stages.ablation",
@@ -21,6 +22,7 @@ STAGES = {
 """DVC stages whose code `resolve` hashes: name -> module with a `command`."""
 TOOLS = {
     "import": "stages.import_data",
+    "download": "stages.download",
     "doctor": "stages.doctor",
     "remove": "stages.remove",
     "rename": "stages.rename",
@@ -30,6 +32,9 @@ TOOLS = {
     "sweep": "stages.sweep",
     "gate": "stages.gate",
     "inspect": "stages.inspect",
+    "predict": "stages.predict",
     "clip": "stages.clip",
+    "serve": "stages.serve",
+    "export": "stages.export",
 }
 """Every other command: name -> module with a `command`, or with an `app` where there are subcommands (`import`)."""

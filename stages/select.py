@@ -7,17 +7,17 @@ from stages.lines import named
 from stages.workspace import Workspace
 from zslcore.datasets.dataset import choosable
 from zslcore.evaluation.per_class import write_csv
-from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import at_an_end, chosen_and_given, chosen_names, given
+from zslcore.evaluation.signatures import select_all
 from zslcore.io import artifacts
 
 
 def command(dataset: DatasetName) -> None:
     """Choose training length, calibration, numbers of synthetic features and classifier length."""
     workspace = Workspace(dataset)
-    seen, settings = workspace.seen(), workspace.settings
+    seen, settings = workspace.seen_sources(), workspace.settings
     if chosen_names(settings) or choosable(seen):
-        selected, table = select(seen, settings, workspace.device)
+        selected, table = select_all(seen, settings, workspace.device)
     else:
         selected, table = given(settings), [{"train_epochs": settings.train.epochs, "H": float("nan")}]
     write_csv(workspace.result("selection.csv"), pd.DataFrame(table))
@@ -27,5 +27,7 @@ def command(dataset: DatasetName) -> None:
         f"{dataset}: chosen on validation classes: {named(chosen) or 'nothing'}; given: "
         f"{named(set_by_user) or 'nothing'}"
     )
+    if "signatures" in selected:
+        say(f"{dataset}: signatures: {selected['signatures']['label']}")
     for sentence in at_an_end(settings, selected):
         say(f"{dataset}: {sentence}")

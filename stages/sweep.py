@@ -22,10 +22,9 @@ def command(
     ] = None,
     datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas; default: all.")] = None,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="One run after another, or on a Ray cluster.")
+        Literal["local", "ray"], typer.Option(help="On this machine's cores, or on a Ray cluster.")
     ] = "local",
     address: Annotated[str | None, typer.Option(help=f"With --engine ray: {ADDRESS}")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Processors a run computes with.")] = 1,
 ) -> None:
     """Run the main method for every combination of settings, data set and seed.
 
@@ -45,7 +44,7 @@ def command(
         for name, workspace in workspaces.items()
     }
     first = next(iter(workspaces.values()))
-    results = sweep(settings, data_sets, points, first.seeds, first.device, engine, address, threads)
+    results = sweep(settings, data_sets, points, first.seeds, first.device, engine, address)
     for (dataset, label), metrics in results.items():
         artifacts.write_json(workspaces[dataset].experiment(f"sweep/{label}.json"), metrics)
         say(f"{dataset}, {label}: {headline(metrics)}")

@@ -11,10 +11,11 @@ from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.selected import fill
-from zslcore.io.artifacts import Format, read_json
+from zslcore.io.artifacts import FEATURES, Format, read_json
 from zslcore.project.params import EXPERIMENTS_FILE, Resolved
 from zslcore.project.resolved import RESULTS, load_resolved
 from zslcore.settings import Settings
+from zslcore.signatures.compose import Composition, fixed
 
 ARTIFACTS = Path("artifacts")
 EXPERIMENTS = Path("experiments/results")
@@ -61,16 +62,32 @@ class Workspace:
         return fill(self.settings, read_json(self.result("selected.json")))
 
     @cached_property
+    def composition(self) -> Composition:
+        """How the sources of signatures are put together: as the settings say, or as `select` chose."""
+        if (given := fixed(self.settings.signatures)) is not None:
+            return given
+        path = self.result("selected.json")
+        chosen = read_json(path).get("signatures", {}) if path.exists() else {}
+        return Composition(**{name: chosen[name] for name in ("weights", "centre") if name in chosen})
+
+    @cached_property
     def data(self) -> Dataset:
         """The data set with its splits, less the images that `extract` had to skip."""
-        return datasets.load(self.artifact("dataset.h5"), features=self.artifact("features.h5"))
+        return self._data("features.h5", FEATURES).composed(self.composition)
 
     def data_of(self, artifact: str, format: Format) -> Dataset:
         """The data set, less the images that an artifact made of its features lacks."""
+        return self._data(artifact, format).composed(self.composition)
+
+    def _data(self, artifact: str, format: Format) -> Dataset:
         return datasets.load(self.artifact("dataset.h5"), features=self.artifact(artifact), format=format)
 
     def seen(self) -> Seen:
         """What choices may be made on: no test row is opened."""
+        return self.seen_sources().composed(self.composition)
+
+    def seen_sources(self) -> Seen:
+        """The same, before the sources of signatures are put together."""
         return datasets.load_seen(self.artifact("dataset.h5"), self.artifact("features.h5"))
 
     def features(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:

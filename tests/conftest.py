@@ -4,16 +4,19 @@ import faulthandler
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, chdir, contextmanager
+from contextlib import AbstractContextManager, chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on matrices this small, threads only wait for each other
+os.environ.setdefault("ZSL_JOBS", "1")  # tests run side by side already
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # by default any other work on the machine starves Ray's workers
 
 import hypothesis
+import joblib
 import numpy as np
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
@@ -26,8 +29,26 @@ from zslcore.project.params import Params, Resolved
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("untimed")
 
+LONGEST = ("test_faults", "test_pipeline", "test_remove_rename", "test_experiments", "test_ray_engine", "test_sweep")
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: as many workers as this process may use processors."""
+    return joblib.cpu_count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share what they set up, so one worker runs them all; the longest files begin first.
+
+    What needs the Ray cluster is one group, too, whatever its file: the cluster starts once.
+    """
+    for item in items:
+        group = "ray" if "cluster" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +57,30 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"real data not found at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A real Ray cluster of one node with one processor, joined by this process; nothing of it is left running."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+    finally:
+        started = [one for one in psutil.Process().children(recursive=True) if _of_ray(one)]
+        ray.shutdown()
+        cluster.shutdown()
+    assert started
+    assert not psutil.wait_procs(started, timeout=60)[1]
+
+
+def _of_ray(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it has ended by now
+        return "ray" in " ".join(process.cmdline())
+    return False
 
 
 @pytest.fixture(scope="session")

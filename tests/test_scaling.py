@@ -51,6 +51,16 @@ def test_power_keeps_the_direction_from_the_mean() -> None:
     np.testing.assert_allclose(scaler(5 * x), scaler(x), atol=1e-6)
 
 
+@pytest.mark.parametrize(("scaling", "length"), [("centred", 1.0), ("centred_sphere", 2**0.5)])
+def test_centred_is_the_direction_from_the_mean_of_the_fitted_rows(scaling: str, length: float) -> None:
+    x = np.array([[4.0, -9.0], [16.0, 1.0], [1.0, 2.0]], dtype=np.float32)
+    away = np.array([[5.0, 1.0], [-2.0, -2.0]], dtype=np.float32)
+    expected = [length * row / np.sqrt(row @ row) for row in away - np.array([7.0, -2.0])]
+    scaler = Scaler.fit(x, scaling)
+    np.testing.assert_allclose(scaler(away), expected, atol=1e-6)
+    np.testing.assert_array_equal(Scaler.from_state(scaling, scaler.state())(away), scaler(away))
+
+
 def test_max_divides_everything_by_the_one_largest_absolute_value() -> None:
     x = np.array([[1.0, -8.0, 0.5], [2.0, 4.0, 0.0]], dtype=np.float32)
     np.testing.assert_allclose(Scaler.fit(x, "max")(x), x / 8)

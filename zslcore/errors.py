@@ -29,6 +29,10 @@ class BadFile(ZSLError):
         by = f", by the step `{stage}`" if stage else ""
         super().__init__(f"{path}: {problem}; {remedy or f'write it anew{by}'}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From a worker process: the parts, which the message alone would not give back."""
+        return type(self), (self.path, self.problem, self.stage, self.remedy)
+
 
 class StaleFile(BadFile):
     """A file that was made of something else than what lies there now: earlier steps may have to run, too."""
@@ -54,14 +58,18 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     '001.Black_footed_Albatross'
     """
     likely = [other for other in known if len(other) <= LONGEST][:MOST] if len(name) <= LONGEST else []
-    same = next((other for other in likely if _letters(other) == _letters(name)), None)
+    same = next((other for other in likely if letters(other) == letters(name)), None)
     return same or next(iter(get_close_matches(name, likely, n=1)), None)
 
 
-def _letters(name: str) -> str:
-    """Of a name, what people mean by it."""
-    letters = re.sub(r"[\W_]+", "", name.casefold())
-    return letters.lstrip("0123456789") or letters
+def letters(name: str) -> str:
+    """Of a name, what people mean by it: without case, spaces, signs and a number in front.
+
+    >>> letters("001.Black_footed_Albatross"), letters("Black-footed albatross"), letters("007")
+    ('blackfootedalbatross', 'blackfootedalbatross', '007')
+    """
+    plain = re.sub(r"[\W_]+", "", name.casefold())
+    return plain.lstrip("0123456789") or plain
 
 
 def first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from typing import Protocol, TypeVar
 
 from rich.console import Console
@@ -27,7 +28,13 @@ def no_progress(count: int = 1, note: str = "") -> None:
 
 @contextmanager
 def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
-    """Yield a function that counts finished items. unit: what the items are called in the rate; "" shows no rate."""
+    """Yield a function that counts finished items. unit: what the items are called in the rate; "" shows no rate.
+
+    A worker process shows nothing: the process that started it has one bar for all.
+    """
+    if parent_process() is not None:
+        yield no_progress
+        return
     started = last = time.monotonic()
     done = 0
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError, unknown
 
-Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere", "power"]
+Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere", "centred", "centred_sphere", "power"]
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """x -> (x - shift) * factor, of sign(x)·√|x| for `root` and `power`; x / |x| for `l2` (times √d for `sphere`).
+    """x -> (x - shift) * factor, of sign(x)·√|x| for `root` and `power`; rows of `_LENGTHS` to one length, last.
 
     shift, factor: (d,) float32, or empty where the scaling keeps no statistics.
     """
@@ -28,10 +28,10 @@ class Scaler:
         """Fit on (n, d) training features.
 
         standard: zero mean, unit variance a dimension; root: the same of sign(x)·√|x|, which suits the long tails of
-        rectified features; minmax: each dimension to [0, 1]; max: divided by the largest
-        absolute value of all; l2: each row to length 1; sphere: each row to length √d; power: each row of sign(x)·√|x|
-        to length 1, less the mean of those, to length 1 again, so that rows differ by their direction from the mean
-        alone; none: as it is. Constant dimensions become 0.
+        rectified features; minmax: each dimension to [0, 1]; max: divided by the largest absolute value of all; l2:
+        each row to length 1; sphere: each row to length √d; centred: each row less the mean of the rows, to length 1
+        (centred_sphere: √d), so that rows differ by their direction from the mean alone; power: each row of
+        sign(x)·√|x| to length 1, then as centred; none: as it is. Constant dimensions become 0.
         """
         if scaling not in _STATISTICS:
             raise unknown("scaling", scaling, _STATISTICS)
@@ -113,10 +113,11 @@ _STATISTICS = {
     "max": _max,
     "l2": _nothing,
     "sphere": _nothing,
+    "centred": _mean,
+    "centred_sphere": _mean,
     "power": _mean,
 }
 _LENGTHS: dict[str, Callable[[int], np.float32]] = {
-    "l2": lambda dimensions: np.float32(1),
-    "power": lambda dimensions: np.float32(1),
-    "sphere": lambda dimensions: np.sqrt(np.float32(dimensions)),
+    **dict.fromkeys(("l2", "centred", "power"), lambda dimensions: np.float32(1)),
+    **dict.fromkeys(("sphere", "centred_sphere"), lambda dimensions: np.sqrt(np.float32(dimensions))),
 }

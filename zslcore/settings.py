@@ -5,7 +5,7 @@ What a paper leaves open says so: `not stated`. `auto`: the program decides, mos
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from zslcore.layers import merge, validate
 
@@ -64,6 +64,23 @@ class Extract(Section):
     compile: bool = Field(False, description="torch.compile the network; pays on some GPUs")
     workers: WholeOrAuto = Field("auto", description="decoding threads; auto: one a core")
     on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")
+
+
+def _positive(weights: Any) -> Any:
+    if isinstance(weights, dict) and not (weights and all(0 < value < float("inf") for value in weights.values())):
+        raise ValueError("give each source a weight above 0; leave out a source that is not to be used")
+    return weights
+
+
+class Signatures(Section):
+    """Which of a data set's sources describe the classes, and how they are put together."""
+
+    weights: Annotated[Literal["first", "auto"] | dict[str, float], AfterValidator(_positive)] = Field(
+        "first", description="first: the data set's first source; auto: select decides; or source: weight"
+    )
+    centre: Annotated[bool, Field(strict=True)] | Auto = Field(
+        False, description="take off the mean of the seen classes, then to length 1; auto: select decides"
+    )
 
 
 class Select(Section):
@@ -128,7 +145,9 @@ class Train(Section):
         "projection", description="R's input: x′, so that it leads M, or F(x), apart from M"
     )
     feedback_noise: float = Field(0.0, ge=0, description="spread of Gaussian noise on R's input while training")
-    kl_weight: float = Field(0.005, ge=0, description="of the KL term, next to a mean over dimensions; not stated")
+    kl_weight: float = Field(
+        5e-4, ge=0, description="of the KL term, next to a mean over dimensions; not stated: one that keeps z in use"
+    )
     target_grad: bool = Field(True, description="whether the reconstruction loss also pulls on M, as eq. 4 is printed")
     encoder_signature: bool = Field(False, description="E gets the signature too; E(x) in eq. 1")
     output: Literal["relu", "sigmoid", "linear"] = Field("relu", description="last activation of G")
@@ -180,15 +199,24 @@ class TSNESettings(Section):
     seed: int = Field(0, ge=0, description="of the classes, the fits and t-SNE")
 
 
+class Package(Section):
+    """The trained model as one file."""
+
+    seeds: Literal["all", "first"] = Field("all", description="whose models vote, by the mean of their probabilities")
+    include_backbone: bool = Field(False, description="put the backbone's weights into the file, not their hash alone")
+
+
 class Settings(Section):
     """Everything the pipeline takes for one data set."""
 
     extract: Extract = Extract()
+    signatures: Signatures = Signatures()
     select: Select = Select()
     finetune: Finetune = Finetune()
     train: Train = Train()
     generate: Generate = Generate()
     classify: Classify = Classify()
+    package: Package = Package()
     tsne: TSNESettings = TSNESettings()
 
     @model_validator(mode="after")

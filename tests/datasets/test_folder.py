@@ -332,3 +332,28 @@ def test_a_folder_whose_name_is_not_utf_8_is_named(tmp_path: Path) -> None:
     (tmp_path / "images/caf\udce9").mkdir()
     with pytest.raises(ZSLError, match=r"images: the name of the folder 'caf\\xe9' is not UTF-8; rename it"):
         settings.load("birds", tmp_path)
+
+
+def test_near_names_are_matched_when_asked_for_all_said(tmp_path: Path) -> None:
+    source = write(tmp_path, SIGNATURES.replace("kiwi", "01 Ki-Wi").replace("moa", "MOA") + "dodo,1,2\n")
+    with pytest.raises(
+        ZSLError, match=r"no signature for 'kiwi', 'moa' .*; add one row a class, or give --match-names"
+    ):
+        source.load("birds", tmp_path)
+    (tmp_path / "unseen.txt").write_text("1.moa\n")
+    data = source.model_copy(update={"match_names": True}).load("birds", tmp_path)
+    plain = load(tmp_path)
+    assert data.classes == plain.classes
+    np.testing.assert_array_equal(data.signatures, plain.signatures)
+    for split in ("trainval", "test_seen", "test_unseen"):
+        np.testing.assert_array_equal(getattr(data, split), getattr(plain, split))
+    of_table, of_list, left_out = data.notes
+    assert "2 names matched, please read them:\n  '01 Ki-Wi' is class 'kiwi'\n  'MOA' is class 'moa'" in of_table
+    assert "unseen.txt: 1 names matched, please read them:\n  '1.moa' is class 'moa'" in of_list
+    assert "left out: 'dodo'" in left_out
+
+
+def test_two_rows_of_one_class_are_refused_however_they_are_written(tmp_path: Path) -> None:
+    source = write(tmp_path, SIGNATURES + "MOA,1,2\n").model_copy(update={"match_names": True})
+    with pytest.raises(ZSLError, match=r"signatures\.csv: 'moa' and 'MOA' are both class 'moa'; leave one"):
+        source.load("birds", tmp_path)

@@ -160,3 +160,16 @@ def test_a_workbook_is_read_where_openpyxl_is_installed_and_named_elsewhere(
         read_table(path)
     with pytest.raises(ZSLError, match=r"y\.csv: a zip archive; unpack it"):
         read_table(workbook(tmp_path / "y.csv", "signatures.csv"))
+
+
+def test_a_workbook_that_a_spreadsheet_program_wrote_is_read_as_its_csv(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["class", "size", "wings"], ["kiwi", 1.5, True], ["moa", 2, None]):
+        book.active.append(row)
+    book.active["C3"] = -0.25
+    book.save(tmp_path / "t.xlsx")
+    (tmp_path / "t.csv").write_text("class;size;wings\nkiwi;1,5;1\nmoa;2;-0,25\n")
+    table, other = (read_table(tmp_path / name) for name in ("t.xlsx", "t.csv"))
+    assert (table.names, table.columns) == (other.names, other.columns) == (("kiwi", "moa"), ("size", "wings"))
+    np.testing.assert_array_equal(table.values, other.values)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zslcore.evaluation import metrics
+from zslcore.evaluation.protocol import evaluate
 
 
 def test_per_class_mean_is_not_the_overall_accuracy() -> None:
@@ -79,6 +80,63 @@ def test_area_of_a_perfect_and_a_useless_classifier() -> None:
         eye[:1].repeat(3, 0), np.zeros(3, int), eye[:1].repeat(3, 0), np.ones(3, int), np.array([True, False])
     )
     assert same.area == pytest.approx(0.5)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.5, -1.0]))
+def test_ranks_are_places_in_the_sorted_scores(seed: int, factor: float) -> None:
+    """Whole numbers as scores, so that there are many ties; more images than are ranked at once."""
+    random = np.random.default_rng(seed)
+    count, seen = metrics.ROWS + 5, 4
+    scores = random.integers(0, 4, (count, 9)).astype(np.float32)
+    labels = random.integers(0, 9, count)
+    expected = []
+    for row in range(0, count, 97):
+        keys = [(-(scores[row, k] - factor * (k < seen)), k < seen, k) for k in range(9)]
+        expected.append(sorted(range(9), key=keys.__getitem__).index(labels[row]))
+    np.testing.assert_array_equal(metrics.ranks(scores, labels, seen, factor)[::97], expected)
+
+
+@pytest.fixture
+def scored() -> metrics.Scores:
+    """24 unseen classes, so that every hit@k says something; a class of one image beside one of many."""
+    random = np.random.default_rng(0)
+    labels = 3 + np.concatenate([np.repeat(0, 30), np.arange(24)])
+    joint = random.normal(size=(len(labels), 27)).astype(np.float32)
+    joint[np.arange(len(labels)), labels] += 1.5
+    return metrics.Scores(
+        zsl=joint[:, 3:],
+        joint_seen=random.normal(size=(6, 27)).astype(np.float32),
+        joint_unseen=joint,
+        seen_labels=np.repeat(np.arange(3), 2),
+        unseen_labels=labels,
+        seen_count=3,
+    )
+
+
+def test_hit_at_k_is_the_share_of_images_whose_class_is_among_the_k_best(scored: metrics.Scores) -> None:
+    found = evaluate(scored, 0.7)
+    shifted = scored.joint_unseen - 0.7 * scored.seen_mask
+    for k in metrics.HITS:
+        best = np.argsort(-scored.zsl, axis=1)[:, :k] + 3
+        assert found["zsl"][f"hit@{k}"] == pytest.approx(100 * (best == scored.unseen_labels[:, None]).any(1).mean())
+        best = np.argsort(-shifted, axis=1)[:, :k]
+        assert found["gzsl"][f"hit@{k}"] == pytest.approx(100 * (best == scored.unseen_labels[:, None]).any(1).mean())
+    overall = 100 * (scored.zsl.argmax(axis=1) + 3 == scored.unseen_labels).mean()
+    assert found["zsl"]["hit@1"] == pytest.approx(overall)
+    assert found["zsl"]["T1"] != pytest.approx(overall), "T1 is a mean over classes"
+
+
+def test_hit_at_k_is_left_out_where_it_is_bound_to_be_all(scored: metrics.Scores) -> None:
+    few = metrics.Scores(
+        zsl=scored.zsl[:, :5],
+        joint_seen=scored.joint_seen[:, :8],
+        joint_unseen=scored.joint_unseen[:, :8],
+        seen_labels=scored.seen_labels,
+        unseen_labels=np.minimum(scored.unseen_labels, 7),
+        seen_count=3,
+    )
+    for group in ("zsl", "gzsl"):
+        assert [name for name in evaluate(few, 0.0)[group] if name.startswith("hit")] == ["hit@1", "hit@2"]
 
 
 def test_accuracies_stay_within_0_and_1_however_they_round() -> None:

@@ -29,10 +29,11 @@ SETTINGS = Mining(
     runs=2,
     negatives=(1, 5),
     holdout_draws=2,
-    grid={"lambda_attributes": (0.01, 0.1), "mu": (0.001,)},
+    grid={"lambda_attributes": (0.01,), "mining.growth": ("accumulate", "resample")},
     eszsl={"alpha": (1.0, 2.0)},
-    settings={"epochs": 3, "lr": 0.02, "batch_size": 32},
+    settings={"epochs": 2, "lr": 0.02, "batch_size": 32},
 )
+SEARCHED = {"lambda_attributes": (0.01, 0.1)}
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_refuses_bad_data_before_any_fit(study: Study, monkeypatch: pytest.Monke
 
 def test_the_best_candidate_is_taken(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mining, "accuracy_by_epoch", lambda m, task, seed: [100 * m.settings.lambda_attributes])
-    assert study.choose("metric-learning", {"epochs": 1}, SETTINGS.grid)["lambda_attributes"] == 0.1
+    assert study.choose("metric-learning", {"epochs": 1}, SEARCHED)["lambda_attributes"] == 0.1
 
 
 def test_the_best_candidate_is_the_best_over_all_draws(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,17 +131,43 @@ def test_the_best_candidate_is_the_best_over_all_draws(study: Study, monkeypatch
         return [scores[method.settings.lambda_attributes][draw]]
 
     monkeypatch.setattr(mining, "accuracy_by_epoch", score)
-    assert study.choose("metric-learning", {"epochs": 1}, SETTINGS.grid)["lambda_attributes"] == 0.1
+    assert study.choose("metric-learning", {"epochs": 1}, SEARCHED)["lambda_attributes"] == 0.1
+
+
+def test_each_strategy_with_each_n_chooses_its_growth(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where few resampled negatives are best, and many accumulated ones, each row runs with its best."""
+
+    def score(method: Method, task: Task, seed: int) -> list[float]:
+        if method.name == "eszsl":
+            return [0.0]
+        best = "resample" if method.settings.mining.n == 1 else "accumulate"
+        return [50.0 + (method.settings.mining.growth == best)]
+
+    monkeypatch.setattr(mining, "accuracy_by_epoch", score)
+    rows = study.table2()
+    for by_n in rows.values():
+        assert {n: row["settings"]["mining"]["growth"] for n, row in by_n.items()} == {
+            "1": "resample",
+            "5": "accumulate",
+        }
+        assert {n: row["settings"]["mining"]["n"] for n, row in by_n.items()} == {"1": 1, "5": 5}
+    assert study.chosen["metric-learning {'strategy': 'random', 'n': 1}"]["candidates"] == [
+        {"lambda_attributes": 0.01, "mining.growth": growth, "T1": score}
+        for growth, score in (("accumulate", 50.0), ("resample", 51.0))
+    ]
 
 
 def test_table_2_shares_its_runs_with_table_1(study: Study) -> None:
     first, second = study.table1(), study.table2()
     assert list(second) == ["random", "uncertainty", "uncertainty-correlation"]
-    lead = first["uncertainty"].pop("lead over parent")
+    over_parent = first["uncertainty"].pop("lead over parent")
+    leads = second["uncertainty"]["5"].pop("lead over random")
     assert second["uncertainty"]["5"] == first["uncertainty"]
     assert second["random"]["1"] == first["parent"]
-    pairs = zip(first["uncertainty"]["T1"]["seeds"].values(), first["parent"]["T1"]["seeds"].values(), strict=True)
-    assert lead["mean"] == pytest.approx(np.mean([a - b for a, b in pairs]))
+    seeds = [row["T1"]["seeds"].values() for row in (first["uncertainty"], first["parent"], first["random"])]
+    over = [np.mean([a - b for a, b in zip(seeds[0], other, strict=True)]) for other in seeds[1:]]
+    assert [over_parent["mean"], leads["1"]["mean"], leads["5"]["mean"]] == pytest.approx([over[0], *over])
+    assert "lead over random" not in second["random"]["5"]
 
 
 def test_one_signature_a_class_leaves_correlation_out(study: Study) -> None:
@@ -149,7 +176,7 @@ def test_one_signature_a_class_leaves_correlation_out(study: Study) -> None:
 
 
 def test_combinations_and_epochs() -> None:
-    assert list(combinations({"a": (1, 2), "b": (3,)})) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
+    assert list(combinations({"a": (1, 2), "b.c": (3,)})) == [{"a": 1, "b": {"c": 3}}, {"a": 2, "b": {"c": 3}}]
     assert epochs_to([10.0, 47.0, 47.5, 50.0]) == 3
     assert epochs_to([0.0]) == 1
 
@@ -169,17 +196,22 @@ def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert second["about"]["split"] == "own"
     curve = pd.read_csv(folder / "mining/convergence.csv")
     assert set(curve["n"]) == {1, 5}
-    assert len(curve) == 3 * 2 * 2 * 3  # strategies, n, seeds, epochs
-    last = curve[(curve.epoch == 3) & (curve.run == "uncertainty, n = 5")]["T1"].mean()
+    assert len(curve) == 3 * 2 * 2 * 2  # strategies, n, seeds, epochs
+    last = curve[(curve.epoch == 2) & (curve.run == "uncertainty, n = 5")]["T1"].mean()
     assert last == pytest.approx(second["rows"]["uncertainty"]["5"]["T1"]["mean"], rel=1e-4)
 
     blocks = list(report_section(Results(Params().resolve("toy"), (tmp_path / "experiments/results",))))
-    one, two, epochs = (block for block in blocks if isinstance(block, Table))
+    one, two, epochs, leads = (block for block in blocks if isinstance(block, Table))
     assert [row[:2] for row in one.rows][1:3] == [("random (the parent method)", "1"), ("random", "5")]
     assert "split: own" in one.caption
     assert "split: own" in two.caption
     assert two.header == ("strategy", "n = 1", "n = 5")
     assert [row[0] for row in epochs.rows] == ["random", "uncertainty", "uncertainty-correlation"]
+    assert leads.header == ("strategy", "from random, n = 1", "from random, n = 5")
+    lead = second["rows"]["uncertainty"]["1"]["lead over random"]["5"]
+    assert leads.rows[0][0] == "uncertainty, n = 1"
+    assert leads.rows[0][2] == f"{lead['mean']:+.1f} [{lead['low']:+.1f}, {lead['high']:+.1f}]"
+    assert len(leads.rows) == 4
     assert any(isinstance(block, Figure) and block.png.startswith(b"\x89PNG") for block in blocks)
     assert not list(report_section(Results(Params().resolve("other"), (tmp_path / "experiments/results",))))
 

@@ -110,15 +110,10 @@ def test_photographs_decoded_small_are_refused_and_bf16_is_warned_of(real_data, 
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_ray_gives_the_same_bytes(extracted, plain):
-    ray = pytest.importorskip("ray")
+def test_ray_gives_the_same_bytes(cluster, extracted, plain):
     from zslcore.features.ray_engine import ray_engine
 
-    try:
-        found = extracted("ray", ray_engine(workers=1))
-    finally:
-        ray.shutdown()
-    assert (found == plain).all()
+    assert (extracted("ray", ray_engine(workers=1)) == plain).all()
 
 
 @pytest.mark.slow

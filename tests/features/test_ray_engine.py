@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import write_project
@@ -25,23 +24,6 @@ from zslcore.features.ray_engine import Worker, ray_engine
 from zslcore.features.store import Outcome, open_store
 
 ray = pytest.importorskip("ray")
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """A real cluster of one node with one processor, joined by this process; nothing of it is left running."""
-    from ray.cluster_utils import Cluster
-
-    before = set(psutil.Process().children(recursive=True))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        ray.init(address=cluster.address, log_to_driver=False)
-        yield cluster
-    finally:
-        started = set(psutil.Process().children(recursive=True)) - before
-        ray.shutdown()
-        cluster.shutdown()
-    assert not psutil.wait_procs(started, timeout=10)[1]
 
 
 def alive() -> int:

@@ -1,20 +1,17 @@
 """Killed, out of disk or shut out at any moment, `dvc repro` leaves no damaged file, and the next one mends everything.
 
 A moment is a share of the time of DVC or of a stage, or one of the times it touches a file of the project, both drawn
-from a seed. Processes are forked from one that has imported everything, which costs seconds less than starting them;
-in them runs the whole of DVC, and each stage in a process of its own.
+from a seed. In processes forked from a warm one runs the whole of DVC, and each stage in a process of its own.
 """
 
 import csv
 import ctypes
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import re
 import resource
-import shlex
 import shutil
 import signal
 import sqlite3
@@ -34,27 +31,11 @@ from typing import NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
+from tests.stages import warm
 from zslcore.io.inspection import inspect
 
 ROOT = Path(__file__).resolve().parents[2]
 DATASET = "birds"
-CONTEXT = multiprocessing.get_context("forkserver")
-WARM = [
-    "stages.cli",
-    "stages.resolve",
-    "zslcore.features.extract",
-    "zslcore.evaluation.select",
-    "zslcore.experiments.tsne",
-]
-WARM += [
-    "zslcore.datasets.birds.source",
-    "zslcore.report",
-    "dvc.cli",
-    "dvc.repo",
-    "dvc.commands.repro",
-    "dvc.stage.cache",
-]
-WARM += ["dvc.repo.reproduce", "dvc.repo.index", "dvc.output", "dvc_data.index", "scmrepo.git"]
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.scandir", "sqlite3.connect"}
 WRITTEN = ("artifacts", "results", "report", ".zsl", ".dvc")
 
@@ -138,52 +119,28 @@ def await_blow(folder: Path, blow: Blow | None) -> Callable[[], str]:
     return lambda: f"{seen} events, {time.monotonic() - began} seconds"
 
 
-def run_stage(folder: Path, output: Connection, command: str, blow: Blow | None = None) -> None:
-    """Run a stage in this process. output: a pipe, which no full disk harms, for what it prints."""
-    prepare(folder, output)
+def struck_stage(folder: Path, output: Connection, command: str, blow: Blow | None = None) -> None:
+    """Run a stage in this process, as a user without root's powers; it prints its events and seconds."""
+    warm.enter(folder, output)
+    obey_permissions()
     told = await_blow(folder, blow)
-    from stages import cli
-
-    sys.argv = shlex.split(command)[2:]  # without python -m
     try:
-        cli.main()
+        warm.call_stage(command)
     finally:
         print(f"\n{sys.argv[1]}: {told()}", flush=True)
 
 
-def run_dvc(folder: Path, output: Connection, blow: Blow | None = None) -> None:
-    """`dvc repro` in this process, in a process group of its own; where it would start a stage's shell, it forks."""
-    prepare(folder, output)
+def struck_dvc(folder: Path, output: Connection, blow: Blow | None = None) -> None:
+    """`dvc repro` in this process, in a process group of its own."""
+    warm.enter(folder, output)
+    obey_permissions()
     os.setpgid(0, 0)
-    from dvc import cli
-    from dvc.stage import run
-    from dvc.stage.exceptions import StageCmdFailedError
-
-    def fork(executable: str, command: str, **options: object) -> None:
-        process = multiprocessing.get_context("fork").Process(
-            target=run_stage, args=(folder, output, command, blow if blow and blow.process == "stage" else None)
-        )
-        process.start()
-        process.join()
-        if process.exitcode:
-            raise StageCmdFailedError(command, process.exitcode)
-
-    run._run = fork
-    told = await_blow(folder, blow if blow and blow.process == "dvc" else None)
-    code = cli.main(["repro"])
+    of_stage, of_dvc = (blow if blow and blow.process == process else None for process in ("stage", "dvc"))
+    warm.fork_stages(folder, output, partial(struck_stage, blow=of_stage))
+    told = await_blow(folder, of_dvc)
+    code = warm.call_dvc("repro")
     print(f"\ndvc: {told()}", flush=True)
     sys.exit(code)
-
-
-def prepare(folder: Path, output: Connection) -> None:
-    import torch
-
-    os.chdir(folder)
-    os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")  # what DVC remembers of files, on the same disk
-    os.dup2(output.fileno(), 1)
-    os.dup2(output.fileno(), 2)
-    torch.set_num_threads(1)
-    obey_permissions()
 
 
 def obey_permissions() -> None:
@@ -217,23 +174,11 @@ class Undisturbed:
 
     def start(self, run: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
         """Start a process; it, and where to read what it prints."""
-        reader, writer = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(target=run, args=(self.folder, writer, *arguments))
-        process.start()
-        writer.close()
-        return process, reader
-
-    @staticmethod
-    def finish(process: BaseProcess, reader: Connection) -> tuple[int, str]:
-        """Exit code of a process that was started, and its output, which ends when all that it started has ended."""
-        process.join(600)
-        assert process.exitcode is not None, "hangs"
-        with os.fdopen(os.dup(reader.fileno())) as stream:
-            return process.exitcode, stream.read()
+        return warm.start(run, self.folder, *arguments)
 
     def repro(self) -> dict[str, tuple[int, float]]:
         """Run `dvc repro` undisturbed; process -> (events, seconds)."""
-        code, said = self.finish(*self.start(run_dvc))
+        code, said = warm.finish(*self.start(struck_dvc))
         assert code == 0, said
         told = re.findall(r"^(\S+): (\d+) events, (\S+) seconds$", said, re.MULTILINE)
         return {name: (int(events), float(seconds)) for name, events, seconds in told}
@@ -294,10 +239,7 @@ def own_disk(folder: Path) -> bool:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_project) -> Iterator[Undisturbed]:
     folder = tmp_path_factory.mktemp("faults")
     own = own_disk(folder)
-    CONTEXT.set_forkserver_preload(WARM)
-    first = CONTEXT.Process(target=int)  # the one that waits for all the imports
-    first.start()
-    first.join()
+    warm.up()
     try:
         yield Undisturbed(make_project(folder / "project", DATASET), own)
     finally:
@@ -318,12 +260,12 @@ def disturb(base: Undisturbed, number: int) -> str:
     else:
         moment = ("event", chance.randint(1, base.events[clock]))
     base.forget(stage)
-    struck, output = base.start(run_dvc, Blow(process, fault, *moment, number))
+    struck, output = base.start(struck_dvc, Blow(process, fault, *moment, number))
     struck.join(600)
     base.allow()
     base.check()
     mended = repro_mended(base.project, base.repro)
-    code, said = base.finish(struck, output)
+    code, said = warm.finish(struck, output)
     name = FAULTS[fault].__name__
     killed = code == -signal.SIGKILL or "exited with -9" in said
     outcome = "killed" if killed else "refused" if code else "too late"
@@ -382,8 +324,8 @@ def test_a_stage_started_twice_at_once(undisturbed: Undisturbed) -> None:
     for stage in undisturbed.stages:
         undisturbed.forget(stage)
         command = " ".join(["python -m stages.cli", stage, *([] if stage == "report" else [DATASET])])
-        both = [undisturbed.start(run_stage, command) for _ in range(2)]
-        for code, said in (undisturbed.finish(*one) for one in both):
+        both = [undisturbed.start(struck_stage, command) for _ in range(2)]
+        for code, said in (warm.finish(*one) for one in both):
             assert code == 0, stage + said
         assert undisturbed.now() == undisturbed.bytes, stage
 

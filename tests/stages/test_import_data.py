@@ -142,6 +142,31 @@ def test_a_folder_is_copied_without_hidden_files(project: Path, photos: Path) ->
     assert len(data.test_seen) == 4
 
 
+def test_features_of_ones_own_are_copied_once_and_prepared(project: Path, tmp_path: Path, toy: Dataset) -> None:
+    assert toy.features is not None
+    names = np.array(toy.classes)
+    np.savez(tmp_path / "all.npz", features=toy.features.astype(np.float64), labels=names[toy.labels])
+    rows = (",".join([name, *map(str, row)]) for name, row in zip(names, toy.signatures, strict=True))
+    columns = ",".join(f"a{k}" for k in range(toy.signatures.shape[1]))
+    (tmp_path / "s.csv").write_text("\n".join([f"class,{columns}", *rows]))
+    (tmp_path / "u.txt").write_text("\n".join(names[toy.unseen]))
+    file = str(tmp_path / "all.npz")
+    given = ["features", "--features", file, "--labels", file, "--signatures", str(tmp_path / "s.csv")]
+    done = CliRunner().invoke(
+        import_data.app, [*given, "--unseen", str(tmp_path / "u.txt"), "--name", "mine", "--no-dvc"]
+    )
+    assert done.exit_code == 0, done.output
+    assert set(everything(project / "data/mine")) == {"features1-all.npz", "signatures-s.csv", "unseen-u.txt"}
+    (tmp_path / "all.npz").unlink()
+    resolve.command("mine")
+    prepare.command("mine")
+    data = datasets.load(Path("artifacts/mine/dataset.h5"), with_features=True)
+    np.testing.assert_array_equal(data.features, toy.features)
+    np.testing.assert_array_equal(data.labels, toy.labels)
+    np.testing.assert_array_equal(data.test_unseen, toy.test_unseen)
+    assert len(data.test_seen) == 24  # a fifth of twelve, of twelve classes
+
+
 def add_photos(photos: Path, **options: object) -> None:
     folder(photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", **{"no_dvc": True, **options})
 

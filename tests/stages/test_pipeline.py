@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import h5py
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
+
+from tests.stages import warm
 
 BOTH = ("birds", "finches")
 
@@ -63,13 +64,14 @@ EDITS: dict[str, tuple[dict[str, tuple[str, str]], set[str]]] = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, make_project):
-    """A project with two tiny drawn data sets, each run by a `dvc repro` of its own at the same time."""
-    project = make_project(tmp_path_factory.mktemp("project"), *BOTH, seeds=(0, 1))
-    dvc = (sys.executable, "-m", "dvc", "repro", "-q")
-    for started in [project.start(*dvc, f"evaluate@{name}", f"tsne@{name}") for name in BOTH]:
-        out, error = started.communicate()
-        assert started.returncode == 0, out + error
-    project.dvc("repro", "-q")
+    """A project with two tiny drawn data sets, run by `dvc repro`.
+
+    The processes are warm; the real commands run in a fresh clone, and give the same bytes.
+    """
+    warm.up()
+    project = make_project(tmp_path_factory.mktemp("project") / "project", *BOTH, seeds=(0, 1))
+    code, said = warm.finish(*warm.start(warm.dvc, project.folder, "repro"))
+    assert code == 0, said
     project.commit("run")
     return project
 

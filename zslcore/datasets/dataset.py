@@ -1,9 +1,10 @@
 """What a zero-shot data set is: classes, signatures, labels and splits, with their invariants checked once."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from numpy.typing import NDArray
 
 from zslcore.errors import StaleFile, ZSLError
 from zslcore.io import artifacts
+from zslcore.signatures.compose import GIVEN, Composition, Sources, compose
+from zslcore.signatures.describe import Source
 
 SPLITS = ("trainval", "test_seen", "test_unseen")
+BLOCK = 2**22
+"""Numbers that are checked at once."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Dataset:
     attribute_names: a names, or ().
     validation_splits: for each published class split, the (k,) int64 classes held out for validation; may be empty.
     split_name: which split this is ("proposed split", "own"...): it stands in every result.
+    sources: every source of signatures by name, the first one `signatures` itself; may be left out where that is all.
     """
 
     name: str
@@ -52,9 +58,18 @@ class Dataset:
     validation_splits: tuple[NDArray[np.int64], ...] = ()
     split_name: str = "own"
     notes: tuple[str, ...] = ()
+    sources: Sources = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check(self)
+
+    def composed(self, composition: Composition) -> "Dataset":
+        """With signatures put together out of `sources`; what goes with the attributes as given is left out else."""
+        sources = sources_of(self)
+        if composition.is_first(sources):
+            return self
+        signatures = compose(sources, composition, self.seen)
+        return replace(self, signatures=signatures, image_attributes=None, attribute_names=(), sources=sources)
 
     @property
     def seen(self) -> NDArray[np.int64]:
@@ -133,6 +148,10 @@ def check(data: Dataset) -> None:
             "one row a class is needed: a class may lack its signature",
         )
     _check_finite(data, "signatures", data.signatures, data.classes, data.attribute_names)
+    for name, source in data.sources.items():
+        if source.values.ndim != 2 or len(source.values) != count:
+            fail(f"signatures '{name}' of shape {source.values.shape} for {count} classes", "one row a class is needed")
+        _check_finite(data, f"signatures '{name}'", source.values, data.classes)
     named = {"class": data.classes, "file": data.image_files, "attribute": data.attribute_names}
     for what, all_names in named.items():
         if strange := [shown(name) for name in all_names if not is_utf8(name)]:
@@ -216,7 +235,9 @@ def _check_finite(
     data: Dataset, what: str, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str] = ()
 ) -> None:
     """rows, columns: their names, or nothing where they have none."""
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    step = max(1, BLOCK // max(1, values.shape[1]))
+    finite = [np.isfinite(values[start : start + step]).all(axis=1) for start in range(0, len(values), step)]
+    bad = np.flatnonzero(~np.concatenate([np.ones(0, bool), *finite]))
     if len(bad):
         first = (
             f"row {row + 1}{_named(rows, row)}, column {column + 1}{_named(columns, column)}"
@@ -263,7 +284,7 @@ def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[s
         for split in SPLITS:
             file[split] = np.sort(getattr(data, split)).astype(np.int64)
         if data.features is not None:
-            file["features"] = data.features.astype(np.float32)
+            file["features"] = data.features.astype(np.float32, copy=False)
         if data.image_attributes is not None:
             file["image_attributes"] = data.image_attributes.astype(np.float32)
         for name in ("image_files", "attribute_names", "notes"):
@@ -274,6 +295,7 @@ def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[s
             file["pictures/ends"] = np.cumsum([len(picture) for picture in data.pictures])
         for position, held_out in enumerate(data.validation_splits):
             file[f"validation_splits/{position}"] = np.sort(held_out).astype(np.int64)
+        _put_sources(file, data.sources)
 
 
 def load(
@@ -313,7 +335,46 @@ def load(
             attribute_names=_strings(file, "attribute_names"),
             notes=_strings(file, "notes"),
             validation_splits=_validation_splits(file),
+            sources=_read_sources(file),
         )
+
+
+def _put_sources(file: h5py.File, sources: Sources) -> None:
+    """Names and what made them; the first one's numbers stand in `signatures` already."""
+    if not sources:
+        return
+    artifacts.put_strings(file, "sources/names", tuple(sources))
+    about = (json.dumps(source.about, sort_keys=True) for source in sources.values())
+    artifacts.put_strings(file, "sources/about", tuple(about))
+    for position, source in enumerate(sources.values()):
+        if position:
+            file[f"sources/{position}/signatures"] = source.values.astype(np.float32)
+        if source.texts:
+            lines = tuple(text for some in source.texts for text in some)
+            artifacts.put_strings(file, f"sources/{position}/texts", lines)
+            file[f"sources/{position}/ends"] = np.cumsum([len(some) for some in source.texts])
+
+
+def _read_sources(file: h5py.File) -> dict[str, Source]:
+    if "sources" not in file:
+        return {}
+    sources = {}
+    names, about = (artifacts.strings(file, f"sources/{name}") for name in ("names", "about"))
+    for position, (name, said) in enumerate(zip(names, about, strict=True)):
+        where = f"sources/{position}/signatures" if position else "signatures"
+        texts: tuple[tuple[str, ...], ...] = ()
+        if f"sources/{position}/texts" in file:
+            lines = artifacts.strings(file, f"sources/{position}/texts")
+            ends = artifacts.array(file, f"sources/{position}/ends", np.int64, ndim=1).tolist()
+            texts = tuple(lines[start:end] for start, end in zip([0, *ends], ends, strict=False))
+        values = artifacts.array(file, where, np.float32, ndim=2)
+        sources[name] = Source(values, json.loads(said), texts)
+    return sources
+
+
+def sources_of(data: "Dataset | Seen") -> Sources:
+    """Its sources; where it names none, the signatures it has."""
+    return data.sources or {GIVEN: Source(data.signatures)}
 
 
 @dataclass(frozen=True)
@@ -322,7 +383,7 @@ class Seen:
 
     features: (n, d) float32; labels: (n,) int64 into `signatures`; signatures: (classes, a) float32;
     seen, unseen: int64 classes; validation_splits: for each published split, the seen classes to hold out;
-    image_attributes: (n, a) float32 or None.
+    image_attributes: (n, a) float32 or None. sources: as in `Dataset`; composition: how they are put together.
     """
 
     name: str
@@ -333,6 +394,23 @@ class Seen:
     unseen: NDArray[np.int64]
     validation_splits: tuple[NDArray[np.int64], ...] = ()
     image_attributes: NDArray[np.float32] | None = None
+    sources: Sources = field(default_factory=dict)
+    composition: Composition = field(default_factory=Composition)
+
+    def composed(self, composition: Composition) -> "Seen":
+        """With signatures put together in another way."""
+        sources = sources_of(self)
+        return replace(
+            self,
+            signatures=compose(sources, composition, self.seen),
+            image_attributes=self.image_attributes if composition.is_first(sources) else None,
+            sources=sources,
+            composition=composition,
+        )
+
+    def signatures_for(self, seen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(classes, a): as `composition` says, where these classes are the seen ones: all, or those not held out."""
+        return compose(sources_of(self), self.composition, seen)
 
 
 def load_seen(path: Path, features: Path) -> Seen:
@@ -357,6 +435,7 @@ def load_seen(path: Path, features: Path) -> Seen:
             unseen=artifacts.array(file, "unseen", np.int64, ndim=1),
             validation_splits=_validation_splits(file),
             image_attributes=attributes,
+            sources=_read_sources(file),
         )
 
 

@@ -1,7 +1,7 @@
 """A user's own images: a folder a class, a table of class signatures, and a list of the unseen classes."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import compress
 from pathlib import Path
@@ -13,9 +13,10 @@ from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, hold_out_by_name, is_utf8, shown
 from zslcore.datasets.image_files import is_image
+from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import Source
 from zslcore.datasets.tables import Table, clean, read_classes, read_rows, read_table
-from zslcore.errors import ZSLError, nearest, unknown
+from zslcore.errors import ZSLError, unknown
 
 ROLES = ("trainval", "test_unseen", "ignored")
 
@@ -34,6 +35,10 @@ class FolderSource(Source):
     image_attributes: Path | None = Field(
         None, description="What is visible in each image, in the signature's entries: .csv."
     )
+    match_names: bool = Field(
+        False,
+        description="Match names of classes that differ in case, signs or a number in front; what matched is said.",
+    )
     test_share: float = Field(0.2, gt=0, lt=1, description="Part of each seen class's images that is test_seen.")
     split_seed: int = Field(0, ge=0, description="Seed that draws the test_seen images.")
     split_name: str | None = Field(None, description="What results call the split; default: own split.")
@@ -50,13 +55,16 @@ class FolderSource(Source):
         images, unseen_file = root / self.images, root / self.unseen
         folders = class_folders(images)
         table = read_table(root / self.signatures)
-        unseen, ignored = read_unseen(unseen_file, tuple(folders))
-        lacking = [known for known in folders if known not in {*table.names, *ignored}]
+        of_table, of_list = (Meant(path, folders, self.match_names) for path in (table.path, unseen_file))
+        described = of_table.all(table.names)
+        unseen, ignored = read_unseen(unseen_file, tuple(folders), of_list)
+        lacking = [known for known in folders if known not in {*described, *ignored}]
         if lacking:
             hint = "; the first line should be a header" if table.corner in folders else ""
-            near = _near(lacking, [row for row in table.names if row not in folders])
-            raise ZSLError(f"{table.path}: no signature for {_some(lacking)}{hint}{near}; add one row a class")
-        classes = tuple(known for known in table.names if known in folders and known not in ignored)
+            rest = [row for row in described if row not in folders]
+            near, way = near_names(lacking, rest), by_matching(lacking, rest)
+            raise ZSLError(f"{table.path}: no signature for {some(lacking)}{hint}{near}; add one row a class{way}")
+        classes = tuple(known for known in described if known in folders and known not in ignored)
         listed = [list_files(folders[known]) for known in classes]
         files = [images_of for images_of, _ in listed]
         others = [file for _, others_of in listed for file in others_of]
@@ -64,9 +72,7 @@ class FolderSource(Source):
         if empty := [known for known, images_of in zip(classes, files, strict=True) if not images_of]:
             below = sum(len(images_below(folders[known])) for known in empty)
             inside = f" ({below} in folders within: move them up)" if below else ""
-            raise ZSLError(
-                f"{images}: no images directly in {_some(empty)}{inside}; remove these folders, or fill them"
-            )
+            raise ZSLError(f"{images}: no images directly in {some(empty)}{inside}; remove these folders, or fill them")
         labels = np.repeat(np.arange(len(classes)), [len(images_of) for images_of in files])
         is_unseen = np.isin(labels, [classes.index(known) for known in unseen])
         if is_unseen.all():
@@ -75,9 +81,9 @@ class FolderSource(Source):
         seen_rows = np.flatnonzero(~is_unseen)
         trainval, test_seen = hold_out_by_name(labels, classes, keys, seen_rows, self.test_share, self.split_seed)
         attributes = _image_attributes(root / self.image_attributes, keys, table) if self.image_attributes else None
-        notes = []
-        if spare := [row for row in table.names if row not in classes]:
-            notes.append(f"{table.path}: {len(spare)} rows describe no class in use; left out: {_some(spare)}")
+        notes = [*of_table.notes(), *of_list.notes()]
+        if spare := [row for row in described if row not in classes]:
+            notes.append(f"{table.path}: {len(spare)} rows describe no class in use; left out: {some(spare)}")
         if others:
             suffixes = Counter(file.suffix.lower() or "without one" for file in others)
             counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
@@ -94,7 +100,7 @@ class FolderSource(Source):
             return Dataset(
                 name=name,
                 classes=classes,
-                signatures=table.values[[table.names.index(known) for known in classes]],
+                signatures=table.values[[described.index(known) for known in classes]],
                 labels=labels,
                 trainval=trainval,
                 test_seen=test_seen,
@@ -155,13 +161,14 @@ def list_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return list(compress(files, image)), [path for path, known in zip(files, image, strict=True) if not known]
 
 
-def read_unseen(path: Path, classes: tuple[str, ...]) -> tuple[set[str], set[str]]:
+def read_unseen(path: Path, classes: tuple[str, ...], meant: Callable[[str], str] = str) -> tuple[set[str], set[str]]:
     """The (unseen, ignored) classes, from a list of unseen ones or a table `class,split`, whatever it is called.
 
+    meant: the class that a name in the file means, or the name.
     Raises ZSLError when a name is no class, is repeated, or (in a table) a class is missing or its split unknown.
     """
     if path.suffix.lower() != ".csv" and not _is_split_table(path):
-        return {classes[k] for k in read_classes(path, classes)}, set()
+        return {classes[k] for k in read_classes(path, classes, meant)}, set()
     rows = read_rows(path)
     _, header = next(rows)
     if [name.lower() for name in header] != ["class", "split"]:
@@ -170,7 +177,8 @@ def read_unseen(path: Path, classes: tuple[str, ...]) -> tuple[set[str], set[str
             "line, is called .txt"
         )
     roles: dict[str, tuple[str, int]] = {}
-    for line, (name, role) in rows:
+    for line, (written, role) in rows:
+        name = meant(written)
         if role not in ROLES:
             raise ZSLError(f"{path}: line {line}: {unknown('split', role, ROLES)}")
         if name in roles:
@@ -181,8 +189,8 @@ def read_unseen(path: Path, classes: tuple[str, ...]) -> tuple[set[str], set[str
             raise ZSLError(f"{path}: line {line}: {unknown('class', name, classes, most=10)}; every class has a folder")
         roles[name] = role, line
     if missing := [name for name in classes if name not in roles]:
-        near = _near(missing, [name for name in roles if name not in classes])
-        raise ZSLError(f"{path}: nothing about {_some(missing)}{near}; add a line each, `ignored` to leave a class out")
+        near = near_names(missing, [name for name in roles if name not in classes])
+        raise ZSLError(f"{path}: nothing about {some(missing)}{near}; add a line each, `ignored` to leave a class out")
     unseen, ignored = ({name for name in classes if roles[name][0] == role} for role in ROLES[1:])
     if not unseen:
         raise ZSLError(f"{path}: no class is test_unseen; zero-shot learning needs at least one unseen class")
@@ -202,28 +210,14 @@ def _image_attributes(path: Path, keys: list[str], signatures: Table) -> NDArray
     if set(table.columns) != set(signatures.columns):
         other = sorted(set(table.columns) - set(signatures.columns))
         differing = sorted(set(table.columns) ^ set(signatures.columns))
-        near = _near(other, set(signatures.columns) - set(table.columns))
+        near = near_names(other, set(signatures.columns) - set(table.columns))
         raise ZSLError(
-            f"{path}: its columns and those of {signatures.path} differ in {_some(differing)}{near}; use the same"
+            f"{path}: its columns and those of {signatures.path} differ in {some(differing)}{near}; use the same"
         )
     rows = {name.replace("\\", "/"): row for row, name in enumerate(table.names)}
     rows |= {name: row for row, name in enumerate(table.names)}
     if missing := [key for key in keys if clean(key) not in rows]:
-        near = _near(missing, set(rows) - set(map(clean, keys)))
-        raise ZSLError(f"{path}: no row for {_some(missing)}{near}; add one row an image, called class/file")
+        near = near_names(missing, set(rows) - set(map(clean, keys)))
+        raise ZSLError(f"{path}: no row for {some(missing)}{near}; add one row an image, called class/file")
     order = [table.columns.index(column) for column in signatures.columns]
     return table.values[[rows[clean(key)] for key in keys]][:, order]
-
-
-def _near(names: list[str], known: Iterable[str]) -> str:
-    """What else may be meant by the first five names."""
-    left = sorted(known)
-    pairs = [(name, nearest(name, left)) for name in names[:5]]
-    near = ", ".join(f"{other!r} for {name!r}" for name, other in pairs if other is not None)
-    return f" (there is {near})" if near else ""
-
-
-def _some(names: list[str]) -> str:
-    """The first five names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(repr, names[:5])) + more

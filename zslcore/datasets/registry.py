@@ -12,6 +12,8 @@ SOURCES: dict[str, str] = {
     "birds": "zslcore.datasets.birds.source:BirdsSource",
     "xlsa17": "zslcore.datasets.xlsa17:XLSA17Source",
     "folder": "zslcore.datasets.folder:FolderSource",
+    "features": "zslcore.datasets.features:FeaturesSource",
+    "imagenet": "zslcore.datasets.imagenet:ImageNetSource",
 }
 
 

@@ -9,7 +9,7 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -138,7 +138,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _separated(path: Path) -> Iterator[tuple[int, list[str]]]:
-    lines = _lines(path)
+    lines = read_lines(path)
     sample = list(islice(lines, SAMPLE))
     reader = csv.reader(chain(sample, lines), delimiter=_delimiter(sample), strict=True)
     try:
@@ -214,15 +214,16 @@ def _text(value: object) -> str:
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 
-def read_classes(path: Path, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def read_classes(path: Path, classes: tuple[str, ...], meant: Callable[[str], str] = str) -> NDArray[np.int64]:
     """Read a list of class names, one a line, as ascending positions in `classes`.
 
+    meant: the class that a name in the file means, or the name.
     Raises ZSLError when the file is missing or empty, or a name is repeated or is no class.
     """
     position = {clean(name): k for k, name in enumerate(classes)}
     chosen: set[int] = set()
-    listed = (cells[0] for _, cells in read_rows(path)) if _is_workbook(path) else _lines(path)
-    for name in filter(None, map(clean, listed)):
+    listed = (cells[0] for _, cells in read_rows(path)) if _is_workbook(path) else read_lines(path)
+    for name in map(meant, filter(None, map(clean, listed))):
         if name not in position:
             raise ZSLError(f"{path}: {unknown('class', name, position, most=10)}")
         if position[name] in chosen:
@@ -233,7 +234,7 @@ def read_classes(path: Path, classes: tuple[str, ...]) -> NDArray[np.int64]:
     return np.array(sorted(chosen), dtype=np.int64)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[str]:
     """Lines of a text file, one at a time in memory. Raises ZSLError where it is missing or no text."""
     count = 0
     with _open(path) as stream:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, hold_out_by_name
+from zslcore.datasets.download import CVPR18, XLSA17
 from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.source import Source
 from zslcore.datasets.tables import read_classes, read_table
@@ -40,8 +41,8 @@ class XLSA17Source(Source):
     settings_only: ClassVar[frozenset[str]] = frozenset({"test_share", "split_seed"})
     downloads: ClassVar[str] = (
         "The benchmark's res101.mat and att_splits.mat of CUB, SUN, AWA1, AWA2 and APY, with the published validation "
-        "classes, are in http://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip (0.9 GB), those of FLO in "
-        "http://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip. Unpack, and give the two files of one data set."
+        f"classes, are in {XLSA17} (0.9 GB), those of FLO in {CVPR18}. Unpack, and give the two files of one data set; "
+        "`zsl download` does all of it."
     )
     features: Path = Field(description=".mat with features (d, n) and labels (n, 1): res101.mat.")
     splits: Path = Field(description=".mat with att (a, classes) and the splits: att_splits.mat.")
@@ -174,9 +175,7 @@ def read_splits(path: Path, signatures: Signatures = "att", strict: bool = False
             "it should be (attributes, classes), one column a class"
         )
     rows = {
-        name: _from_one(path, name, variables[name])
-        for name in (*required, "train_loc", "val_loc")
-        if name in variables
+        name: from_one(path, name, variables[name]) for name in (*required, "train_loc", "val_loc") if name in variables
     }
     train, val = rows.get("train_loc"), rows.get("val_loc")
     if train is not None and val is not None:
@@ -196,7 +195,7 @@ def read_splits(path: Path, signatures: Signatures = "att", strict: bool = False
             train = val = None
     return Splits(
         classes=classes,
-        signatures=_float32(att.T),
+        signatures=as_float32(att.T),
         trainval=rows["trainval_loc"],
         test_seen=rows["test_seen_loc"],
         test_unseen=rows["test_unseen_loc"],
@@ -213,7 +212,7 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
     Raises ZSLError for a file that is missing, damaged, transposed, or whose labels do not fit the classes.
     """
     variables = read_mat(path, ("features", "labels"), ("image_files",))
-    labels, features = _from_one(path, "labels", variables["labels"]), variables["features"]
+    labels, features = from_one(path, "labels", variables["labels"]), variables["features"]
     if features.dtype.kind not in "fiu" or features.ndim != 2 or features.shape[1] != len(labels):
         hint = ": transposed?" if features.ndim == 2 and features.shape[0] == len(labels) else ""
         raise ZSLError(
@@ -230,7 +229,7 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
         names = ", ".join(repr(classes[k]) for k in empty[:5])
         raise ZSLError(f"{path}: {len(empty)} classes have no image: {names}; leave them out of the split file")
     _check_folders(path, variables.get("image_files"), labels, classes)
-    return _float32(features.T), labels
+    return as_float32(features.T), labels
 
 
 def _check_folders(
@@ -301,16 +300,16 @@ def read_image_attributes(path: Path) -> NDArray[np.float32]:
         raise ZSLError(f"{path}: image attributes are read from .npy, .csv or .mat; save them as one of these")
     if values.dtype.kind not in "biuf" or values.ndim != 2:
         raise ZSLError(f"{path}: holds {values.dtype} {values.shape}; expected numbers, one row an image")
-    return _float32(values)
+    return as_float32(values)
 
 
-def _float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
+def as_float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
     """Row by row in memory; what is too large becomes infinite, which the data contract refuses."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _from_one(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+def from_one(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
     """A list of numbers counted from 1 as one counted from 0. Raises ZSLError where it is no such list."""
     numbers = values.ravel()
     if values.dtype == object:

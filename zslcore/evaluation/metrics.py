@@ -26,6 +26,29 @@ def per_class_top1(labels: NDArray[np.int64], predictions: NDArray[np.int64]) ->
     return float(accuracy_by_class(labels, predictions, np.unique(labels)).mean())
 
 
+ROWS = 1024
+"""Images that are ranked at once."""
+
+
+def ranks(
+    scores: NDArray[Any], labels: NDArray[np.int64], seen_count: int = 0, factor: float = 0.0
+) -> NDArray[np.int64]:
+    """(n,) int64: how many of the classes stand before each image's own, by scores (n, classes).
+
+    seen_count: of the classes, which come first; factor: what is taken off their scores. Of a tie unseen classes are
+    first, as in the seen/unseen curve, then those of the lower column.
+    """
+    seen = np.arange(scores.shape[1]) < seen_count
+    order = np.argsort(np.argsort(seen, kind="stable"), kind="stable")
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(scores), ROWS):
+        block, own = scores[start : start + ROWS] - factor * seen, labels[start : start + ROWS, None]
+        mine = np.take_along_axis(block, own, axis=1)
+        before = (block > mine) | ((block == mine) & (order < order[own]))
+        found.append(before.sum(axis=1))
+    return np.concatenate(found)
+
+
 def harmonic_mean(first: float, second: float) -> float:
     """H = 2 S U / (S + U); 0 where both are 0."""
     total = first + second
@@ -198,6 +221,21 @@ class Scores:
         """The seen/unseen curve of the joint scores."""
         return self._curve
 
+    @cached_property
+    def zsl_ranks(self) -> NDArray[np.int64]:
+        """(n_unseen,): how many unseen classes stand before an unseen image's own."""
+        return ranks(self.zsl, self.unseen_labels - self.seen_count)
+
+    def joint_ranks(self, factor: float) -> NDArray[np.int64]:
+        """(n_unseen,): how many classes stand before an unseen image's own, `factor` taken off seen ones' scores."""
+        if factor not in self._joint_ranks:
+            self._joint_ranks[factor] = ranks(self.joint_unseen, self.unseen_labels, self.seen_count, factor)
+        return self._joint_ranks[factor]
+
+    @cached_property
+    def _joint_ranks(self) -> dict[float, NDArray[np.int64]]:
+        return {}
+
     @property
     def oracle_domain(self) -> JointAccuracy:
         """U, S and H as if it were known of each image whether its class is seen: separate label spaces."""
@@ -214,6 +252,7 @@ class Metric:
     title: its name in tables and printed lines. meaning: what it is, for readers of the report.
     compute: (scores, calibration factor) -> the figure, in `unit`.
     headline: whether the report's tables and the stages' lines show it; every metric stands in the JSON results.
+    beyond: it is left out where no more unseen classes than these compete: it says nothing of them.
     tolerance: the drop that `zsl gate` lets pass, in `unit`; None: not gated, unless `gate.metrics` names it.
     """
 
@@ -222,6 +261,7 @@ class Metric:
     compute: Callable[[Scores, float], float]
     headline: bool = False
     unit: str = "percent"
+    beyond: int = 0
     tolerance: float | None = None
 
 
@@ -233,6 +273,28 @@ def _retention(scores: Scores, factor: float) -> float:
 def _best_harmonic(scores: Scores) -> float:
     return float(scores.curve().harmonic.max())
 
+
+def _hit(k: int) -> dict[str, Metric]:
+    """Flat hit@k of unseen images: among unseen classes, and with all classes competing."""
+    share = f"share of unseen images whose class is among the {k} best (flat hit@{k}, no mean over classes)"
+    return {
+        f"zsl.hit@{k}": Metric(
+            f"hit@{k}",
+            f"{share} unseen classes",
+            lambda scores, factor: 100 * float((scores.zsl_ranks < k).mean()),
+            beyond=k,
+        ),
+        f"gzsl.hit@{k}": Metric(
+            f"hit@{k}, all classes",
+            f"{share}, all classes competing",
+            lambda scores, factor: 100 * float((scores.joint_ranks(factor) < k).mean()),
+            beyond=k,
+        ),
+    }
+
+
+HITS = (1, 2, 5, 10, 20)
+"""k of hit@k, as on ImageNet: A. Frome et al., "DeViSE: A Deep Visual-Semantic Embedding Model", NeurIPS 2013."""
 
 METRICS: dict[str, Metric] = {
     "zsl.T1": Metric(
@@ -312,6 +374,7 @@ METRICS: dict[str, Metric] = {
         "harmonic mean of the two",
         lambda scores, factor: 100 * scores.oracle_domain.harmonic,
     ),
+    **{name: metric for k in HITS for name, metric in _hit(k).items()},
 }
 """Every metric by its dotted name in metrics.json, `group.name`. An entry here is all that a new one takes.
 

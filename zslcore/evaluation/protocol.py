@@ -4,7 +4,6 @@ A `Task` is a zero-shot problem: the benchmark's, or a validation task, where he
 the unseen ones. Both have one shape, so that every choice is made by the code that measures the result.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -67,9 +66,10 @@ def validation_task(data: Seen, held_out: NDArray[np.int64], holdout: float = HO
     other_rows = np.flatnonzero(~np.isin(data.labels, held_out))
     train_rows, seen_rows = hold_out_seen(data.labels, other_rows, holdout, seed)
     attributes = None if data.image_attributes is None else data.image_attributes[train_rows]
+    learned_from = np.setdiff1d(data.seen, held_out)
     return _task(
-        data.signatures,
-        np.setdiff1d(data.seen, held_out),
+        data.signatures_for(learned_from),
+        learned_from,
         np.unique(held_out),
         (data.features[train_rows], data.labels[train_rows], attributes),
         (data.features[seen_rows], data.labels[seen_rows]),
@@ -132,24 +132,24 @@ def fit(method: Method[Any], task: Task, seed: int = 0, observe: Observe | None 
     return method
 
 
-def fit_seeds(
-    method: type[Method[Any]],
-    settings: MethodSettings,
-    task: Task,
-    seeds: Sequence[int],
-    checkpoints: Path | None = None,
-    observe: Observe | None = None,
-) -> Iterator[tuple[int, Method[Any]]]:
-    """Each seed with its fitted method, one after another.
+def fit_seed(
+    method: type[Method[Any]], settings: MethodSettings, task: Task, checkpoints: Path | None, seed: int
+) -> Method[Any]:
+    """A method fitted with a seed.
 
-    checkpoints: folder where methods that write them do, and go on from what a killed run left. observe: as in
-    `Method.fit`.
+    checkpoints: folder where methods that write them do, and go on from what a killed run left.
     """
-    for seed in seeds:
-        made = method(settings)
-        if isinstance(made, Checkpointed):
-            made.checkpoints = checkpoints
-        yield seed, fit(made, task, seed, observe)
+    made = method(settings)
+    if isinstance(made, Checkpointed):
+        made.checkpoints = checkpoints
+    return fit(made, task, seed)
+
+
+def fit_and_score(
+    method: type[Method[Any]], settings: MethodSettings, task: Task, checkpoints: Path | None, seed: int
+) -> Scores:
+    """The scores of `fit_seed`, as a job."""
+    return score(fit_seed(method, settings, task, checkpoints, seed), task, seed)
 
 
 def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
@@ -171,12 +171,14 @@ def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
 
 
 def evaluate(scores: Scores, calibration: float) -> dict[str, dict[str, float]]:
-    """Every metric of one run, {group: {name: value}}; in percent but for the calibration factors.
+    """Every metric of one run that says something of it, {group: {name: value}}; in percent but for the factors.
 
     calibration: factor taken off seen classes' scores (calibrated stacking), chosen on validation classes.
     """
     metrics: dict[str, dict[str, float]] = {}
     for dotted, metric in METRICS.items():
+        if scores.zsl.shape[1] <= metric.beyond:
+            continue
         group, _, name = dotted.partition(".")
         metrics.setdefault(group, {})[name] = metric.compute(scores, calibration)
     return metrics

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.metrics import SeenUnseenCurve
@@ -23,7 +25,6 @@ from zslcore.evaluation.protocol import (
 )
 from zslcore.evaluation.result_cache import cached_result, fingerprint
 from zslcore.methods.base import Method
-from zslcore.progress import progress
 
 LENGTHS = 10
 """How many training lengths of one run are scored by default, evenly spaced."""
@@ -78,28 +79,15 @@ def choose(
     """
     tasks = validation_tasks(seen, splits, holdout, seed)
     names = [fingerprint(task) for task in tasks] if store is not None else []
-
-    def assess_cached(settings: Mapping[str, Any], count: int) -> Trial:
-        if store is None:
-            return assess(method, settings, tasks[:count], seed, lengths)
-        complete = method.Settings(**settings).model_dump(mode="json")
-        key = {"trial": method.name, "settings": complete, "tasks": names[:count], "seed": seed, "lengths": lengths}
-        return Trial(
-            **cached_result(key, lambda: assess(method, settings, tasks[:count], seed, lengths).summary(), store)
-        )
+    device = (fixed or {}).get("device", "cpu")
 
     def assess_all(candidates: Sequence[Mapping[str, Any]], count: int) -> list[Trial]:
-        trials, failures = [], []
-        note = f"each on {count} of {len(tasks)} tasks"
-        for settings in candidates:
-            advance(0, note)
-            try:
-                trials.append(assess_cached(settings, count))
-            except ZSLError as error:  # a candidate may be numerically impossible (singular, diverging): not chosen
-                failures.append(str(error))
-            advance(1, note)
+        what = f"{seen.name}: choosing settings of {method.name}, each on {count} of {len(tasks)} tasks"
+        one = partial(_assess_cached, method, tasks[:count], names[:count], seed, lengths, store)
+        assessed = list(in_order(what, one, [(settings,) for settings in candidates], device))
+        trials = [trial for trial in assessed if isinstance(trial, Trial)]
         if not trials:
-            raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {failures[0]}")
+            raise ZSLError(f"{method.name}: no candidate could be fitted on validation classes: {assessed[0]}")
         return trials
 
     to_try = [
@@ -107,14 +95,35 @@ def choose(
         for settings in islice(candidates(method.search_space, seed) if among is None else among, budget)
     ]
     finalists = min(max(1, budget // 4), len(to_try))
-    steps = len(to_try) + (finalists if len(tasks) > 1 else 0)
-    with progress(f"{seen.name}: choosing settings of {method.name}", steps) as advance:
-        first = assess_all(to_try, 1)
-        best = sorted(first, key=lambda trial: -trial.score)[:finalists]
-        if len(tasks) == 1:
-            return best[0], first
-        last = assess_all([trial.settings for trial in best], len(tasks))
+    first = assess_all(to_try, 1)
+    best = sorted(first, key=lambda trial: -trial.score)[:finalists]
+    if len(tasks) == 1:
+        return best[0], first
+    last = assess_all([trial.settings for trial in best], len(tasks))
     return max(last, key=lambda trial: trial.score), [*first, *last]
+
+
+def _assess_cached(
+    method: type[Method[Any]],
+    tasks: Sequence[Task],
+    names: Sequence[str],
+    seed: int,
+    lengths: int,
+    store: Path | None,
+    settings: Mapping[str, Any],
+) -> Trial | str:
+    """The candidate's figures, or why it could not be fitted: it may be numerically impossible (singular, diverging).
+
+    names: of the tasks, in `store`.
+    """
+    try:
+        if store is None:
+            return assess(method, settings, tasks, seed, lengths)
+        complete = method.Settings(**settings).model_dump(mode="json")
+        key = {"trial": method.name, "settings": complete, "tasks": names, "seed": seed, "lengths": lengths}
+        return Trial(**cached_result(key, lambda: assess(method, settings, tasks, seed, lengths).summary(), store))
+    except ZSLError as error:
+        return str(error)
 
 
 def validation_tasks(seen: Seen, splits: int = 3, holdout: float = HOLDOUT, seed: int = 0) -> list[Task]:

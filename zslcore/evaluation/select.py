@@ -1,13 +1,17 @@
 """Choices on validation classes for the main method: training length, calibration, counts, classifier length."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Seen
 from zslcore.evaluation.metrics import SeenUnseenCurve
 from zslcore.evaluation.protocol import (
-    Task,
     score,
     validation_figures,
     validation_splits,
@@ -15,7 +19,6 @@ from zslcore.evaluation.protocol import (
 )
 from zslcore.evaluation.selected import candidate_values
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
-from zslcore.progress import Advance, progress
 from zslcore.settings import Settings
 
 Row = dict[str, Any]
@@ -46,13 +49,13 @@ def select(
     longest = max(candidate.train_epochs for candidate in candidates)
     splits = validation_splits(seen, settings.select.splits, settings.select.seed)
     scored: dict[Candidate, list[tuple[float, SeenUnseenCurve]]] = {candidate: [] for candidate in candidates}
-    with progress(f"{seen.name}: select", len(splits) * longest) as advance:
-        for number, held_out in enumerate(splits, 1):
-            task = validation_task(seen, held_out, seed=settings.select.seed)
-            for candidate, result in _score_candidates(task, settings, device, candidates, longest, advance).items():
-                scored[candidate].append(result)
-            if observe is not None:
-                observe(number, max(validation_figures(tasks)["score"] for tasks in scored.values()))
+    fit = partial(_score_candidates, seen, settings, device, candidates, longest)
+    of_splits = in_order(f"{seen.name}: select", fit, [(held_out,) for held_out in splits], device)
+    for number, of_split in enumerate(of_splits, 1):
+        for candidate, result in of_split.items():
+            scored[candidate].append(result)
+        if observe is not None:
+            observe(number, max(validation_figures(tasks)["score"] for tasks in scored.values()))
     means = {candidate: validation_figures(tasks) for candidate, tasks in scored.items()}
     best = max(means, key=lambda candidate: (means[candidate]["score"], *(-value for value in candidate)))
     calibration = settings.classify.calibration
@@ -69,9 +72,18 @@ def select(
 
 
 def _score_candidates(
-    task: Task, settings: Settings, device: str, candidates: Sequence[Candidate], longest: int, advance: Advance
+    seen: Seen,
+    settings: Settings,
+    device: str,
+    candidates: Sequence[Candidate],
+    longest: int,
+    held_out: NDArray[np.int64],
 ) -> dict[Candidate, tuple[float, SeenUnseenCurve]]:
-    """T1 in [0, 1] and the curve of each candidate, from one fit of `longest` epochs that each is scored in."""
+    """T1 in [0, 1] and the curve of each candidate on one split, from a fit of `longest` epochs that each is scored in.
+
+    held_out: the classes that play the unseen ones.
+    """
+    task = validation_task(seen, held_out, seed=settings.select.seed)
     train = settings.train.model_copy(update={"epochs": longest})
     base = ClusterableSettings.of(settings.model_copy(update={"train": train}), device)
     method = Clusterable(base)
@@ -88,7 +100,6 @@ def _score_candidates(
                 )
                 scores = score(method, task, settings.select.seed)
                 scored[candidate] = scores.zsl_top1, scores.curve()
-        advance(1)
 
     method.fit(task.train, settings.select.seed, observe)
     return scored

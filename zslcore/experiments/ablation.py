@@ -1,12 +1,14 @@
 """The ablation: variants of the main method, each chosen on validation classes and scored like the main run."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation import per_class
@@ -19,8 +21,7 @@ from zslcore.io.artifacts import read_json
 from zslcore.io.yaml import read_yaml
 from zslcore.layers import flat, merge, validate
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
-from zslcore.methods.clusterable.train import DEFAULT_EPOCHS
-from zslcore.progress import Advance, progress, track
+from zslcore.progress import track
 from zslcore.settings import Section, Settings, number_or
 
 
@@ -105,11 +106,10 @@ def run_variant(
     filled = fill(candidates[position], chosen)
     task, factor = benchmark_task(data, features), number_or(filled.classify.calibration, 0.0)
     runs, scored, warnings = {}, {}, at_an_end(candidates[position], chosen)
-    with progress(title, len(seeds) * number_or(filled.train.epochs, DEFAULT_EPOCHS)) as advance:
-        for seed in seeds:
-            scored[seed], of_seed = _run(filled, task, seed, device, advance)
-            runs[seed] = evaluate(scored[seed], factor)
-            warnings += [f"seed {seed}: {warning}" for warning in of_seed]
+    fits = in_order(title, partial(_run, filled, task, device), [(seed,) for seed in seeds], device)
+    for seed, (scores, of_seed) in zip(seeds, fits, strict=True):
+        scored[seed], runs[seed] = scores, evaluate(scores, factor)
+        warnings += [f"seed {seed}: {warning}" for warning in of_seed]
     return {
         **summarise(runs),
         "classes": per_class.accuracies(data, scored, factor).lists(),
@@ -120,12 +120,9 @@ def run_variant(
     }
 
 
-def _run(settings: Settings, task: Task, seed: int, device: str, advance: Advance) -> tuple[Scores, list[str]]:
-    """The scores of one seed, and what training warned of; `advance` is called for each epoch."""
-    advance(0, f"seed {seed}: F")
-    method = Clusterable(ClusterableSettings.of(settings, device))
-    method.fit(task.train, seed, lambda done: advance(1, f"seed {seed}: M, C, E and G"))
-    advance(0, f"seed {seed}: classifiers")
+def _run(settings: Settings, task: Task, device: str, seed: int) -> tuple[Scores, list[str]]:
+    """The scores of one seed, and what training warned of."""
+    method = Clusterable(ClusterableSettings.of(settings, device)).fit(task.train, seed)
     return score(method, task, seed), method.model.warnings
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset, Seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation import per_class
-from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_seeds, score, summarise
+from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_and_score, summarise
 from zslcore.evaluation.result_cache import CACHE, cached_result
 from zslcore.evaluation.search import Trial, assess, choose, validation_tasks
 from zslcore.experiments.settings import Compare
 from zslcore.io.yaml import read_yaml
 from zslcore.layers import validate
 from zslcore.methods.base import Method, check_distinct
-from zslcore.progress import progress
 from zslcore.settings import Section
 
 
@@ -118,23 +119,21 @@ def compare(
     """The figures of one method: mean and standard deviation over seeds (one seed for closed forms), in percent.
 
     features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone: out of
-    `among`, or of the method's search space. device: where a method that is trained is. checkpoints: as in `fit_seeds`.
-    store: as in `choose`.
+    `among`, or of the method's search space. device: where a method that is trained is. checkpoints: as in
+    `fit_and_score`. store: as in `choose`.
     Raises ZSLError for settings the method has not, data it cannot use, or where no candidate can be fitted.
     """
     name = method.name
     fixed = {"device": device} if "device" in method.Settings.model_fields else {}
-    chosen = _choose(method, seen, given, choice, among, store, fixed)
+    chosen = chosen_settings(method, seen, given, choice, among, store, fixed)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)
     used = seeds if method.random else seeds[:1]
     runs, scored = {}, {}
-    with progress(f"{data.name}: {name}", len(used)) as advance:
-        fitted = fit_seeds(method, settings, task, used, checkpoints, lambda done: advance(0, f"epoch {done}"))
-        for seed, fitted_method in fitted:
-            scored[seed] = score(fitted_method, task, seed)
-            runs[seed] = evaluate(scored[seed], chosen["calibration"])
-            advance(1)
+    fit = partial(fit_and_score, method, settings, task, checkpoints)
+    fits = in_order(f"{data.name}: {name}", fit, [(seed,) for seed in used], device)
+    for seed, scores in zip(used, fits, strict=True):
+        scored[seed], runs[seed] = scores, evaluate(scores, chosen["calibration"])
     about = {
         "title": f"{name} (TRANSDUCTIVE: has seen the unlabelled test images)" if method.transductive else name,
         "method": name,
@@ -184,7 +183,7 @@ def cached_compare(
     return cached_result(key, measured, store)
 
 
-def _choose(
+def chosen_settings(
     method: type[Method[Any]],
     seen: Seen,
     given: Given | None,
@@ -193,6 +192,10 @@ def _choose(
     store: Path | None,
     fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """`settings`, `calibration` and the `validation` figures of a method: as given, or chosen on validation classes.
+
+    fixed: settings that every candidate has. The other arguments are as in `compare`.
+    """
     given_settings = {**fixed, **given.settings} if given is not None else {}
     if given is not None and given.calibration is not None:
         return {"settings": given_settings, "calibration": given.calibration, "validation": None}

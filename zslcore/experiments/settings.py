@@ -80,14 +80,19 @@ class Mining(Section):
     """Metric learning with hard negative mining: Tables 1 and 2 and Fig. 1."""
 
     runs: int = Field(5, ge=1, description="seeds 0..runs-1 of every row")
-    negatives: Counts = Field((1, 10, 50, 100), description="n of Table 2; the last one: Table 1")
+    negatives: Counts = Field((1, 10, 50, 100), description="n of Table 2, from 1; the last one: Table 1")
     holdout_classes: float = Field(
         0.2, gt=0, lt=1, description="share of the training classes the grid search holds out"
     )
     holdout_draws: int = Field(3, ge=1, description="times such classes are drawn, by seeds 0, 1, ...; T1 is averaged")
     grid: Grid = Field(
-        {"lambda_attributes": (0.3, 1.0), "dimensions": (100, 300), "mu": (0.0003, 0.001, 0.003)},
-        description="settings of metric-learning and the values to search",
+        {
+            "lambda_attributes": (0.3, 1.0),
+            "dimensions": (100, 300),
+            "mu": (0.0003, 0.001, 0.003),
+            "mining.growth": ("accumulate", "resample"),
+        },
+        description="settings of metric-learning and the values to search, for each strategy and n",
     )
     eszsl: Grid = Field(
         {"signature_scaling": ("l2", "power"), "alpha": (-1.0, 0.0, 1.0), "gamma": (-1.0, 0.0, 1.0)},

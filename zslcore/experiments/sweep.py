@@ -78,7 +78,6 @@ def sweep(
     device: str = "auto",
     engine: EngineName = "local",
     address: str | None = None,
-    threads: int = 1,
     store: Path = CACHE,
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """(data set, label) -> metrics with mean, std and seeds, and what was chosen.
@@ -108,7 +107,7 @@ def sweep(
     def run(function: Any, keys: Sequence[Any], jobs: Sequence[Job], what: str) -> list[Any]:
         """The result of each job; what an earlier sweep computed is read from the cache."""
         described = [
-            {"sweep": what, "data": fingerprints[name], "key": key, "threads": threads, "device": device}
+            {"sweep": what, "data": fingerprints[name], "key": key, "device": device}
             for (name, _), key in zip(jobs, keys, strict=True)
         ]
         paths = [result_path(key, store) for key in described]
@@ -116,7 +115,7 @@ def sweep(
         with progress(f"sweep: {what}", len(missing)) as advance:
             todo = [jobs[position] for position in missing]
             gpus = 1 if device.startswith("cuda") else 0
-            for position, value in run_jobs(function, data_sets, todo, engine, address, threads, gpus):
+            for position, value in run_jobs(function, data_sets, todo, engine, address, gpus):
                 artifacts.write_json(paths[missing[position]], value)
                 advance(1)
         return [artifacts.read_json(path) for path in paths]

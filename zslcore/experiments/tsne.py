@@ -1,5 +1,6 @@
 """Fig. 3: real and synthetic features of unseen classes in the plane, before projection, after, and with noise."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset
 from zslcore.methods.base import TrainData
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
-from zslcore.methods.clusterable.train import DEFAULT_EPOCHS
-from zslcore.progress import progress
-from zslcore.settings import Settings, TSNESettings, number_or
+from zslcore.settings import Settings, TSNESettings
 from zslcore.synthesis.generate import generate
 from zslcore.training.seeding import stream
 
@@ -44,36 +44,43 @@ def coordinates(
     rows = np.concatenate(
         [_some(data.test_unseen[data.labels[data.test_unseen] == k], figure, random) for k in classes]
     )
+    embed = partial(_panel, data, features, rows, classes, figure, device)
+    return pd.concat(in_order(f"{data.name}: tsne", embed, list(panels.items()), device))
+
+
+def _panel(
+    data: Dataset,
+    features: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    figure: TSNESettings,
+    device: str,
+    panel: str,
+    settings: Settings,
+) -> pd.DataFrame:
+    """The points of one panel. rows: of the real images. classes: those of the synthetic ones."""
     train = TrainData(features[data.trainval], data.train_labels, data.signatures[data.seen])
-    tables = []
-    lengths = [number_or(settings.train.epochs, DEFAULT_EPOCHS) for settings in panels.values()]
-    with progress(f"{data.name}: tsne", sum(lengths) + len(panels)) as advance:
-        for panel, settings in panels.items():
-            one = settings.train.model_copy(update={"members": 1})  # the picture of a single feature space
-            single = settings.model_copy(update={"train": one})
-            method = Clusterable(ClusterableSettings.of(single, device)).fit(train, figure.seed, lambda done: advance())
-            real = method.model.project(method.finetuned(features[rows]))
-            synthetic, made_for = generate(
-                method.model, data.signatures[classes], figure.per_class, figure.seed, "tsne", settings.generate.noise
-            )
-            points = np.concatenate([real, synthetic])
-            perplexity = min(figure.perplexity, (len(points) - 1) / 3)
-            random_state = stream(figure.seed, f"tsne/{panel}") % 2**32
-            flat = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(points)
-            advance()
-            shown = np.concatenate([data.labels[rows], classes[made_for]])
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "panel": panel,
-                        "class": [data.classes[k] for k in shown],
-                        "kind": np.repeat(["real", "synthetic"], [len(real), len(synthetic)]),
-                        "x": flat[:, 0],
-                        "y": flat[:, 1],
-                    }
-                )
-            )
-    return pd.concat(tables)
+    one = settings.train.model_copy(update={"members": 1})  # the picture of a single feature space
+    single = settings.model_copy(update={"train": one})
+    method = Clusterable(ClusterableSettings.of(single, device)).fit(train, figure.seed)
+    real = method.model.project(method.finetuned(features[rows]))
+    synthetic, made_for = generate(
+        method.model, data.signatures[classes], figure.per_class, figure.seed, "tsne", settings.generate.noise
+    )
+    points = np.concatenate([real, synthetic])
+    perplexity = min(figure.perplexity, (len(points) - 1) / 3)
+    random_state = stream(figure.seed, f"tsne/{panel}") % 2**32
+    flat = TSNE(perplexity=perplexity, init="pca", random_state=random_state).fit_transform(points)
+    shown = np.concatenate([data.labels[rows], classes[made_for]])
+    return pd.DataFrame(
+        {
+            "panel": panel,
+            "class": [data.classes[k] for k in shown],
+            "kind": np.repeat(["real", "synthetic"], [len(real), len(synthetic)]),
+            "x": flat[:, 0],
+            "y": flat[:, 1],
+        }
+    )
 
 
 def _some(rows: NDArray[np.int64], figure: TSNESettings, random: np.random.Generator) -> NDArray[np.int64]:

@@ -14,10 +14,12 @@ from typing import Any
 
 import timm
 import torch
+from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 from torch import nn
 
 from zslcore.errors import ZSLError, first_line
+from zslcore.nn.state import put_state
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,19 @@ def load(name: str, weights: str = "pretrained", image_size: int | None = None) 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = WEIGHTS[kind](name, path)
+    return from_module(name, module, {"img_size": image_size})
+
+
+def with_weights(name: str, state: Mapping[str, NDArray[Any]], image_size: int | None = None) -> Backbone:
+    """A timm model with these arrays as its weights. Raises ZSLError where they are not those of this model."""
+    if ":" in name or not timm.is_model(name):
+        raise ZSLError(f"unknown backbone '{name}': weights can be put into models of timm only")
+    try:
+        with torch.random.fork_rng():
+            module = timm.create_model(name, num_classes=0)
+        put_state(module, state, "")
+    except (KeyError, RuntimeError) as error:
+        raise ZSLError(f"weights that are not those of {name} ({_why(error)}); make the file anew") from error
     return from_module(name, module, {"img_size": image_size})
 
 

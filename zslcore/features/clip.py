@@ -3,7 +3,6 @@
 Its pretraining has seen images and names of the "unseen" classes: its figures stand in a separate block.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +14,9 @@ from torch.nn import functional
 
 from zslcore.errors import ZSLError
 from zslcore.features.images import BadImage, decode
+from zslcore.signatures.names import readable
 
 PROMPTS = ("a photo of a {}.",)
-
-
-def readable(name: str) -> str:
-    """A class's name as it stands in a sentence.
-
-    >>> readable("001.Black_footed_Albatross"), readable("St._Bernard")
-    ('Black footed Albatross', 'St. Bernard')
-    """
-    return re.sub(r"^\d+\.", "", name).replace("_", " ").strip()
 
 
 @dataclass(frozen=True)

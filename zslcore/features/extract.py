@@ -88,29 +88,58 @@ def extract_images(
     store_folder: Path = STORE,
     inputs: dict[str, Path] | None = None,
     decide_on: NDArray[np.int64] | None = None,
+    planned: ExtractionPlan | None = None,
 ) -> Summary:
     """Write the features of images from anywhere, with their `names` where `inputs` is None.
 
-    decide_on: (k,) rows of the images that what is `auto` may be decided on; None: all. Rows of bad images, and errors,
-    are as `extract` describes.
+    decide_on: (k,) rows of the images that what is `auto` may be decided on; None: all. planned: what was decided for
+    other features, which these are to agree with. Rows of bad images, and errors, are as `extract` describes.
     """
     backbone = backbones.load(settings.backbone, settings.weights, number_or(settings.image_size, None))
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
         store.join_left()
         count, pending = store.want(images)
         sampled = None if decide_on is None else of_rows(images, decide_on)
+        if planned is not None:
+            _begin(store, planned, backbone)
         plan = plan_of_store(store, backbone, settings, device, sampled=sampled)
-        if pending:
-            bad, engine = store.missing(), engine or local(number_or(settings.workers, None))
-            computed = engine(plan, backbone, store.pending(plan.batch_size), store)
-            with closing(computed), progress("extract", pending, "images") as advance:
-                for batch, outcomes in computed:
-                    store.commit(batch, outcomes)
-                    bad += sum(outcome.reason is not None for outcome in outcomes)
-                    advance(len(batch), f"{bad} bad" if bad else "")
+        fill(store, pending, plan, backbone, engine or local(number_or(settings.workers, None)))
         about = {"extract": plan.as_dict(), "preprocessing": backbone.preprocessing}
         skipped = write(store, out, count, backbone.dimensions, settings.on_bad_image == "fail", about, inputs)
     return Summary(count, pending, skipped)
+
+
+def fill(store: Store, pending: int, plan: ExtractionPlan, backbone: Backbone, engine: Engine) -> None:
+    """Compute the `pending` features that the store lacks of the wanted ones; it has them after every batch."""
+    if not pending:
+        return
+    bad, computed = store.missing(), engine(plan, backbone, store.pending(plan.batch_size), store)
+    with closing(computed), progress("extract", pending, "images") as advance:
+        for batch, outcomes in computed:
+            store.commit(batch, outcomes)
+            bad += sum(outcome.reason is not None for outcome in outcomes)
+            advance(len(batch), f"{bad} bad" if bad else "")
+
+
+def by_plan(
+    images: ImageSource, plan: ExtractionPlan, backbone: Backbone, engine: Engine, store_folder: Path = STORE
+) -> Iterator[tuple[str, NDArray[np.float32] | None, str | None]]:
+    """Yield (name, features (d,) float32 or None, reason or None) of every image, in order, computed by a given plan.
+
+    What is computed stays in the store of this plan, so that an interrupted run goes on where it was.
+    """
+    asked = plan.as_dict() | {"weights": plan.fingerprint, "device": resolve_device(plan.device).type}
+    key = digest_of([FEATURES_VERSION, asked, backbone.preprocessing, artifacts.library_versions()])
+    with open_store(store_folder / f"{backbone.name.replace(':', '.')}-{key}.sqlite") as store:
+        store.join_left()
+        _, pending = store.want(images)
+        fill(store, pending, plan, backbone, engine)
+        yield from store.results()
+
+
+def digest_of(everything: Any) -> str:
+    """The first 16 digits of the SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def store_path(folder: Path, backbone: Backbone, settings: Extract, device: str) -> Path:
@@ -118,8 +147,7 @@ def store_path(folder: Path, backbone: Backbone, settings: Extract, device: str)
     asked = settings.model_dump(include={"batch_size", "precision", "compile"})
     kind, versions = resolve_device(device).type, artifacts.library_versions()
     everything = [FEATURES_VERSION, backbone.fingerprint, backbone.preprocessing, asked, kind, versions]
-    key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-    return folder / f"{backbone.name.replace(':', '.')}-{key[:16]}.sqlite"
+    return folder / f"{backbone.name.replace(':', '.')}-{digest_of(everything)}.sqlite"
 
 
 def plan_of_store(
@@ -147,6 +175,23 @@ def plan_of_store(
     plan = replace(ExtractionPlan.from_dict(kept), weights=settings.weights, device=str(resolve_device(device)))
     logger.info("%s: %s", plan, when)
     return plan
+
+
+def plan_of(features: Path) -> ExtractionPlan:
+    """What the features of an artifact were made by. Raises ZSLError where they were given, or the file is damaged."""
+    made_by = artifacts.params(features, artifacts.FEATURES).get("extract")
+    if made_by is None:
+        raise ZSLError(f"{features}: its features were given, so that no backbone is known which made them")
+    return ExtractionPlan.from_dict(made_by)
+
+
+def _begin(store: Store, planned: ExtractionPlan, backbone: Backbone) -> None:
+    """Begin a store with a plan. Raises ZSLError where another one or other weights would be used."""
+    if planned.fingerprint != backbone.fingerprint:
+        raise ZSLError(f"{backbone.name}: its weights are not those of the features to agree with; extract these anew")
+    kept = ExtractionPlan.from_dict(store.begin(planned.as_dict()))
+    if replace(kept, weights=planned.weights, device=planned.device) != planned:
+        raise ZSLError(f"{STORE}: the store of {backbone.name} was begun otherwise ({kept}; not {planned}); delete it")
 
 
 def of_rows(images: ImageSource, rows: NDArray[np.int64]) -> Iterator[ImageRef]:

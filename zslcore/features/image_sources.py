@@ -197,6 +197,13 @@ def of_dataset(path: Path) -> ImageSource:
     raise ZSLError(f"{path}: neither features nor images; import the data set again")
 
 
+class OneFile(ImageSource):
+    """One image file."""
+
+    def _list(self) -> Iterator[ImageRef | Missing]:
+        yield whole_file(self.path, self.path)
+
+
 class Folder(ImageSource):
     """Every image file under a folder or an fsspec address, in the order of their paths."""
 
@@ -315,7 +322,7 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def of_place(place: str) -> ImageSource:
-    """Images anywhere: a folder, a .txt list, .tar archives or a pattern of them, each local or an fsspec address.
+    """Images anywhere: a file, a folder, a .txt list, .tar archives or a pattern of them, local or an fsspec address.
 
     Raises ZSLError when there is nothing of the kind, and when it cannot be opened.
     """
@@ -323,6 +330,8 @@ def of_place(place: str) -> ImageSource:
     kind = KINDS.get(extension, Folder)
     with _opening(place):
         system, inner = fsspec.core.url_to_fs(place)
+        if kind is Folder and is_image(place) and system.isfile(inner):
+            return OneFile(place)
         if kind is Folder and not system.isdir(inner):
             if extension in COMPRESSED:
                 raise ZSLError(

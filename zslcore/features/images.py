@@ -27,9 +27,9 @@ class NoMemory(BadImage):
 
 
 class Transform(Protocol):
-    """Encoded bytes -> (height, width, 3) uint8. Raises BadImage."""
+    """Encoded bytes, or a picture -> (height, width, 3) uint8. Raises BadImage."""
 
-    def __call__(self, content: bytes) -> NDArray[np.uint8]: ...
+    def __call__(self, content: bytes | Image.Image) -> NDArray[np.uint8]: ...
 
 
 def transform(preprocessing: dict[str, Any], jpeg_downscaled: bool = False) -> Transform:
@@ -43,8 +43,11 @@ def transform(preprocessing: dict[str, Any], jpeg_downscaled: bool = False) -> T
     *geometry, _to_tensor = steps
     side = math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1))
 
-    def apply(content: bytes) -> NDArray[np.uint8]:
-        picture = decode(content, 2 * side if jpeg_downscaled else None)
+    def apply(content: bytes | Image.Image) -> NDArray[np.uint8]:
+        if isinstance(content, Image.Image):
+            picture = _rgb(content)
+        else:
+            picture = decode(content, 2 * side if jpeg_downscaled else None)
         if side**2 * max(picture.size) > MAX_RESIZED * min(picture.size):
             raise BadImage(f"{picture.width}x{picture.height} pixels: too narrow to be resized for the network")
         for step in geometry:

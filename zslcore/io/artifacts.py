@@ -76,7 +76,9 @@ SCORES = Format("zsl-scores", 2, "classify")
 MODEL = Format("zsl-model", 2, "classify")
 METHOD = Format("zsl-method", 2, "fit", "fit the method and save it: Method(settings).fit(train, seed).save(path)")
 CHECKPOINT = Format("zsl-checkpoint", 2, "fit", "delete it to train anew")
-FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT)
+PACKAGED = Format("zsl-packaged-model", 1, "package")
+CLASSIFIERS = Format("zsl-classifiers", 1, "predict", "delete it: they are trained anew")
+FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT, PACKAGED, CLASSIFIERS)
 """Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""
 
 
@@ -153,11 +155,11 @@ def library_versions() -> dict[str, str]:
 
 
 @cache
-def code() -> str:
-    """SHA-256 of this package's source files."""
+def code(package: Path = PACKAGE) -> str:
+    """SHA-256 of a package's source files."""
     whole = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        whole.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        whole.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()
 
 

@@ -43,6 +43,7 @@ class Adversarial(Generative[WGANS], Generic[WGANS]):
 
     quick = {**Generative.quick, "hidden": 256, "epochs": 60, "lr": 1.5e-3, "critic_lr": 4e-3, "average": 0.95}
     search_space = {
+        "signature_scaling": ("sphere", "centred_sphere"),
         "lr": (2e-4, 5e-4),
         "critic_lr": (None, 2e-3),
         "penalty": (1.0, 10.0),

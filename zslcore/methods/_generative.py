@@ -89,6 +89,8 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
     checkpoint_every: int = 10
 
     generator: nn.Module
+    _known: Mapping[Any, Classifier] = {}
+    """Classifiers that `set_classifiers` put back, by label space and seed."""
 
     @abstractmethod
     def build(self, dimensions: int, attributes: int, classes: int) -> None:
@@ -174,7 +176,7 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
 
     def _begin(self, train: TrainData, seed: int) -> Data:
         """All that comes before the main training."""
-        self.device = resolve_device(self.settings.device)
+        self.device, self._known = resolve_device(self.settings.device), {}
         self.scaler = Scaler.fit(train.features, self.settings.scaling)
         self.signature_scaler = Scaler.fit(train.signatures, self.settings.signature_scaling)
         self.features, self.labels = self.scaler(train.features), train.labels
@@ -193,12 +195,41 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Draw features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
+        known = self._known.get((signatures.tobytes(), seen_mask.tobytes(), seed))
+        return GenerativeScorer(self, known or self._classifier(signatures, seen_mask, seed))
+
+    def classifiers(
+        self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0
+    ) -> dict[str, NDArray[Any]]:
+        """The joint classifier, and that of the unseen classes."""
+        return {
+            f"{purpose}.{name}": value
+            for purpose, space in spaces(signatures, seen_mask).items()
+            for name, value in self._classifier(*space, seed).state().items()
+        }
+
+    def set_classifiers(
+        self,
+        state: Mapping[str, NDArray[Any]],
+        signatures: NDArray[np.float32],
+        seen_mask: NDArray[np.bool_],
+        seed: int = 0,
+    ) -> None:
+        """Put back what `classifiers` returned for these classes."""
+        kind = self.settings.classify.kind
+        self._known = {
+            (*(array.tobytes() for array in space), seed): Classifier.from_state(
+                kind, artifacts.under(state, f"{purpose}."), self.device
+            )
+            for purpose, space in spaces(signatures, seen_mask).items()
+        }
+
+    def _classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> Classifier:
         x, y = self.training_set(signatures, seen_mask, seed)
         purpose = "joint" if seen_mask.any() else "zsl"
-        classifier = fit_classifier(
+        return fit_classifier(
             x, y, len(signatures), self.settings.classify, seed=seed, device=self.device, purpose=purpose
         )
-        return GenerativeScorer(self, classifier)
 
     def training_set(
         self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int
@@ -222,7 +253,7 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `state` returned."""
-        self.device = resolve_device(self.settings.device)
+        self.device, self._known = resolve_device(self.settings.device), {}
         self.scaler = Scaler.from_state(self.settings.scaling, state)
         self.signature_scaler = Scaler.from_state(self.settings.signature_scaling, state, "signatures.")
         self.features, self.labels = state["features"], state["labels"]
@@ -255,6 +286,14 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
         return Checkpoint(
             self.checkpoints / f"{self.name}-{seed}-{run.hexdigest()[:16]}.safetensors", self.checkpoint_every
         )
+
+
+def spaces(
+    signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """The label spaces that classes make: all jointly, where some are seen, and the unseen ones; no empty one."""
+    unseen = {"zsl": (signatures[~seen_mask], seen_mask[~seen_mask])} if not seen_mask.all() else {}
+    return {"joint": (signatures, seen_mask), **unseen} if seen_mask.any() else unseen
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -49,6 +49,33 @@ class ScaledScorer:
         return apply_in_blocks(lambda x: self.score(self.scaler(x)).astype(np.float32), features, self.block)
 
 
+@dataclass(frozen=True)
+class ExplainedScorer(ScaledScorer):
+    """One that says what each attribute adds; a class's score must depend on no other class.
+
+    signatures, scaled: (classes, a), as given and after scaling. classifier: makes the scores of scaled signatures.
+    """
+
+    signatures: NDArray[np.float32] = field(kw_only=True)
+    scaled: NDArray[np.float32] = field(kw_only=True)
+    classifier: Callable[[NDArray[np.float32]], Score] = field(kw_only=True)
+
+    def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> Array:
+        """(n, d) unscaled features -> (n, a): what each attribute adds to the lead of one class over another.
+
+        The runner-up's scaled signature becomes the winner's, one attribute after another, and the score moves with
+        it; mean of the first-to-last and the last-to-first order. So rows sum to the lead, and where the score is
+        bilinear, xᵀ W s, an attribute adds (xᵀ W)_m (s_m − s′_m), in any order.
+        """
+        start, end = self.scaled[runner_up], self.scaled[winner]
+        count = len(end)
+        done = np.tri(count + 1, count, -1, dtype=bool)  # row j: the first j attributes are the winner's
+        path = np.where(np.concatenate([done, done[:, ::-1]]), end, start)
+        scores = self.classifier(path)(self.scaler(features)).astype(np.float64)
+        forth, back = np.diff(scores[:, : count + 1]), np.diff(scores[:, count + 1 :])[:, ::-1]
+        return np.asarray((forth + back) / 2)
+
+
 class ScaledMethod(Method[ScaledS], Generic[ScaledS]):
     """A method that learns the arrays named in `learned` from scaled features and signatures."""
 
@@ -77,7 +104,18 @@ class ScaledMethod(Method[ScaledS], Generic[ScaledS]):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Score with what was learned; nothing is trained here."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        return ScaledScorer(self.scaler, self.classifier(self._scaled(signatures), seen_mask), self.dimensions)
+        scaled = self._scaled(signatures)
+        score = self.classifier(scaled, seen_mask)
+        if not self.linear_scores:
+            return ScaledScorer(self.scaler, score, self.dimensions)
+        return ExplainedScorer(
+            self.scaler,
+            score,
+            self.dimensions,
+            signatures=signatures,
+            scaled=scaled,
+            classifier=lambda path: self.classifier(path, np.zeros(len(path), dtype=bool)),
+        )
 
     def _scaled(self, signatures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scaled signatures. Raises ZSLError where scaling makes two the same, up to rounding."""

@@ -20,7 +20,7 @@ class ALE(RankingMethod[RankingSettings]):
     quick = {**RankingMethod.quick, "epochs": 40, "signature_scaling": "standard"}
     search_space = {
         "scaling": ("standard", "l2", "sphere"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "margin": (0.3, 1.0, 3.0),
         "lr": (0.0003, 0.001, 0.003, 0.01),
         "weight_decay": (0.0, 0.0001, 0.001),

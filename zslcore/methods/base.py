@@ -189,11 +189,52 @@ class Method(ABC, Generic[S]):
 
 
 @runtime_checkable
+class TrainsClassifiers(Protocol):
+    """A method that trains classifiers in `for_classes`, which can be saved and put back."""
+
+    def classifiers(
+        self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0
+    ) -> dict[str, NDArray[Any]]:
+        """The classifiers of these classes jointly, and of the unseen ones among them alone, as named arrays.
+
+        They are trained here, unless `set_classifiers` put them back. Arguments as in `for_classes`.
+        """
+        ...
+
+    def set_classifiers(
+        self,
+        state: Mapping[str, NDArray[Any]],
+        signatures: NDArray[np.float32],
+        seen_mask: NDArray[np.bool_],
+        seed: int = 0,
+    ) -> None:
+        """Put back what `classifiers` returned for the same classes: `for_classes` trains nothing for them then."""
+        ...
+
+
+@runtime_checkable
 class Transductive(Protocol):
     """A method that may also look at unlabelled images of the unseen classes; its results are labelled so."""
 
     def fit_unlabelled(self, features: NDArray[np.float32]) -> None:
         """Take unscaled features (n, d), after `fit` and before `for_classes`."""
+        ...
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A scorer that can say which attributes speak for a class."""
+
+    @property
+    def signatures(self) -> NDArray[np.float32]:
+        """(classes, a) unscaled, of the classes that compete."""
+        ...
+
+    def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> NDArray[np.floating[Any]]:
+        """(n, d) unscaled features -> (n, a): what each attribute adds to the lead of one class over another.
+
+        winner, runner_up: positions among the classes. Rows sum to the lead.
+        """
         ...
 
 

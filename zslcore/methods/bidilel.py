@@ -39,7 +39,7 @@ class BiDiLEL(ScaledMethod[BiDiLELSettings]):
     Settings = BiDiLELSettings
     search_space = {
         "scaling": ("standard", "l2", "sphere"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         "latent": (25, 50, 100, 149, 300),
     }

@@ -65,6 +65,7 @@ class CADAVAE(Generative[CADAVAESettings]):
         "lr": 1e-3,
     }
     search_space = {
+        "signature_scaling": ("sphere", "centred_sphere"),
         "lr": (1.5e-4, 5e-4),
         "beta": (0.1, 0.25, 1.0),
         "classify": ({"kind": "softmax", "epochs": 5}, {"kind": "prototype"}),

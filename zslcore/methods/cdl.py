@@ -47,7 +47,7 @@ class CDL(ScaledMethod[CDLSettings]):
     Settings = CDLSettings
     search_space = {
         "scaling": ("l2", "standard", "sphere"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "coupling": (1.0, 10.0, 100.0),
         "alpha": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         "code": (0.001, 0.01, 0.1, 1.0, 10.0),

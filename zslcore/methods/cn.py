@@ -47,7 +47,7 @@ class CN(ScaledMethod[CNSettings]):
     quick = {"hidden": 64, "epochs": 20, "batch_size": 32, "lr": 0.003}
     search_space = {
         "scaling": ("none", "standard", "max"),
-        "signature_scaling": ("sphere", "standard"),
+        "signature_scaling": ("sphere", "standard", "centred_sphere"),
         "scale": (4.0, 5.0, 7.0),
         "lr": (0.0005, 0.001, 0.002),
         "weight_decay": (0.0, 0.0001, 0.001),

@@ -40,7 +40,7 @@ class ConSE(ScaledMethod[ConSESettings]):
     quick = {"signature_scaling": "standard"}
     search_space = {
         "scaling": ("standard", "sphere"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "strength": (0.003, 0.01, 0.03, 0.1, 0.3),
         "top": (1, 5, 10, 20, 50, 1000),
     }

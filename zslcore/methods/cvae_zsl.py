@@ -30,6 +30,7 @@ class CVAEZSL(Generative[CVAESettings]):
     summary = "A conditional VAE; a classifier learns from what it draws."
     Settings = CVAESettings
     search_space = {
+        "signature_scaling": ("sphere", "centred_sphere"),
         "kl_weight": (0.3, 0.6, 1.0, 3.0),
         "lr": (5e-4, 1e-3),
         "generate": ({}, {"noise": 0.4}),

@@ -45,7 +45,7 @@ class DEM(ScaledMethod[DEMSettings]):
     quick = {"hidden": 64, "epochs": 60, "batch_size": 32, "lr": 0.01}
     search_space = {
         "scaling": ("standard", "sphere", "root"),
-        "signature_scaling": ("sphere", "standard"),
+        "signature_scaling": ("sphere", "standard", "centred_sphere"),
         "hidden": (400, 800),
         "lr": (0.0003, 0.001, 0.003),
         "weight_decay": (0.0, 0.01, 0.1, 0.5, 1.0),

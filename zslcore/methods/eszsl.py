@@ -38,6 +38,7 @@ class ESZSL(LinearMethod[ESZSLSettings]):
     Settings = ESZSLSettings
     search_space = {
         "scaling": ("standard", "l2", "max"),
+        "signature_scaling": ("l2", "centred"),
         "absent": (0, -1),
         "alpha": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0),
         "gamma": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),

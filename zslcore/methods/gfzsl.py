@@ -39,6 +39,7 @@ class GFZSL(ScaledMethod[GFZSLSettings]):
     Settings = GFZSLSettings
     search_space = {
         "scaling": ("standard", "sphere", "l2", "max"),
+        "signature_scaling": ("l2", "centred"),
         "mean_strength": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
         "variance_strength": (1.0, 100.0, 1e7),
         "floor": (0.0001, 0.01, 0.05, 0.3, 1.0),

@@ -43,6 +43,7 @@ class JLSE(ScaledMethod[JLSESettings]):
     Settings = JLSESettings
     search_space = {
         "scaling": ("standard", "sphere", "l2"),
+        "signature_scaling": ("l2", "centred"),
         "source": (0.0001, 0.001, 0.01, 0.1),
         "target": (0.1, 1.0, 10.0, 100.0, 1000.0),
         "similarity": (1.0, 10.0, 100.0, 1000.0),

@@ -39,7 +39,7 @@ class LAD(ScaledMethod[LADSettings]):
     Settings = LADSettings
     search_space = {
         "scaling": ("l2", "standard", "sphere"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "alpha": (0.01, 0.1, 1.0, 10.0, 100.0),
         "beta": (0.0, 0.01, 0.1, 1.0, 10.0),
         "strength": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),

@@ -32,7 +32,7 @@ class LATEM(RankingMethod[LATEMSettings]):
     quick = {**RankingMethod.quick, "epochs": 3, "maps": 2, "margin": 3.0, "signature_scaling": "standard"}
     search_space = {
         "scaling": ("standard", "l2", "sphere"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "margin": (0.1, 0.3, 1.0, 3.0),
         "maps": (2, 3, 4),
         "lr": (0.0001, 0.0003, 0.001, 0.003),

@@ -64,9 +64,11 @@ def names() -> list[str]:
 
 def target(name: str) -> str:
     """The "module:class" of a method, by its name or as it is. Raises ZSLError for an unknown name."""
-    known = targets()
     if ":" in name:
         return name
+    if name in METHODS:
+        return METHODS[name]  # without looking through every installed package
+    known = targets()
     if name not in known:
         raise unknown("method", name, known)
     return known[name]

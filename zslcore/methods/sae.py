@@ -41,7 +41,7 @@ class SAE(ScaledMethod[SAESettings]):
     Settings = SAESettings
     search_space = {
         "scaling": ("l2", "standard"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "direction": ("signature_to_feature", "feature_to_signature"),
         "strength": (0.02, 0.08, 0.2, 1.0, 5.0, 20.0, 80.0, 300.0),
     }

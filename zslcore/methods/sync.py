@@ -39,7 +39,7 @@ class SYNC(ScaledMethod[SYNCSettings]):
     Settings = SYNCSettings
     search_space = {
         "scaling": ("standard", "sphere", "root"),
-        "signature_scaling": ("l2", "standard"),
+        "signature_scaling": ("l2", "standard", "centred"),
         "strength": (0.003, 0.01, 0.03, 0.1, 0.3),
         "width": (0.1, 0.3, 1.0, 2.0, 5.0),
         "ridge": (1e-7, 1e-6, 1e-5, 1e-4, 1e-3),

@@ -75,8 +75,7 @@ def _elsewhere(modules: Iterable[str]) -> dict[str, Path]:
 
 
 def _left_out(module: str) -> bool:
-    parents = (name for name in LEFT_OUT if "." in name)
-    return module in LEFT_OUT or any(module.startswith(f"{name}.") for name in parents)
+    return module in LEFT_OUT or module.startswith(tuple(f"{name}." for name in LEFT_OUT if "." in name))
 
 
 def _file(module: str, folders: Mapping[str, Path]) -> Path | None:

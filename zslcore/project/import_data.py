@@ -30,15 +30,17 @@ def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any],
     """The settings of a source as data/<name>.yaml will hold them, and the copies of its files to make below `home`.
 
     root: folder that the source's paths start from. A copy is named after its setting and its file,
-    `features-res101.mat`; that of a folder after its setting, `images/...`.
+    `features-res101.mat`; that of a folder after its setting, `images/...`. A file of two settings is copied once.
     """
     settings: dict[str, Any] = {"kind": source.kind}
     copies: Copies = []
+    placed: dict[Path, Path] = {}
 
     def place(path: Path, stem: str) -> str:
-        target = Path(f"{stem}-{path.stem}{path.suffix.lower()}" if (root / path).is_file() else stem)
-        copies.extend(_files(root / path, target))
-        return (home / target).as_posix()
+        if path not in placed:
+            placed[path] = Path(f"{stem}-{path.stem}{path.suffix.lower()}" if (root / path).is_file() else stem)
+            copies.extend(_files(root / path, placed[path]))
+        return (home / placed[path]).as_posix()
 
     complete = source.with_found_files(root)
     for name, value in complete:

@@ -7,10 +7,19 @@ from scipy.stats import chisquare
 
 from zslcore.errors import ZSLError
 from zslcore.methods.metric_learning import mining
-from zslcore.methods.metric_learning.mining import Miner, check_correlation, draw, log_correlation, probabilities
+from zslcore.methods.metric_learning.mining import (
+    Growth,
+    Miner,
+    Normalise,
+    check_correlation,
+    draw,
+    log_correlation,
+    probabilities,
+)
 
 LABELS = np.array([0, 1, 2, 1, 0])
 CLASSES = np.array([2, 0, 1, 1, 0, 2, 2, 1])  # of candidates, not in order
+OWN = np.array([4, 2, 0, 7, 1])  # each image's true vector, of its class
 
 
 @pytest.fixture
@@ -83,17 +92,16 @@ def test_draw_never_takes_what_has_no_weight() -> None:
 
 def mined(scores: np.ndarray, epoch: int = 1, n: int = 4000, **options: object) -> np.ndarray:
     """The pairs of one epoch drawn anew."""
-    miner = Miner(LABELS, CLASSES, n=n, epochs=2, growth="resample", **options)  # type: ignore[arg-type]
+    miner = Miner(LABELS, CLASSES, OWN, n=n, epochs=2, growth="resample", **options)  # type: ignore[arg-type]
     miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
     return miner.pairs.toarray()
 
 
-@pytest.mark.parametrize("strategy", ["first epoch", "random", "uncertainty", "uncertainty-correlation"])
+@pytest.mark.parametrize("strategy", ["random", "uncertainty", "uncertainty-correlation"])
 def test_frequencies(scores: np.ndarray, vectors: np.ndarray, strategy: str) -> None:
     q = correlation(vectors)
     uniform = expected(np.zeros_like(scores))
     counts, probability = {
-        "first epoch": lambda: (mined(scores, epoch=0), uniform),
         "random": lambda: (mined(scores, mined=False), uniform),
         "uncertainty": lambda: (mined(scores), expected(scores)),
         "uncertainty-correlation": lambda: (
@@ -111,6 +119,52 @@ def test_frequencies(scores: np.ndarray, vectors: np.ndarray, strategy: str) -> 
         assert min(chisquare(r[p > 0], 4000 * p[p > 0]).pvalue for r, p in zip(counts, other, strict=True)) < 1e-4
 
 
+@pytest.mark.parametrize("growth", ["accumulate", "resample"])
+@pytest.mark.parametrize("normalise", ["image", "pairs"])
+@pytest.mark.parametrize("n", [1, 2, 100])
+def test_a_mined_set_starts_with_one_random_pair_an_image(n: int, growth: Growth, normalise: Normalise) -> None:
+    counts = np.zeros((5, 8))
+    for seed in range(300):
+        miner = Miner(LABELS, CLASSES, OWN, n, epochs=20, growth=growth, normalise=normalise, seed=seed)
+        miner.mine(0, lambda rows: pytest.fail("nothing is learned yet"))
+        assert (miner.pairs.sum(axis=1) == 1).all()
+        counts += miner.pairs.toarray()
+    for row, p in zip(counts, expected(np.zeros((5, 8))), strict=True):
+        assert (row[p == 0] == 0).all()
+        assert chisquare(row[p > 0], 300 * p[p > 0]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("with_q", [False, True])
+def test_normalised_over_all_pairs(scores: np.ndarray, vectors: np.ndarray, with_q: bool) -> None:
+    """Eq. 8 (and 10) as probabilities of pairs, by loops: S(X, Y*) stays, so that badly placed images draw more."""
+    q = correlation(vectors) if with_q else np.ones(len(CLASSES))
+    p = np.zeros_like(scores)
+    for i in range(len(LABELS)):
+        for j in range(len(CLASSES)):
+            if CLASSES[j] != LABELS[i]:
+                p[i, j] = np.exp(-(scores[i, j] - scores[i, OWN[i]])) * q[j]
+    p /= p.sum()
+    found = mined(scores, normalise="pairs", log_q=torch.from_numpy(np.log(q)) if with_q else None)
+    assert found.sum() == 5 * 4000
+    assert (found[p == 0] == 0).all()
+    assert chisquare(found[p > 0], 20000 * p[p > 0]).pvalue > 1e-4
+    shares = expected(scores, q)[p > 0] / 5  # the test has the power to tell the two readings apart
+    assert chisquare(found[p > 0], 20000 * shares).pvalue < 1e-4
+
+
+def test_all_pairs_of_a_set_that_grows(scores: np.ndarray) -> None:
+    """Over all pairs, too, D₋ grows evenly to n a positive, and one image may have them all."""
+    scores = scores.copy()
+    scores[3, OWN[3]] = 1e4
+    miner = Miner(LABELS, CLASSES, OWN, n=7, epochs=4, normalise="pairs")
+    sizes = []
+    for epoch in range(4):
+        miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
+        sizes.append(miner.size)
+    assert sizes == [5, 15, 25, 35]
+    assert miner.pairs.sum(axis=1).ravel().tolist()[0] == [1, 1, 1, 31, 1]
+
+
 def test_all_pairs_of_an_image_are_independent_draws(scores: np.ndarray) -> None:
     """Variance of the counts over seeds is that of a multinomial, not of a sample without replacement."""
     counts = np.array([mined(scores, n=10, seed=seed)[0] for seed in range(400)])
@@ -119,9 +173,9 @@ def test_all_pairs_of_an_image_are_independent_draws(scores: np.ndarray) -> None
 
 
 @pytest.mark.parametrize("n", [1, 3, 100])
-@pytest.mark.parametrize("epochs", [1, 4, 7])
+@pytest.mark.parametrize("epochs", [2, 4, 7])
 def test_accumulated_pairs_end_at_n_an_image(scores: np.ndarray, n: int, epochs: int) -> None:
-    miner = Miner(LABELS, CLASSES, n, epochs)
+    miner = Miner(LABELS, CLASSES, OWN, n, epochs)
     sizes = []
     before = np.zeros((5, 8))
     for epoch in range(epochs):
@@ -131,13 +185,23 @@ def test_accumulated_pairs_end_at_n_an_image(scores: np.ndarray, n: int, epochs:
         assert np.ptp(now.sum(axis=1)) <= 1, "images take turns"
         before = now
         sizes.append(miner.size)
-    np.testing.assert_allclose(sizes, n * 5 * np.arange(1, epochs + 1) / epochs, atol=1)
+    np.testing.assert_allclose(sizes, 5 * (1 + (n - 1) * np.arange(epochs) / (epochs - 1)), atol=1)
     assert (before.sum(axis=1) == n).all()
-    assert sizes[0] > 0
+
+
+@pytest.mark.parametrize("mined", [False, True])
+def test_resampled_pairs_are_n_an_image_each_epoch(scores: np.ndarray, mined: bool) -> None:
+    miner = Miner(LABELS, CLASSES, OWN, 6, 3, mined=mined, growth="resample")
+    found = []
+    for epoch in range(3):
+        miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
+        found.append(miner.pairs.toarray())
+    assert [set(pairs.sum(axis=1)) for pairs in found] == [{1 if mined else 6}, {6}, {6}]
+    assert not np.array_equal(found[1], found[2])
 
 
 def test_random_has_all_its_pairs_from_the_start(scores: np.ndarray) -> None:
-    miner = Miner(LABELS, CLASSES, 6, 3, mined=False)
+    miner = Miner(LABELS, CLASSES, OWN, 6, 3, mined=False)
     found = []
     for epoch in range(3):
         miner.mine(epoch, lambda rows: pytest.fail("the random strategy needs no scores"))
@@ -148,17 +212,17 @@ def test_random_has_all_its_pairs_from_the_start(scores: np.ndarray) -> None:
 
 def test_scores_only_images_that_draw() -> None:
     asked = []
-    miner = Miner(LABELS, CLASSES, n=1, epochs=5)
-    for epoch in range(5):
+    miner = Miner(LABELS, CLASSES, OWN, n=2, epochs=6)
+    for epoch in range(6):
         miner.mine(epoch, lambda rows: asked.append(len(rows)) or torch.zeros(len(rows), len(CLASSES)))
-    assert asked == [1, 1, 1, 1]
+    assert asked == [1, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("options", [{}, {"mined": False}, {"growth": "accumulate", "n": 7}])
+@pytest.mark.parametrize("options", [{}, {"mined": False}, {"growth": "accumulate", "n": 7}, {"normalise": "pairs"}])
 def test_same_bytes_whatever_the_block(scores: np.ndarray, options: dict[str, object]) -> None:
     def run(block: int, seed: int = 5) -> list[bytes]:
         chosen = {"n": 50, "growth": "resample", **options}
-        miner = Miner(LABELS, CLASSES, epochs=3, seed=seed, block=block, **chosen)  # type: ignore[arg-type]
+        miner = Miner(LABELS, CLASSES, OWN, epochs=3, seed=seed, block=block, **chosen)  # type: ignore[arg-type]
         out = []
         for epoch in range(3):
             miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
@@ -171,24 +235,24 @@ def test_same_bytes_whatever_the_block(scores: np.ndarray, options: dict[str, ob
 
 def test_memory_is_bounded_by_the_block(scores: np.ndarray) -> None:
     asked = []
-    miner = Miner(LABELS, CLASSES, n=4, epochs=2, growth="resample", block=2 * len(CLASSES))
+    miner = Miner(LABELS, CLASSES, OWN, n=4, epochs=2, growth="resample", block=2 * len(CLASSES))
     miner.mine(1, lambda rows: asked.append(len(rows)) or torch.from_numpy(scores[rows]))
     assert max(asked) == 2
 
 
 def test_refuses() -> None:
     with pytest.raises(ZSLError, match="at least one negative"):
-        Miner(LABELS, CLASSES, n=0, epochs=1)
+        Miner(LABELS, CLASSES, OWN, n=0, epochs=1)
     with pytest.raises(ZSLError, match="one seen class"):
-        Miner(np.zeros(3, dtype=int), np.zeros(2, dtype=int), n=1, epochs=1)
+        Miner(np.zeros(3, dtype=int), np.zeros(2, dtype=int), np.zeros(3, dtype=int), n=1, epochs=1)
 
 
 def test_refuses_more_pairs_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    Miner(LABELS, CLASSES, n=10**9, epochs=1)  # counts of 8 candidates, however many draws
+    Miner(LABELS, CLASSES, OWN, n=10**9, epochs=1)  # counts of 8 candidates, however many draws
     monkeypatch.setattr(mining, "PAIRS_LIMIT", 8 * 3 * len(LABELS))
-    Miner(LABELS, CLASSES, n=3, epochs=1)
+    Miner(LABELS, CLASSES, OWN, n=3, epochs=1)
     with pytest.raises(ZSLError, match="smaller n"):
-        Miner(LABELS, CLASSES, n=4, epochs=1)
+        Miner(LABELS, CLASSES, OWN, n=4, epochs=1)
 
 
 def test_refuses_correlation_of_constant_attributes(vectors: np.ndarray) -> None:

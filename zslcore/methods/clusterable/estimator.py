@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.methods.clusterable.finetune import Finetuned, finetune
 from zslcore.methods.clusterable.label_spaces import LabelSpaces
@@ -17,6 +18,8 @@ from zslcore.settings import Classify, Finetune, Generate, Settings, Train
 from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels
 from zslcore.synthesis.generate import draw_classes
 from zslcore.training.device import resolve_device
+
+NO_IMAGES: FeaturesAndLabels = np.empty((0, 0), np.float32), np.empty(0, np.int64)
 
 
 class ClusterableSettings(MethodSettings):
@@ -106,30 +109,62 @@ class Clusterable(Method[ClusterableSettings]):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        if seen_mask.any():
-            classifier = self._label_spaces(signatures, seen_mask, seed).joint
-        else:
-            everything = np.concatenate([self.signatures, signatures])
-            is_seen = np.arange(len(everything)) < self.seen_classes
-            classifier = self._label_spaces(everything, is_seen, seed).unseen_only
+        spaces = self._label_spaces(signatures, seen_mask, seed)
+        classifier = spaces.joint if seen_mask.any() else spaces.unseen_only
         return ClusterableScorer(self.finetuned, self.model, classifier, signatures, self.settings.classify.feedback)
+
+    def classifiers(
+        self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0
+    ) -> dict[str, NDArray[Any]]:
+        """The joint classifier, and that of the unseen classes where they have one of their own."""
+        return self._label_spaces(signatures, seen_mask, seed).state()
+
+    def set_classifiers(
+        self,
+        state: Mapping[str, NDArray[Any]],
+        signatures: NDArray[np.float32],
+        seen_mask: NDArray[np.bool_],
+        seed: int = 0,
+    ) -> None:
+        """Put back what `classifiers` returned for these classes."""
+        spaces = self._spaces((NO_IMAGES, NO_IMAGES, NO_IMAGES), self._joined(signatures, seen_mask)[1], seed)
+        spaces.set_state(state)
+        self._last = self._key(signatures, seen_mask, seed), spaces
 
     def _label_spaces(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> LabelSpaces:
         """The classifiers over these classes; the last ones are cached, since ZSL and GZSL may ask for the same."""
-        settings = self.settings
-        key = (signatures.tobytes(), seen_mask.tobytes(), seed, settings)
+        key = self._key(signatures, seen_mask, seed)
         if self._last is None or self._last[0] != key:
-            seen, unseen = draw_classes(self.model, signatures, seen_mask, settings.generate, seed)
-            members = settings.train.members
-            spaces = LabelSpaces(
-                self.real, seen, unseen, seen_mask, settings.classify, seed, self.model.device, members
-            )
-            self._last = (key, spaces)
+            signatures, seen_mask = self._joined(signatures, seen_mask)
+            drawn = draw_classes(self.model, signatures, seen_mask, self.settings.generate, seed)
+            self._last = key, self._spaces((self.real, *drawn), seen_mask, seed)
         return self._last[1]
 
+    def _spaces(
+        self,
+        examples: tuple[FeaturesAndLabels, FeaturesAndLabels, FeaturesAndLabels],
+        seen_mask: NDArray[np.bool_],
+        seed: int,
+    ) -> LabelSpaces:
+        settings = self.settings
+        return LabelSpaces(*examples, seen_mask, settings.classify, seed, self.model.device, settings.train.members)
+
+    def _joined(
+        self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The same classes with the seen ones before them, where these are not among them."""
+        if seen_mask.any():
+            return signatures, seen_mask
+        everything = np.concatenate([self.signatures, signatures])
+        return everything, np.arange(len(everything)) < self.seen_classes
+
+    def _key(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int) -> tuple[Any, ...]:
+        signatures, seen_mask = self._joined(signatures, seen_mask)
+        return signatures.tobytes(), seen_mask.tobytes(), seed, self.settings
+
     def state(self) -> dict[str, NDArray[Any]]:
-        """Weights of F, M, C, E and G, and the projected training features that GZSL classifiers learn from."""
-        features, labels = self.real
+        """Weights of F, M, C, E and G, and the projected training features, where classifiers learn from them."""
+        features, labels = self.real if self.settings.classify.seen != "synthetic" else NO_IMAGES
         train: dict[str, NDArray[Any]] = {"projected": features, "labels": labels, "seen_signatures": self.signatures}
         return {**self.finetuned.state(), **self.model.state(), **train}
 
@@ -165,3 +200,14 @@ class ClusterableScorer:
             predicted = self.model.predict_signatures(tuned)
             extra = self.feedback * self.model.signature_logits(predicted, self.signatures)
         return self.classifier.scores(self.model.project(tuned), extra)
+
+    def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> NDArray[np.float32]:
+        """(n, d) unscaled features -> (n, a): what each attribute adds to the lead of one class over another, by R.
+
+        Rows sum to the lead in R's logits, whether or not these take part in the scores. Raises ZSLError where the
+        model has no R.
+        """
+        if not self.model.settings.feedback:
+            raise ZSLError("no mapping R that says which attributes an image has; set train.feedback above 0")
+        predicted = self.model.predict_signatures(self.finetuned(features))
+        return self.model.contributions(predicted, self.signatures[[winner, runner_up]])

@@ -1,12 +1,15 @@
 """The two classifiers of the main method: all classes jointly (GZSL), and the unseen ones alone (ZSL)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zslcore.io.artifacts import under
 from zslcore.settings import Classify
 from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier
 from zslcore.synthesis.training_set import training_set
@@ -45,6 +48,18 @@ class LabelSpaces:
         """The classifiers that were trained: `joint`, and `zsl` where the unseen classes have one of their own."""
         joint = {"joint": self.joint}
         return joint if self.settings.zsl == "joint" else {**joint, "zsl": self.unseen_only}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Named arrays of the classifiers that were trained."""
+        spaces = self.fitted().items()
+        return {f"{name}.{key}": value for name, space in spaces for key, value in space.state().items()}
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `state` returned; nothing is trained then."""
+        kind = self.settings.kind
+        self.joint = Classifier.from_state(kind, under(state, "joint."), self.device)
+        if self.settings.zsl != "joint":
+            self.unseen_only = Classifier.from_state(kind, under(state, "zsl."), self.device)
 
     def _fit(self, real: FeaturesAndLabels | None, seen_mask: NDArray[np.bool_], purpose: str) -> Classifier:
         features, labels = training_set(real, self.seen, self.unseen, seen_mask, self.settings)

@@ -15,7 +15,7 @@ from zslcore.errors import ZSLError
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes
 from zslcore.methods.metric_learning.losses import HINGES, attribute_loss, objective, regulariser
 from zslcore.methods.metric_learning.metric import AttributeMetric
-from zslcore.methods.metric_learning.mining import Growth, Miner, check_correlation, log_correlation
+from zslcore.methods.metric_learning.mining import Growth, Miner, Normalise, check_correlation, log_correlation
 from zslcore.nn.blocks import apply_in_blocks
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler, Scaling
@@ -31,7 +31,13 @@ class Mining(MethodSettings):
         "uncertainty", description="uniform; u_t of eq. 8; p_t of eq. 10, for attributes that vary within a class"
     )
     n: int = Field(10, ge=1, description="negative pairs a positive one; random with 1 is the parent method")
-    growth: Growth = Field("accumulate", description="add n·|D₊|/epochs pairs an epoch, or draw all anew each epoch")
+    growth: Growth = Field(
+        "accumulate",
+        description="after a first epoch of one random pair an image: add, up to n, or draw n anew each epoch",
+    )
+    normalise: Normalise = Field(
+        "image", description="what eq. 8 is made a probability over: each image's candidates, or all pairs; not stated"
+    )
     block: int = Field(2**22, ge=1, description="most scores held at a time")
 
 
@@ -104,8 +110,19 @@ class MetricLearning(Method[MetricLearningSettings]):
         if mining.strategy == "uncertainty-correlation":
             check_correlation(vectors, classes)
             log_q = log_correlation(tensor(vectors, device), classes, mining.block)
-        mined = mining.strategy != "random"
-        miner = Miner(train.labels, classes, mining.n, settings.epochs, mined, log_q, mining.growth, seed, mining.block)
+        miner = Miner(
+            train.labels,
+            classes,
+            true,
+            mining.n,
+            settings.epochs,
+            mined=mining.strategy != "random",
+            log_q=log_q,
+            growth=mining.growth,
+            normalise=mining.normalise,
+            seed=seed,
+            block=mining.block,
+        )
         with seeded(seed, self.name):
             self.model = self._new_model(train.features.shape[1], vectors.mean(axis=0)).to(device)
             features = tensor(self.scaler(train.features), device)

@@ -4,7 +4,7 @@ Bucher, Herbin and Jurie, 2016. A negative pair is an image and a candidate: the
 or of an image of one. D₋ is kept as counts, a sparse (images, candidates) matrix, since draws are with replacement.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,7 @@ from zslcore.errors import ZSLError
 from zslcore.training.seeding import stream
 
 Growth = Literal["accumulate", "resample"]
+Normalise = Literal["image", "pairs"]
 Distances = Callable[[NDArray[np.int64]], Tensor]
 """Rows of images (b,) -> S_t of eq. 1 to every candidate, (b, candidates)."""
 
@@ -72,6 +73,20 @@ def probabilities(distances: Tensor, same_class: Tensor, log_q: Tensor | None = 
     return logits.masked_fill(same_class, -torch.inf).softmax(1)
 
 
+def log_masses(
+    distances: Tensor, own: NDArray[np.int64], same_class: Tensor, log_q: Tensor | None = None
+) -> NDArray[np.float64]:
+    """(b,) log of the sum of p_t over each image's candidates, with S_t(X, Y*), which no longer cancels.
+
+    Of `normalise: pairs`: an image's share of D₋. own: (b,) the candidate that is each image's true vector, Y*; the
+    rest as in `probabilities`.
+    """
+    logits = distances.gather(1, torch.from_numpy(own)[:, None].to(distances.device)).double() - distances.double()
+    if log_q is not None:
+        logits = logits + log_q.double()
+    return logits.masked_fill(same_class, -torch.inf).logsumexp(1).cpu().numpy()
+
+
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     """Draw with replacement: (b, c) probabilities, (b, n) numbers in (0, 1] -> (b, n) candidates.
 
@@ -85,21 +100,27 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
 class Miner:
     """The negative pairs of each epoch. Deterministic given `seed`, whatever the block size.
 
-    labels: (images,) and classes: (candidates,) class numbers. n: negatives a positive. log_q: (candidates,) for
-    uncertainty-correlation. mined: False draws uniformly (the random strategy).
-    growth: `resample` draws n pairs an image anew each epoch. `accumulate` adds n·|D₊|/epochs pairs an epoch, the
-    first ones at random, so that D₋ ends at n pairs an image; images take turns, so that their numbers of pairs differ
-    by one at most. What the random strategy draws depends on no score, so that it has all its pairs from the start.
+    labels: (images,) and classes: (candidates,) class numbers; own: (images,) the candidate that is each image's true
+    vector. n: negatives a positive. log_q: (candidates,) for uncertainty-correlation. mined: False draws uniformly (the
+    random strategy).
+    The first epoch of a mined D₋ has one random pair an image, those "of [1]" that S₁ is learned from. After it, with
+    growth `resample`, D₋ is drawn anew each epoch, n pairs an image; with `accumulate` it grows evenly, to n pairs an
+    image in the last epoch (for n = 1: not at all); images take turns, so that their numbers of pairs differ by one at
+    most. What the random strategy draws depends on no score, so that it has n pairs from the start.
+    normalise: eq. 8 as probabilities over each `image`'s candidates, or over all `pairs`: then as many pairs as before
+    fall to images in proportion to the sum of p_t, more to those far from their true vector.
     block: at most this many scores are held at a time (or one row of candidates).
     """
 
     labels: NDArray[np.int64]
     classes: NDArray[np.int64]
+    own: NDArray[np.int64]
     n: int
     epochs: int
     mined: bool = True
     log_q: Tensor | None = None
     growth: Growth = "accumulate"
+    normalise: Normalise = "image"
     seed: int = 0
     block: int = 2**22
     pairs: sparse.csr_matrix = field(init=False)
@@ -118,16 +139,20 @@ class Miner:
         self._turn = np.random.default_rng(stream(self.seed, "mining/turns")).permutation(len(self.labels))
 
     def quota(self, epoch: int) -> NDArray[np.int64]:
-        """(images,) how many pairs each image draws in this epoch (from 0)."""
-        if self.growth == "resample":
-            return np.full(len(self.labels), self.n)
+        """(images,) how many pairs each image draws in this epoch (from 0), before `normalise: pairs` shifts them."""
+        images = len(self.labels)
         if not self.mined:
-            return np.full(len(self.labels), self.n if epoch == 0 else 0)
-        return self._due(epoch + 1) - self._due(epoch)
+            return np.full(images, self.n if epoch == 0 or self.growth == "resample" else 0)
+        if epoch == 0:
+            return np.ones(images, dtype=np.int64)
+        if self.growth == "resample":
+            return np.full(images, self.n)
+        return self._added(epoch) - self._added(epoch - 1)
 
-    def _due(self, epochs: int) -> NDArray[np.int64]:
+    def _added(self, epoch: int) -> NDArray[np.int64]:
+        """(images,) pairs that each image has beside its first one, after this epoch."""
         count = len(self.labels)
-        total = -(-self.n * count * epochs // self.epochs)  # rounded up: the first epoch has a pair
+        total = (self.n - 1) * count * epoch // max(self.epochs - 1, 1)
         return -((self._turn - total) // count)  # ceil((total - turn) / count): pairs dealt out in turns
 
     @property
@@ -138,19 +163,18 @@ class Miner:
     def mine(self, epoch: int, distances: Distances) -> None:
         """Set `pairs` to D₋ of this epoch (from 0): (images, candidates) int32 counts. Mine epochs in order."""
         quota = self.quota(epoch)
-        rows = np.flatnonzero(quota)
         random = np.random.default_rng(stream(self.seed, f"mining/{epoch}"))
+        scored = self.mined and epoch > 0
+        if scored and self.normalise == "pairs" and quota.any():
+            quota = self._shared_out(int(quota.sum()), distances, random)
+        rows = np.flatnonzero(quota)
         width = int(quota.max(initial=0))
-        step = max(1, self.block // max(len(self.classes), width, 1))
         parts = [sparse.csr_matrix((0, len(self.classes)), dtype=np.int32)]
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            uniform = 1 - random.random((len(part), width))
-            if self.mined and epoch:
-                candidates = self._by_score(part, distances, uniform)
-            else:
-                candidates = self._at_random(part, uniform)
+        for part in self._blocks(rows, width):
             used = np.arange(width) < quota[part, None]
+            uniform = np.ones(used.shape)
+            uniform[used] = 1 - random.random(int(quota[part].sum()))
+            candidates = self._by_score(part, distances, uniform) if scored else self._at_random(part, uniform)
             images = np.repeat(np.arange(len(part)), quota[part])
             ones = np.ones(len(images), dtype=np.int32)
             shape = (len(part), len(self.classes))
@@ -158,12 +182,29 @@ class Miner:
         new = _spread(sparse.vstack(parts, format="csr"), rows, len(self.labels))
         self.pairs = self.pairs + new if self.growth == "accumulate" else new
 
+    def _blocks(self, rows: NDArray[np.int64], width: int) -> Iterator[NDArray[np.int64]]:
+        step = max(1, self.block // max(len(self.classes), width, 1))
+        return (rows[start : start + step] for start in range(0, len(rows), step))
+
+    def _shared_out(self, total: int, distances: Distances, random: np.random.Generator) -> NDArray[np.int64]:
+        """(images,) how many of `total` draws over all pairs fall to each image."""
+        logs = [np.empty(0)]
+        for part in self._blocks(np.arange(len(self.labels)), 0):
+            to_candidates = distances(part)
+            same_class = self._same_class(part, to_candidates.device)
+            logs.append(log_masses(to_candidates, self.own[part], same_class, self.log_q))
+        masses = np.concatenate(logs)
+        masses = np.exp(masses - masses.max())
+        return random.multinomial(total, masses / masses.sum())
+
+    def _same_class(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+        return torch.from_numpy(self.labels[rows, None] == self.classes).to(device)
+
     def _by_score(
         self, rows: NDArray[np.int64], distances: Distances, uniform: NDArray[np.float64]
     ) -> NDArray[np.int64]:
         to_candidates = distances(rows)
-        same_class = torch.from_numpy(self.labels[rows, None] == self.classes).to(to_candidates.device)
-        weights = probabilities(to_candidates, same_class, self.log_q)
+        weights = probabilities(to_candidates, self._same_class(rows, to_candidates.device), self.log_q)
         return draw(weights, torch.from_numpy(uniform).to(weights.device)).cpu().numpy()
 
     def _at_random(self, rows: NDArray[np.int64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:

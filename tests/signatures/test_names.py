@@ -1,8 +1,8 @@
-"""How a class is called in CLIP's prompts; without open_clip."""
+"""How a class is called in a sentence."""
 
 import pytest
 
-from zslcore.features.clip import readable
+from zslcore.signatures.names import readable
 
 
 @pytest.mark.parametrize(

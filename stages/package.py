@@ -1,0 +1,96 @@
+"""Stage `package`: the trained model as one file that names images anywhere, and its card."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stages.common import DatasetName, say
+from stages.workspace import Workspace
+from zslcore.compute.jobs import in_order
+from zslcore.evaluation import protocol
+from zslcore.evaluation.result_cache import CACHE
+from zslcore.experiments.compare import check_data, chosen_settings, load_given
+from zslcore.io.artifacts import read_json, write_text
+from zslcore.layers import validate
+from zslcore.methods import registry
+from zslcore.methods.base import Method
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.model.card import card
+from zslcore.model.model import Model
+from zslcore.model.package import of_pipeline, package
+from zslcore.settings import number_or
+
+MODELS = Path("models")
+GIVEN = Path("experiments/methods.yaml")
+
+
+def command(
+    dataset: DatasetName,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Another method: its settings in {GIVEN}, else chosen on validation classes as `compare` does, then "
+            "fitted here. Default: the main method, as the pipeline trained it."
+        ),
+    ] = None,
+) -> None:
+    """Write the model that `zsl predict` reads, models/<data set>.zsl (-<method>.zsl), and its card."""
+    workspace = Workspace(dataset)
+    main = method in (None, Clusterable.name)
+    model = _main(workspace) if main else _other(workspace, str(method))
+    path = MODELS / f"{dataset if main else f'{dataset}-{model.header.method}'}.zsl"
+    model.save(path)
+    write_text(path.with_suffix(".md"), card(model.header))
+    seeds = f"{len(model.methods)} seed{'s' * (len(model.methods) > 1)}"
+    say(f"{path}: {len(model.classes)} classes, {seeds}, {path.stat().st_size / 1e6:.1f} MB; {path.with_suffix('.md')}")
+
+
+def _main(workspace: Workspace) -> Model:
+    settings, data = workspace.filled, workspace.data
+    paths = workspace.artifact("model.safetensors"), workspace.artifact("projected.h5")
+    methods = of_pipeline(data, *paths, ClusterableSettings.of(settings, workspace.device), _seeds(workspace))
+    return package(
+        data,
+        methods,
+        calibration=number_or(settings.classify.calibration, 0.0),
+        confidence=read_json(workspace.result("selected.json")).get("confidence"),
+        features=workspace.artifact("features.h5"),
+        about=_about(workspace, read_json(workspace.result("metrics.json"))),
+        include_backbone=settings.package.include_backbone,
+    )
+
+
+def _other(workspace: Workspace, name: str) -> Model:
+    kind, data = registry.get(name), workspace.data
+    check_data(data)
+    given = load_given(GIVEN).get(kind.name, {}).get(workspace.dataset) if GIVEN.exists() else None
+    fixed = {"device": workspace.device} if "device" in kind.Settings.model_fields else {}
+    chosen = chosen_settings(kind, workspace.seen(), given, workspace.section("compare"), None, CACHE, fixed)
+    settings = validate(kind.Settings, chosen["settings"], f"method '{kind.name}'")
+    task = protocol.benchmark_task(data, workspace.features())
+    seeds = _seeds(workspace) if kind.random else _seeds(workspace)[:1]
+    fit = partial(protocol.fit_seed, kind, settings, task, None)
+    fits = in_order(f"{data.name}: {kind.name}", fit, [(seed,) for seed in seeds], workspace.device)
+    methods: dict[int, Method[Any]] = dict(zip(seeds, fits, strict=True))
+    scored = {seed: protocol.score(fitted, task, seed) for seed, fitted in methods.items()}
+    figures = {seed: protocol.evaluate(scores, chosen["calibration"]) for seed, scores in scored.items()}
+    return package(
+        data,
+        methods,
+        calibration=chosen["calibration"],
+        features=workspace.artifact("features.h5"),
+        about=_about(workspace, protocol.summarise(figures)),
+        include_backbone=workspace.settings.package.include_backbone,
+    )
+
+
+def _seeds(workspace: Workspace) -> list[int]:
+    seeds = list(workspace.seeds)
+    return seeds if workspace.settings.package.seeds == "all" else seeds[:1]
+
+
+def _about(workspace: Workspace, metrics: dict[str, Any]) -> dict[str, Any]:
+    figures = {name: values for name, values in metrics.items() if name != "about"}
+    return {"preset": workspace.resolved.preset, "source": dict(workspace.resolved.source), "metrics": figures}

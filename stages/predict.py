@@ -1,0 +1,134 @@
+"""`zsl predict`: a trained model names images, also by classes it has just been told of."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from stages.common import print_table, say
+from zslcore.errors import printable, unknown
+from zslcore.evaluation.explain import in_words
+from zslcore.features.batches import local
+from zslcore.features.ray_engine import ray_engine
+from zslcore.model import tables
+from zslcore.model.classes import read_candidates, read_descriptions
+from zslcore.model.model import Model
+from zslcore.model.places import Row, rows_of
+from zslcore.model.prediction import Prediction
+
+CACHE = Path(".zsl/classifiers")
+AT_ONCE = 256
+"""Images named at a time."""
+ENGINES = {"local": lambda: local(None), "ray": lambda: ray_engine(None, None, None)}
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="The model: models/<data set>.zsl, which `package` wrote.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            help="The images: one file, a folder, a .txt list, .tar archives, local or s3:// and the like; or an HDF5 "
+            "file (.h5) of features."
+        ),
+    ],
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of new classes: a name and the value of each of the model's attributes, in any order."
+        ),
+    ] = None,
+    among: Annotated[
+        str, typer.Option(help="Classes to choose from: all, seen, unseen, a file of names, or that of --classes.")
+    ] = "all",
+    top: Annotated[int, typer.Option(min=1, help="Classes of each image.")] = 5,
+    out: Annotated[
+        str | None, typer.Option(help="Where to: .jsonl, .csv, .parquet, or - for JSON lines here; default: a table.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which attributes spoke for the first class against the second.")
+    ] = False,
+    none: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of images of known classes that may be called none of these.")
+    ] = 0.05,
+    engine: Annotated[str, typer.Option(help="Where to compute features: local or ray.")] = "local",
+    weights: Annotated[
+        str | None, typer.Option(help="The backbone's weights, where the model's file has none: file:PATH.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="A backbone outside timm, package.module:function, which you trust to run.")
+    ] = None,
+) -> None:
+    """Name images, one row each, in their order; an image that cannot be read has a row that says why."""
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    named, candidates = chosen(Model.load(model, weights, backbone, CACHE), classes, among)
+    rows = rows_of(named, place, ENGINES[engine]())
+    predictions = _named(named, rows, top, candidates, none, explain)
+    counts: Counter[str] = Counter()
+    counted = _counted(predictions, counts)
+    if out is None:
+        _show(counted, explain)
+    else:
+        tables.write(counted, out, f"{named.name} ({model.name})")
+    say(f"{place}: {counts['images']} images, {counts['none']} of no class here, {counts['failures']} unreadable")
+
+
+def chosen(model: Model, classes: Path | None, among: str) -> tuple[Model, str | list[str]]:
+    """The model with the classes of a table, and the names of those that compete, as `Model.predict` takes them."""
+    described = None if classes is None else read_descriptions(classes, model.attributes)
+    if described is not None:
+        model = model.with_classes(described)
+    if among in ("all", "seen", "unseen"):
+        return model, among
+    of_table = described is not None and classes is not None and Path(among).resolve() == classes.resolve()
+    return model, list(described or {}) if of_table else read_candidates(Path(among), model.classes)
+
+
+def _named(
+    model: Model, rows: Iterator[Row], top: int, among: str | list[str], none: float, explain: bool
+) -> Iterator[Prediction]:
+    """The predictions, a block of rows at a time."""
+    block: list[Row] = []
+
+    def named() -> Iterator[Prediction]:
+        features = [values for _, values, _ in block if values is not None]
+        found = iter(model.predict_features(np.stack(features), top, among, none, explain) if features else [])
+        for name, values, reason in block:
+            if values is None:
+                yield Prediction(name, failure=reason or "unknown")
+            else:
+                yield next(found).of(name)
+
+    for row in rows:
+        block.append(row)
+        if len(block) == AT_ONCE:
+            yield from named()
+            block.clear()
+    yield from named()
+
+
+def _counted(predictions: Iterator[Prediction], counts: "Counter[str]") -> Iterator[Prediction]:
+    for prediction in predictions:
+        counts.update(images=1, none=prediction.none, failures=prediction.failure is not None)
+        yield prediction
+
+
+def _show(predictions: Iterator[Prediction], explain: bool) -> None:
+    from rich.table import Table
+
+    table = Table("image", "class", "probability")
+    for one in predictions:
+        if one.failure is not None:
+            table.add_row(printable(one.file), f"unreadable: {printable(one.failure)}", "")
+            continue
+        lines = [printable(name) for name in one.classes]
+        if one.none:
+            lines[0] = f"none of these; nearest: {lines[0]}"
+        if explain and len(one.classes) > 1:
+            lines.append(printable(in_words(one.classes[0], one.classes[1], one.attributes)))
+        values = "\n".join(f"{value:.1%}" for value in one.probabilities)
+        table.add_row(printable(one.file), "\n".join(lines), values)
+    print_table(table)

@@ -1,0 +1,88 @@
+"""Temperature and calibration errors against closed forms, other optimisers and counting by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from zslcore.evaluation.confidence import calibration_error, fit_temperature, probabilities, reliability
+
+
+@pytest.mark.parametrize(("images", "wrong"), [(100, 20), (100, 0), (7, 3)])
+def test_of_two_classes_the_temperature_is_a_closed_form(images: int, wrong: int) -> None:
+    lead = 2.5
+    scores = np.tile([lead, 0.0], (images, 1)) + 7
+    labels = np.array([1] * wrong + [0] * (images - wrong))
+    expected = lead / np.log((images - wrong + 0.5) / (wrong + 0.5))
+    assert fit_temperature([(scores, labels)]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_the_temperature_that_scores_were_drawn_with_is_found(scale: float) -> None:
+    """Over tasks of different sizes together; a scale of the scores is a scale of the temperature."""
+    random = np.random.default_rng(0)
+    tasks = []
+    for classes, count in ((5, 20_000), (12, 30_000)):
+        scores = random.normal(size=(count, classes))
+        labels = (scores / 0.4 + random.gumbel(size=scores.shape)).argmax(axis=1)
+        tasks.append((scale * scores, labels))
+    assert fit_temperature(tasks) == pytest.approx(0.4 * scale, rel=0.02)
+
+
+def test_it_minimises_the_likelihood_of_all_images_of_all_tasks() -> None:
+    """And not that of each task alike: the first has ten times the images of the second, which it contradicts."""
+    random = np.random.default_rng(1)
+    tasks = []
+    for temperature, count in ((0.3, 2000), (3.0, 200)):
+        scores = random.normal(size=(count, 6))
+        tasks.append((scores, (scores / temperature + random.gumbel(size=scores.shape)).argmax(axis=1)))
+
+    def loss(temperature: float) -> float:
+        return -sum(
+            float(np.log(probabilities(scores, temperature)[np.arange(len(labels)), labels]).sum())
+            for scores, labels in tasks
+        )
+
+    by_hand = minimize(lambda x: loss(float(np.exp(x[0]))), [0.0], method="Nelder-Mead")
+    assert fit_temperature(tasks) == pytest.approx(np.exp(by_hand.x[0]), rel=0.01)
+
+
+def test_probabilities_are_a_softmax() -> None:
+    scores = np.array([[0.0, np.log(3) * 2], [5.0, 5.0]])
+    assert probabilities(scores, 2.0) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]))
+    assert probabilities(np.array([[1e5, 0.0]], "f4"))[0].tolist() == [1, 0]
+
+
+def by_hand(confidence: list[float], right: list[bool], bins: int) -> float:
+    total = 0.0
+    for b in range(bins):
+        inside = [
+            (c, r) for c, r in zip(confidence, right, strict=True) if b / bins < c <= (b + 1) / bins or (c == b == 0)
+        ]
+        if inside:
+            total += abs(sum(r - c for c, r in inside))
+    return total / len(confidence)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 20))
+def test_calibration_errors_equal_counting_by_hand(seed: int, bins: int) -> None:
+    random = np.random.default_rng(seed)
+    p = random.dirichlet(np.full(4, 0.5), size=30)
+    labels = random.integers(0, 4, 30)
+    expected = by_hand(p.max(1).tolist(), (p.argmax(1) == labels).tolist(), bins)
+    assert calibration_error(p, labels, bins) == pytest.approx(expected)
+    each = [by_hand(p[:, k].tolist(), (labels == k).tolist(), bins) for k in range(4)]
+    assert calibration_error(p, labels, bins, classwise=True) == pytest.approx(np.mean(each))
+    points = reliability(p, labels, bins)
+    assert points.images.sum() == 30
+    assert np.average(points.accuracy, weights=points.images) == pytest.approx((p.argmax(1) == labels).mean())
+    assert np.average(points.confidence, weights=points.images) == pytest.approx(p.max(1).mean())
+    assert (np.diff(points.confidence) > 0).all()
+
+
+def test_what_comes_true_as_often_as_it_says_has_no_error() -> None:
+    p = np.tile([0.75, 0.25], (400, 1))
+    labels = np.array([0] * 300 + [1] * 100)
+    assert calibration_error(p, labels) == calibration_error(p, labels, classwise=True) == 0
+    assert calibration_error(p, np.zeros(400, int)) == pytest.approx(0.25)

@@ -1,0 +1,111 @@
+"""DVC and its stages in processes forked from one that has imported everything: seconds less than starting each anew.
+
+The code is the checkout's, whatever copy of it stands in the folder; after an edit there, run the real command.
+"""
+
+import multiprocessing
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+IMPORTED = [
+    "stages.cli",
+    "stages.resolve",
+    "zslcore.features.extract",
+    "zslcore.evaluation.select",
+    "zslcore.experiments.tsne",
+    "zslcore.datasets.birds.source",
+    "zslcore.report",
+    "dvc.cli",
+    "dvc.repo",
+    "dvc.commands.repro",
+    "dvc.stage.cache",
+    "dvc.repo.reproduce",
+    "dvc.repo.index",
+    "dvc.output",
+    "dvc_data.index",
+    "scmrepo.git",
+]
+
+
+def up() -> None:
+    """Start the process that others are forked from, and wait for its imports."""
+    CONTEXT.set_forkserver_preload(IMPORTED)
+    first = CONTEXT.Process(target=int)
+    first.start()
+    first.join()
+
+
+def start(run: Callable[..., None], folder: Path, *arguments: object) -> tuple[BaseProcess, Connection]:
+    """Start run(folder, where to print, *arguments); the process, and where to read what it prints."""
+    reader, writer = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=run, args=(folder, writer, *arguments))
+    process.start()
+    writer.close()
+    return process, reader
+
+
+def finish(process: BaseProcess, reader: Connection) -> tuple[int, str]:
+    """Exit code of a process that was started, and its output, which ends when all that it started has ended."""
+    process.join(600)
+    assert process.exitcode is not None, "hangs"
+    with os.fdopen(os.dup(reader.fileno())) as stream:
+        return process.exitcode, stream.read()
+
+
+def enter(folder: Path, output: Connection) -> None:
+    """Go to the folder and print to a pipe, which no full disk harms."""
+    import torch
+
+    os.chdir(folder)
+    os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")  # what DVC remembers of files, on the same disk
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    torch.set_num_threads(1)
+
+
+def call_stage(command: str) -> None:
+    """Run a stage's command line in this process."""
+    from stages import cli
+
+    sys.argv = shlex.split(command)[2:]  # without python -m
+    cli.main()
+
+
+def call_dvc(*arguments: str) -> int:
+    """Run a command line of DVC in this process; its exit code."""
+    from dvc import cli
+
+    return cli.main(list(arguments))
+
+
+def fork_stages(folder: Path, output: Connection, run: Callable[[Path, Connection, str], None]) -> None:
+    """Let DVC, in this process, fork run(folder, output, command) where it would start a stage's shell."""
+    from dvc.stage import run as running
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    def fork(executable: str, command: str, **options: object) -> None:
+        process = multiprocessing.get_context("fork").Process(target=run, args=(folder, output, command))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise StageCmdFailedError(command, process.exitcode)
+
+    running._run = fork
+
+
+def _stage(folder: Path, output: Connection, command: str) -> None:
+    enter(folder, output)
+    call_stage(command)
+
+
+def dvc(folder: Path, output: Connection, *arguments: str) -> None:
+    """A command of DVC, for `start`."""
+    enter(folder, output)
+    fork_stages(folder, output, _stage)
+    sys.exit(call_dvc(*arguments))

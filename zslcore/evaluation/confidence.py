@@ -1,0 +1,87 @@
+"""How sure: the temperature that makes scores probabilities, and how far these are from what comes true.
+
+A temperature T divides log-scores before the softmax; it changes no ranking (Guo et al., ICML 2017).
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp
+
+Scored = tuple[NDArray[np.floating[Any]], NDArray[np.int64]]
+"""Log-scores (n, classes), the calibration factor taken off, and labels (n,), positions among these classes."""
+BINS = 15
+
+
+def fit_temperature(tasks: Iterable[Scored]) -> float:
+    """The temperature with the smallest negative log-likelihood of the labels of all images of all tasks; above 0.
+
+    One more image counts, whose label says nothing (each class alike, scored as the mean image is): it keeps the
+    temperature above 0 where every image is right, as Platt's targets do (1999). With two classes whose scores differ
+    by m, of n images w wrong, T = m / log((n − w + ½) / (w + ½)).
+    """
+    leads, images = [], 0
+    for scores, labels in tasks:
+        lead = scores.astype(np.float64)
+        lead -= lead[np.arange(len(labels)), labels][:, None]
+        leads.append(lead)
+        images += len(labels)
+    below = sum(float(lead.mean(axis=1).sum()) for lead in leads) / images  # of that image: its classes' mean lead
+
+    def loss(log_temperature: float) -> float:  # convex in 1 / T, so it has one minimum
+        sharpness = np.exp(-log_temperature)
+        likelihoods = [float(logsumexp(sharpness * lead, axis=1).sum()) for lead in leads]
+        return sum(likelihoods) * (1 + 1 / images) - sharpness * below
+
+    scale = np.log(max(np.mean([lead.std() for lead in leads]), 1e-12))
+    found = minimize_scalar(loss, bounds=(scale - 9, scale + 9), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def probabilities(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Log-scores (n, classes) -> rows that sum to 1."""
+    return np.exp(log_softmax(scores.astype(np.float64) / temperature, axis=1))
+
+
+class Reliability(NamedTuple):
+    """The points of a reliability diagram: (k,) each, a point a bin that holds images.
+
+    confidence, accuracy: means in [0, 1] over the bin's images. images: their number.
+    """
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    images: NDArray[np.int64]
+
+
+def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = BINS) -> Reliability:
+    """How often the likeliest class is right, by its probability in bins of equal width; probabilities (n, classes)."""
+    return _binned(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins)
+
+
+def calibration_error(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = BINS, *, classwise: bool = False
+) -> float:
+    """ECE in [0, 1]: the gap between probability and accuracy, mean over the images by bins (Naeini et al., 2015).
+
+    classwise: of the probability of each class, not of the likeliest alone, mean over classes (Kull et al., 2019).
+    """
+    if not classwise:
+        return _gap(reliability(probabilities, labels, bins))
+    return float(np.mean([_gap(_binned(column, labels == k, bins)) for k, column in enumerate(probabilities.T)]))
+
+
+def _binned(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int) -> Reliability:
+    """Bins (0, 1/bins], … (1 − 1/bins, 1]."""
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    images = np.bincount(place, minlength=bins)
+    held = images > 0
+    said, came_true = (np.bincount(place, values, bins)[held] / images[held] for values in (confidence, right))
+    return Reliability(said, came_true, images[held])
+
+
+def _gap(found: Reliability) -> float:
+    return float(np.average(np.abs(found.accuracy - found.confidence), weights=found.images))

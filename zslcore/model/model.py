@@ -1,0 +1,291 @@
+"""A fitted model: names images, knows new classes by their description, fits in one file."""
+
+import copy
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from zslcore.errors import ZSLError, unknown
+from zslcore.evaluation.explain import Contribution, ranked
+from zslcore.io import artifacts
+from zslcore.layers import validate
+from zslcore.methods import registry
+from zslcore.methods.base import Explained, Method, Scorer, TrainsClassifiers, check_distinct
+from zslcore.model.classes import check_names, signature
+from zslcore.model.header import Header
+from zslcore.model.images import Extractor, Picture
+from zslcore.model.kept import kept_classifiers
+from zslcore.model.prediction import Prediction
+
+AT_ONCE = 2**22
+"""Scores that are in memory at a time."""
+Side = Literal["joint", "unseen"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted model and the classes it chooses from.
+
+    signatures: (classes, a) float32; seen: (classes,) bool, seen classes first, in the order of `fit`, or none of them.
+    methods: the fitted method of each seed; their probabilities are averaged. extractor: from images to features, None
+    where the model was trained on given features. cache: folder where the classifiers of new label spaces are kept;
+    None: nowhere.
+    """
+
+    header: Header
+    signatures: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+    methods: tuple[Method[Any], ...]
+    extractor: Extractor | None = None
+    cache: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the data set it was trained on."""
+        return self.header.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes it chooses from."""
+        return self.header.classes
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the a entries of a signature."""
+        return self.header.attributes
+
+    def predict(
+        self,
+        images: Iterable[Picture],
+        top: int = 5,
+        among: str | Collection[str] = "all",
+        none: float = 0.05,
+        explain: bool = False,
+    ) -> list[Prediction]:
+        """Name images: paths, bytes of image files, Pillow images, or pixels (height, width, 3) uint8.
+
+        An image that cannot be read has a prediction that says why. Otherwise as `predict_features`.
+        Raises ZSLError where the model has no backbone, or its weights cannot be had.
+        """
+        if isinstance(images, str | Path | bytes) or not isinstance(images, Iterable):
+            raise ZSLError("one image; give a list of images: [image]")
+        if self.extractor is None:
+            raise ZSLError(f"the model '{self.name}' was trained on given features; use predict_features")
+        pictures = list(images)
+        files = [str(picture) if isinstance(picture, str | Path) else None for picture in pictures]
+        outcomes = list(self.extractor(pictures))
+        rows = [outcome.features for outcome in outcomes if outcome.features is not None]
+        named = iter(self.predict_features(np.stack(rows), top, among, none, explain) if rows else [])
+        return [
+            Prediction(file, failure=outcome.reason) if outcome.features is None else next(named).of(file)
+            for file, outcome in zip(files, outcomes, strict=True)
+        ]
+
+    def predict_features(
+        self,
+        features: NDArray[np.float32],
+        top: int = 5,
+        among: str | Collection[str] = "all",
+        none: float = 0.05,
+        explain: bool = False,
+    ) -> list[Prediction]:
+        """Name images by their features (n, d) float32, unscaled.
+
+        top: classes of each prediction. among: all, seen, unseen, or names of the classes to choose from. none: the
+        share of images of known classes that may be called strangers, in [0, 1]. explain: say which attributes spoke.
+        Raises ZSLError for features the model does not take, and for names it does not know.
+        """
+        columns, side = self._choose(among)
+        found: list[Prediction] = []
+        for block in self._blocks(features):
+            logits = self._logits(block, columns, side)
+            chances = np.mean([softmax(each, axis=1) for each in logits], axis=0)
+            best = _largest(chances, min(top, len(columns)))
+            fits = self._fits(block, logits, columns, side)
+            reasons = self._reasons(block, columns, side, _largest(chances, 2)) if explain else [()] * len(block)
+            for chance, order, fit, reason in zip(chances, best, fits, reasons, strict=True):
+                names = tuple(self.classes[columns[k]] for k in order)
+                stranger = fit is not None and fit < none
+                found.append(Prediction(None, names, tuple(chance[order].tolist()), fit, stranger, reason))
+        return found
+
+    def probabilities(self, features: NDArray[np.float32], among: str | Collection[str] = "all") -> NDArray[np.float32]:
+        """(n, d) features -> (n, classes) in [0, 1]; rows sum to 1. Classes that do not compete have 0."""
+        columns, side = self._choose(among)
+        out = np.zeros((len(features), len(self.classes)), np.float32)
+        done = 0
+        for block in self._blocks(features):
+            logits = self._logits(block, columns, side)
+            out[done : done + len(block), columns] = np.mean([softmax(each, axis=1) for each in logits], axis=0)
+            done += len(block)
+        return out
+
+    def with_classes(self, classes: Mapping[str, Any], replace: bool = False) -> "Model":
+        """A model that knows these classes too, of which it has seen no image.
+
+        classes: name -> the value of each attribute by its name, or all of them in order. replace: it knows no others.
+        A generative method trains the classifier of the new label space here, unless `cache` has it.
+        Raises ZSLError for unknown and missing attributes, values that are no finite numbers, and names it has.
+        """
+        check_names(classes, () if replace else self.classes)
+        added = np.stack([signature(name, values, self.attributes) for name, values in classes.items()])
+        names = (*(() if replace else self.classes), *classes)
+        signatures = added if replace else np.concatenate([self.signatures, added])
+        seen = np.zeros(len(names), bool)
+        if not replace:
+            seen[: len(self.seen)] = self.seen
+        check_distinct(signatures, names)
+        header = self.header.model_copy(update={"classes": names})
+        methods = tuple(copy.copy(method) for method in self.methods)  # each remembers one label space
+        model = dataclasses.replace(self, header=header, signatures=signatures, seen=seen, methods=methods)
+        for seed, method in zip(header.seeds, methods, strict=True):
+            if isinstance(method, TrainsClassifiers):
+                state = kept_classifiers(method, signatures, seen, seed, self.cache)
+                method.set_classifiers(state, signatures, seen, seed)
+        return model
+
+    def save(self, path: Path | str) -> None:
+        """Write it as one file, atomically; the same model gives the same bytes. Raises ZSLError where that fails."""
+        artifacts.save_tensors(Path(path), artifacts.PACKAGED, self._arrays(), self.header.model_dump(mode="json"))
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {"signatures": self.signatures, "seen": self.seen}
+        for seed, method in zip(self.header.seeds, self.methods, strict=True):
+            parts = {"state": method.state()}
+            if isinstance(method, TrainsClassifiers):
+                parts["classifiers"] = method.classifiers(self.signatures, self.seen, seed)
+            arrays |= {f"seed={seed}/{part}/{name}": array for part in parts for name, array in parts[part].items()}
+        included = {} if self.extractor is None else self.extractor.included
+        return {**arrays, **{f"backbone/{name}": array for name, array in included.items()}}
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        weights: str | None = None,
+        backbone: str | None = None,
+        cache: Path | None = None,
+    ) -> Self:
+        """Read a model file.
+
+        weights, backbone: as in `Extractor`, where the file alone does not do. cache: as in `Model`.
+        Raises ZSLError when the file is damaged, of another version, or of an unknown method.
+        """
+        path = Path(path)
+        about, tensors = artifacts.read_tensors(path, artifacts.PACKAGED)
+        header: Header = validate(Header, about, str(path))
+        try:
+            signatures, seen = tensors["signatures"], tensors["seen"]
+            methods = tuple(_method(header, tensors, seed, path) for seed in header.seeds)
+        except (KeyError, ValueError, IndexError, RuntimeError) as error:
+            raise artifacts.PACKAGED.bad(path, f"damaged ({type(error).__name__}: {error})") from error
+        if signatures.shape != (len(header.classes), len(header.attributes)) or seen.shape != signatures.shape[:1]:
+            raise artifacts.PACKAGED.bad(path, f"damaged (signatures {signatures.shape}, seen {seen.shape})")
+        extractor = None
+        if header.backbone is not None:
+            included = {k.removeprefix("backbone/"): v for k, v in tensors.items() if k.startswith("backbone/")}
+            extractor = Extractor(header.backbone, included, str(path), weights, backbone)
+        return cls(header, signatures, seen, methods, extractor, cache)
+
+    def _blocks(self, features: NDArray[np.float32]) -> Iterable[NDArray[np.float32]]:
+        if features.ndim != 2:
+            raise ZSLError(f"features of shape {features.shape}; give (images, dimensions)")
+        rows = max(1, AT_ONCE // (len(self.classes) * len(self.methods)))
+        return (features[start : start + rows] for start in range(0, len(features), rows))
+
+    def _choose(self, among: str | Collection[str]) -> tuple[NDArray[np.int64], Side]:
+        """Positions of the classes that compete, ascending, and the label space whose scores they have."""
+        masks = {"all": np.ones(len(self.seen), bool), "seen": self.seen, "unseen": ~self.seen}
+        if isinstance(among, str):
+            if among not in masks:
+                raise unknown("choice of classes", among, masks)
+            columns = np.flatnonzero(masks[among])
+        else:
+            position = {name: k for k, name in enumerate(self.classes)}
+            for name in among:
+                if name not in position:
+                    raise unknown("class", name, position, most=10)
+            columns = np.array(sorted(position[name] for name in set(among)), np.int64)
+        if len(columns) < 2:
+            raise ZSLError(
+                f"{len(columns) or 'no'} class to choose from ({len(self.classes)} are known, {self.seen.sum()} of "
+                "them seen); give two at least"
+            )
+        return columns, "joint" if self.seen[columns].any() else "unseen"
+
+    def _logits(
+        self, features: NDArray[np.float32], columns: NDArray[np.int64], side: Side
+    ) -> list[NDArray[np.float64]]:
+        """Of each seed (n, columns): log-scores, less the calibration factor for seen classes, over the temperature."""
+        temperature = getattr(self.header.confidence.temperature, side)
+        factor = self.header.calibration * self.seen[columns]
+        own = self._own(columns, side)
+        scores = (scorer.scores(features)[:, own] for scorer in self._scorers(side))
+        return [(each.astype(np.float64) - factor) / temperature for each in scores]
+
+    def _own(self, columns: NDArray[np.int64], side: Side) -> NDArray[np.int64]:
+        """Positions of the columns among the classes of a scorer of this side."""
+        return columns if side == "joint" else columns - int(self.seen.sum())
+
+    def _fits(
+        self, features: NDArray[np.float32], logits: list[NDArray[np.float64]], columns: NDArray[np.int64], side: Side
+    ) -> list[float | None]:
+        return [None] * len(features)
+
+    def _reasons(
+        self, features: NDArray[np.float32], columns: NDArray[np.int64], side: Side, best: NDArray[np.int64]
+    ) -> list[tuple[Contribution, ...]]:
+        """What spoke for the first of `best` (n, 2) against the second, mean over the seeds."""
+        scorers = self._scorers(side)
+        if not all(isinstance(scorer, Explained) for scorer in scorers):
+            raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
+        found = []
+        for row, (winner, other) in enumerate(self._own(columns, side)[best]):
+            each = [scorer.contributions(features[row : row + 1], winner, other)[0] for scorer in scorers]  # type: ignore[attr-defined]
+            lead = self.signatures[columns[best[row, 0]]] - self.signatures[columns[best[row, 1]]]
+            found.append(tuple(ranked(np.mean(each, axis=0), lead, self.attributes)))
+        return found
+
+    def _scorers(self, side: Side) -> list[Scorer]:
+        return self._joint if side == "joint" else self._unseen
+
+    @cached_property
+    def _joint(self) -> list[Scorer]:
+        pairs = zip(self.header.seeds, self.methods, strict=True)
+        return [method.for_classes(self.signatures, self.seen, seed) for seed, method in pairs]
+
+    @cached_property
+    def _unseen(self) -> list[Scorer]:
+        signatures = self.signatures[~self.seen]
+        none = np.zeros(len(signatures), bool)
+        pairs = zip(self.header.seeds, self.methods, strict=True)
+        return [method.for_classes(signatures, none, seed) for seed, method in pairs]
+
+
+def _method(header: Header, tensors: Mapping[str, NDArray[Any]], seed: int, path: Path) -> Method[Any]:
+    if ":" in header.method:
+        raise ZSLError(f"{path}: method '{header.method}' is code that a file alone does not make run; register it")
+    kind = registry.get(header.method)
+    method = kind(validate(kind.Settings, header.settings, f"{path}: settings of '{header.method}'"))
+    method.set_state(artifacts.under(tensors, f"seed={seed}/state/"))
+    if isinstance(method, TrainsClassifiers):
+        trained = artifacts.under(tensors, f"seed={seed}/classifiers/")
+        method.set_classifiers(trained, tensors["signatures"], tensors["seen"], seed)
+    return method
+
+
+def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Positions (n, count) of the largest values of each row (n, classes), the largest first; of equals the first."""
+    if count < values.shape[1]:
+        some = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
+    else:
+        some = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    order = np.argsort(-np.take_along_axis(values, some, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, axis=1)

@@ -1,0 +1,97 @@
+"""A model out of what was trained: the pipeline's main method, or any method of the library."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zslcore.datasets.dataset import Dataset, load_features
+from zslcore.io import artifacts
+from zslcore.methods.base import Method
+from zslcore.methods.clusterable.estimator import NO_IMAGES, Clusterable, ClusterableSettings
+from zslcore.model.header import BackboneHeader, Confidence, Header, of_method
+from zslcore.model.images import Extractor
+from zslcore.model.model import Model
+
+
+def package(
+    data: Dataset,
+    methods: Mapping[int, Method[Any]],
+    *,
+    calibration: float,
+    confidence: Mapping[str, Any] | None = None,
+    features: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+    include_backbone: bool = False,
+) -> Model:
+    """A model of a data set's classes.
+
+    methods: the fitted method of each seed, on the seen classes in ascending order. calibration: taken off the scores
+    of seen classes. confidence: as in selected.json; None: probabilities are what the scores make them. features: the
+    artifact of features, which says how they were made of images. about: for people.
+    Raises ZSLError where the backbone is to be included and cannot be had.
+    """
+    order = data.class_order
+    first = next(iter(methods.values()))
+    names = data.attribute_names or tuple(f"attribute {k}" for k in range(1, data.signatures.shape[1] + 1))
+    header = Header(
+        name=data.name,
+        method=first.name,
+        settings=of_method(first.settings),
+        seeds=tuple(methods),
+        classes=tuple(data.classes[k] for k in order),
+        attributes=names,
+        calibration=calibration,
+        confidence=Confidence.model_validate(confidence or {}),
+        backbone=None if features is None else _backbone(features),
+        about={**(about or {}), "data": _about(data)},
+    )
+    extractor = None if header.backbone is None else Extractor(header.backbone)
+    if extractor is not None and include_backbone:
+        extractor = extractor.including()
+    return Model(header, data.signatures[order], seen_mask(data), tuple(methods.values()), extractor)
+
+
+def of_pipeline(
+    data: Dataset, model: Path, projected: Path, settings: ClusterableSettings, seeds: Sequence[int]
+) -> dict[int, Clusterable]:
+    """The main method of each seed as the stages fitted it, with the very classifiers that `classify` trained.
+
+    model, projected: what `classify` and `train` wrote. settings: with what `select` chose.
+    """
+    _, tensors = artifacts.read_tensors(model, artifacts.MODEL)
+    fitted = {}
+    for seed in seeds:
+        parts = artifacts.under(tensors, f"seed={seed}/")
+        images = NO_IMAGES
+        if settings.classify.seen != "synthetic":
+            images = load_features(projected, data.trainval, artifacts.PROJECTED, seed), data.train_labels
+        method = Clusterable(settings)
+        method.set_state(
+            {**parts, "projected": images[0], "labels": images[1], "seen_signatures": data.signatures[data.seen]}
+        )
+        method.set_classifiers(parts, data.signatures[data.class_order], seen_mask(data), seed)
+        fitted[seed] = method
+    return fitted
+
+
+def seen_mask(data: Dataset) -> NDArray[np.bool_]:
+    """(classes,) bool of `data.class_order`."""
+    return np.arange(len(data.class_order)) < len(data.seen)
+
+
+def _backbone(features: Path) -> BackboneHeader | None:
+    made = artifacts.params(features, artifacts.FEATURES)
+    return None if made.get("given") else BackboneHeader(plan=made["extract"], preprocessing=made["preprocessing"])
+
+
+def _about(data: Dataset) -> dict[str, Any]:
+    return {
+        "split": data.split_name,
+        "images": {split: len(getattr(data, split)) for split in ("trainval", "test_seen", "test_unseen")},
+        "classes": {"seen": len(data.seen), "unseen": len(data.unseen)},
+        "signatures": {"least": float(data.signatures.min()), "most": float(data.signatures.max())},
+        "notes": list(data.notes),
+    }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
+from zslcore.evaluation.confidence import Confidence
 from zslcore.evaluation.selected import fill
 from zslcore.io.artifacts import FEATURES, Format, read_json
 from zslcore.project.params import EXPERIMENTS_FILE, Resolved
@@ -60,6 +61,12 @@ class Workspace:
     def filled(self) -> Settings:
         """The settings with what `select` chose in place of each `auto`."""
         return fill(self.settings, read_json(self.result("selected.json")))
+
+    @cached_property
+    def confidence(self) -> Confidence | None:
+        """What `select` chose of confidence; None where it could choose nothing."""
+        section = read_json(self.result("selected.json")).get("confidence")
+        return None if section is None else Confidence.read(section)
 
     @cached_property
     def composition(self) -> Composition:

@@ -32,7 +32,8 @@ def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any],
     """The settings of a source as data/<name>.yaml will hold them, and the copies of its files to make below `home`.
 
     root: folder that the source's paths start from. A copy is named after its setting and its file,
-    `features-res101.mat`; that of a folder after its setting, `images/...`. A file of two settings is copied once.
+    `features-res101.mat`; that of a folder after its setting, `images/...`. A file of two settings is copied once, and
+    one that is called as its setting stays so.
     """
     settings: dict[str, Any] = {"kind": source.kind}
     copies: Copies = []
@@ -40,7 +41,8 @@ def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any],
 
     def place(path: Path, stem: str) -> str:
         if path not in placed:
-            placed[path] = Path(f"{stem}-{path.stem}{path.suffix.lower()}" if (root / path).is_file() else stem)
+            name = stem if path.stem == stem else f"{stem}-{path.stem}"
+            placed[path] = Path(f"{name}{path.suffix.lower()}" if (root / path).is_file() else stem)
             copies.extend(_files(root / path, placed[path]))
         return (home / placed[path]).as_posix()
 

@@ -21,6 +21,8 @@ SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     methods.timings,
     pipeline.honesty,
     pipeline.curves,
+    pipeline.confidence,
+    pipeline.why,
     pipeline.tsne,
     experiments.ablation,
     experiments.clusterability,

@@ -13,6 +13,9 @@ from zslcore.project.params import Resolved
 from zslcore.settings import Settings
 from zslcore.signatures.compose import GIVEN
 
+NAMES = dict.fromkeys(("class", "actual", "predicted", "nearest", "attribute"), str)
+"""Columns of tables that hold names, which may look like numbers."""
+
 
 def read_result(path: Path) -> Any:
     """Read a JSON result. Raises BadFile for a damaged one, and where a mean is not that of its seeds."""
@@ -60,7 +63,7 @@ class Results:
             return None
         try:
             # Only an empty cell is no number, and a class may be called "NA" or "007".
-            table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"class": str})
+            table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=NAMES)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise BadFile(path, f"not a table ({error})") from error
         return table if len(table) else None

@@ -152,6 +152,18 @@ def test_plots_are_inside_the_page(folder: Path) -> None:
     assert report(folder) == (markdown, page)
 
 
+def test_what_has_collapsed_is_told_of_each_seed(folder: Path) -> None:
+    last = {"total": 1.0, "kl": [7.0, 0.02], "spread": [0.35, 0.05]}
+    first = {"total": 2.0, "kl": [0.1, 9.0], "spread": [0.1, 0.4]}
+    epochs = [pd.DataFrame({"seed": [0, 1], "epoch": n, **values}) for n, values in enumerate((first, last), 1)]
+    pd.concat(epochs).to_csv(folder / "results/cub-x/train.csv")
+    markdown, page = report(folder)
+    for text in (markdown, page):
+        assert "Seed 1: the posterior has collapsed: the KL term stands at 0.02 nats" in text
+        assert "Seed 1: M has collapsed: its outputs have a spread of 0.05" in text
+        assert "Seed 0: " not in text
+
+
 def test_ablation_says_which_increments_are_real(folder: Path) -> None:
     def row(position: int, against: str | None, *t1: float) -> dict[str, Any]:
         about = {"title": f"row {position}", "against": against, "row": position, "reused": False}

@@ -16,6 +16,13 @@ TOY = {"finetune": {"epochs": 1}, "train": {"hidden": 8, "projection": 4, "epoch
 OUTPUTS = ("finetuned.h5", "finetuned.safetensors", "projected.h5", "trained.safetensors")
 
 
+def write_inputs(data: Dataset) -> None:
+    datasets.save(Path("artifacts/toy/dataset.h5"), data, {})
+    with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
+        file["features"] = data.features
+    artifacts.write_json(Path("results/toy/selected.json"), {"train": {}, "generate": {}, "classify": {}})
+
+
 @pytest.mark.parametrize("write", ["zslcore.io.artifacts._Writer.flush", "safetensors.numpy.save"])
 def test_a_full_disk_leaves_features_and_weights_that_belong_together(
     write: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -28,10 +35,7 @@ def test_a_full_disk_leaves_features_and_weights_that_belong_together(
 
     monkeypatch.chdir(tmp_path)
     write_project(tmp_path, data={"toy": TOY})
-    datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
-    with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
-        file["features"] = toy.features
-    artifacts.write_json(Path("results/toy/selected.json"), {"train": {}, "generate": {}, "classify": {}})
+    write_inputs(toy)
     for stage in (finetune, train):
         stage.command("toy")
     before = outputs()
@@ -45,3 +49,16 @@ def test_a_full_disk_leaves_features_and_weights_that_belong_together(
         stage.command("toy")
         before, old = outputs(), before
         assert sum(new != kept for new, kept in zip(before, old, strict=True)) == 2
+
+
+def test_a_collapsed_posterior_is_said_and_stays_with_the_features(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, data={"toy": {**TOY, "train": {**TOY["train"], "kl_weight": 100.0, "epochs": 20}}})
+    write_inputs(toy)
+    for stage in (finetune, train):
+        stage.command("toy")
+    assert "toy, seed 0: warning: the posterior has collapsed: the KL term stands at" in "".join(capsys.readouterr())
+    with artifacts.open_artifact(Path("artifacts/toy/projected.h5"), artifacts.PROJECTED) as file:
+        assert "the posterior has collapsed" in str(file["seed=0"].attrs["warnings"])

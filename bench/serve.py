@@ -4,12 +4,14 @@ python bench/serve.py --seconds 60              a model with EfficientNet-Lite0
 python bench/serve.py --backbone resnet101 --weights random
 python bench/serve.py --backbone test_efficientnet --weights random --requests 10000    memory, quickly
 
-Rounds of the network alone and of the server take turns, so that a busy machine slows both.
+Rounds of the network alone and of the server take turns, so that a busy machine slows both. On a machine that others
+use, too, the figures by processor time are the ones to read: what the server takes of it, all threads together.
 """
 
 import argparse
 import http.client
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -105,8 +107,8 @@ def together(clients: list[Client], goes_on: Callable[[], bool]) -> None:
         thread.join()
 
 
-def network_alone(network: Network, pixels: np.ndarray, seconds: float) -> float:
-    """Pictures a second of the network on decoded pictures: a thread a core, in the server's batches."""
+def network_alone(network: Network, pixels: np.ndarray, seconds: float) -> tuple[float, float]:
+    """Pictures a second, and a second of processor time, of the network: decoded, in batches, a thread a core."""
     batch = [pixels] * LARGEST_BATCH["cpu"]
     end, counts = time.perf_counter() + seconds, [0] * CORES
 
@@ -116,19 +118,26 @@ def network_alone(network: Network, pixels: np.ndarray, seconds: float) -> float
             network.unpadded(batch)
             counts[place] += len(batch)
 
-    started = time.perf_counter()
+    started, taken = time.perf_counter(), time.process_time()
     threads = [threading.Thread(target=work, args=(place,)) for place in range(CORES)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - started)
+    total = sum(counts)
+    return total / (time.perf_counter() - started), total / (time.process_time() - taken)
 
 
 def memory(pid: int) -> float:
     """MiB of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def processor(pid: int) -> float:
+    """Seconds of processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def bomb() -> bytes:
@@ -185,26 +194,34 @@ def measure(args: argparse.Namespace, port: int, pid: int, network: Network, pix
     one.times.clear()
     bare: list[float] = []
     torch.set_num_threads(1)
+    taken, here = 0.0, 0.0
     for _ in range(100):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.thread_time()
         network.unpadded([pixels])
         bare.append(time.perf_counter() - started)
+        here += time.thread_time() - before
+        before = processor(pid)
         one.ask()
+        taken += processor(pid) - before
     ratio = np.median(one.times) / np.median(bare)
     print(f"{args.backbone}, {CORES} cores, body of {len(body):,} bytes")
     print(f"one client: {summary(one.times)}; a bare forward pass: {summary(bare)}; ratio of medians {ratio:.2f}")
+    print(
+        f"  processor time: {10 * taken:.1f} ms a request, {10 * here:.1f} ms a forward pass; ratio {taken / here:.2f}"
+    )
 
     clients = [Client(port, body) for _ in range(args.clients)]
     rates = []
     for _ in range(args.rounds):
-        alone = network_alone(network, pixels, args.seconds / args.rounds)
-        before, started = sum(len(client.times) for client in clients), time.perf_counter()
+        alone, alone_processor = network_alone(network, pixels, args.seconds / args.rounds)
+        before, started, taken = sum(len(client.times) for client in clients), time.perf_counter(), processor(pid)
         end = started + args.seconds / args.rounds
         together(clients, lambda end=end: time.perf_counter() < end)
         asked = sum(len(client.times) for client in clients) - before
-        rates.append((asked / (time.perf_counter() - started), alone))
-    served, alone = np.median(rates, axis=0)
-    ratios = [served / alone for served, alone in rates]
+        rate, by_processor = asked / (time.perf_counter() - started), asked / (processor(pid) - taken)
+        rates.append((rate, alone, by_processor, alone_processor))
+    served, alone, by_processor, alone_processor = np.median(rates, axis=0)
+    ratios = [rate[0] / rate[1] for rate in rates]
     times = [seconds for client in clients for seconds in client.times]
     failures = [failure for client in clients for failure in client.failures]
     print(
@@ -212,6 +229,8 @@ def measure(args: argparse.Namespace, port: int, pid: int, network: Network, pix
     )
     print(f"  {summary(times)}; {served:.1f} a second, the network alone {alone:.1f}; ratio {np.median(ratios):.2f} "
           f"({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
+    print(f"  a second of processor time: {by_processor:.1f}, the network alone {alone_processor:.1f}; "
+          f"ratio {by_processor / alone_processor:.2f}")  # fmt: skip
 
     hostile(clients[:8], port, min(args.seconds, 10))
     if args.requests:

@@ -112,7 +112,7 @@ def _named(
 
 def _counted(predictions: Iterator[Prediction], counts: "Counter[str]") -> Iterator[Prediction]:
     for prediction in predictions:
-        counts.update(images=1, none=prediction.none, failures=prediction.failure is not None)
+        counts.update(images=1, none=int(prediction.none), failures=int(prediction.failure is not None))
         yield prediction
 
 

@@ -124,7 +124,8 @@ class Estimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike, S: Signatures | None = None, seen: bool = False) -> NDArray[Any]:
         """(n, d) features -> (n,) labels. Arguments as in `decision_function`."""
-        return self.labels(S, seen)[self.decision_function(X, S, seen).argmax(axis=1)]
+        best = self.decision_function(X, S, seen).argmax(axis=1)
+        return self.labels(S, seen)[best]
 
     def predict_proba(self, X: ArrayLike, S: Signatures | None = None, seen: bool = False) -> NDArray[np.float64]:
         """(n, d) features -> (n, classes) in [0, 1], softmax of the scores: a ranking made to sum to 1, no more."""

@@ -131,9 +131,12 @@ class Classifier:
 
     def logits(self, x: Tensor) -> Tensor:
         """Features (n, members · m) -> mean log-probabilities (n, classes), before any restriction is normalised."""
-        parts = zip(self.modules, x.chunk(len(self.modules), dim=1), strict=True)
-        mean = torch.stack([functional.log_softmax(module(block), dim=1) for module, block in parts]).mean(0)
+        mean = torch.stack([functional.log_softmax(logits, dim=1) for logits in self._of_each(x)]).mean(0)
         return mean if self.classes is None else mean[:, torch.from_numpy(self.classes).to(x.device)]
+
+    def _of_each(self, x: Tensor) -> list[Tensor]:
+        """The logits of each module (n, all classes)."""
+        return [module(part) for module, part in zip(self.modules, x.chunk(len(self.modules), dim=1), strict=True)]
 
     @torch.inference_mode()
     def scores(
@@ -148,6 +151,21 @@ class Classifier:
             if extra_logits is not None:
                 logits = logits + tensor(extra_logits[rows], device)
             parts.append(functional.log_softmax(logits, dim=1))
+        return torch.cat(parts).cpu().numpy()
+
+    @torch.inference_mode()
+    def normaliser(
+        self, features: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None, block: int = 8192
+    ) -> NDArray[np.float32]:
+        """(n,) what `scores` took off the mean logits: the logarithm of the sum of their exponentials."""
+        device = next(iter(self.modules.state_dict().values())).device
+        parts = []
+        for start in range(0, len(features), block):
+            x = tensor(features[start : start + block], device)
+            logits = torch.stack(self._of_each(x)).mean(0)
+            if extra_logits is not None:
+                logits = logits + tensor(extra_logits[start : start + block], device)
+            parts.append(torch.logsumexp(logits, dim=1))
         return torch.cat(parts).cpu().numpy()
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -125,21 +125,13 @@ class Trained:
     @torch.inference_mode()
     def signature_logits(self, predicted: NDArray[np.float32], signatures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scaled cosines, mean over the members: predicted (n, a), unscaled signatures (classes, a) -> (n, classes)."""
-        return FEEDBACK_SCALE * predicted @ self.directions(signatures).T
+        directions = self.members[0].directions(tensor(self.signature_scaler(signatures), self.device))
+        return FEEDBACK_SCALE * predicted @ directions.cpu().numpy().T
 
-    @torch.inference_mode()
-    def directions(self, signatures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit vectors that R's predictions are compared with: unscaled signatures (classes, a) -> (classes, a)."""
-        unit = self.members[0].directions(tensor(self.signature_scaler(signatures), self.device))
-        return np.asarray(unit.cpu().numpy())
-
-    def contributions(self, predicted: NDArray[np.float32], pair: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What each attribute adds to the lead, in `signature_logits`, of the first class of a pair over the second.
-
-        predicted: (n, a). pair: (2, a) unscaled signatures. (n, a).
-        """
-        first, second = self.directions(pair)
-        return FEEDBACK_SCALE * predicted * (first - second)
+    def attribute_logits(self, signatures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What each attribute adds to `signature_logits` when it is predicted as 1: unscaled (classes, a) -> alike."""
+        attributes = np.eye(self.attributes, dtype=np.float32)
+        return np.ascontiguousarray(self.signature_logits(attributes, signatures).T)
 
     @property
     def latent(self) -> int:

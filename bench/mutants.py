@@ -155,19 +155,29 @@ def examine(module: str, chosen: list[Mutant], root: Path, lanes: list[Path], ar
     return results
 
 
+def is_of(mutant: Mutant, row: dict[str, str]) -> bool:
+    """Whether an equivalent mutant's row means this one: the line as it was, and as it is, where the row says."""
+    before, after = mutant.before.strip(), mutant.after.strip()
+    return before == row["before"] and after == row.get("after", after)
+
+
 def choose(config: dict[str, Any], root: Path, options: argparse.Namespace) -> dict[str, list[Mutant]]:
     """The mutants to run by module: without the equivalent ones, and of those `--sample`, the same for one seed."""
-    ignored = {(one["module"], one["before"], one["after"]) for one in config.get("equivalent") or ()}
+    equivalent = config.get("equivalent") or ()
     chosen = {}
     for module in config["modules"]:
         every = mutants(module, (root / module).read_text())
-        made = {(module, one.before.strip(), one.after.strip()) for one in every}
-        for _, before, after in sorted(one for one in ignored - made if one[0] == module):
-            print(f"no such mutant any more, remove it from the equivalent ones: {module}: {before} -> {after}")
+        ignored: set[str] = set()
+        for row in (row for row in equivalent if row["module"] == module):
+            same = {one.id for one in every if is_of(one, row)}
+            if not same:
+                change = f"{row['before']} -> {row.get('after')}"
+                print(f"no such mutant any more, remove it from the equivalent ones: {module}: {change}")
+            ignored |= same
         if options.only:
             chosen[module] = [one for one in every if one.id == options.only]
         elif not options.module or any(part in module for part in options.module):
-            left = [one for one in every if (module, one.before.strip(), one.after.strip()) not in ignored]
+            left = [one for one in every if one.id not in ignored]
             left.sort(key=lambda one: hashlib.sha256(f"{options.seed} {one.id}".encode()).digest())
             chosen[module] = left[: options.sample or None]
     return {module: some for module, some in chosen.items() if some}

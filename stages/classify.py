@@ -58,7 +58,7 @@ def _seed(
     device: torch.device,
     seed: int,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
-    """The scores of the test images, and the weights of the classifiers that gave them."""
+    """Scores of the test images and what else is known of them, and the classifiers that gave them."""
     seen_mask = np.arange(len(data.class_order)) < len(data.seen)
     modules = Trained.from_state(train, artifacts.under(trained, f"seed={seed}/"), device)
     projected = partial(load_features, inputs["projected"], format=artifacts.PROJECTED, seed=seed)
@@ -66,7 +66,8 @@ def _seed(
         seen, unseen = (_drawn(synthetic, f"seed={seed}/{side}") for side in ("seen", "unseen"))
     real = projected(data.trainval), data.train_labels
     spaces = LabelSpaces(real, seen, unseen, seen_mask, settings, seed, device, train.members)
-    scores = {}
+    scores: dict[str, NDArray[np.float32]] = {}
+    evidence: dict[str, list[NDArray[np.float32]]] = {}
     for name, classifier, rows, classes in (
         ("zsl", spaces.unseen_only, data.test_unseen, data.unseen),
         ("joint_seen", spaces.joint, data.test_seen, data.class_order),
@@ -77,6 +78,13 @@ def _seed(
             predicted = projected(rows, name="signatures")
             extra = settings.feedback * modules.signature_logits(predicted, data.signatures[classes])
         scores[name] = classifier.scores(projected(rows), extra)
+        for kind, values in spaces.evidence(projected(rows), extra).items() if name != "zsl" else ():
+            evidence.setdefault(f"evidence/{kind}", []).append(values)
+    scores |= {name: np.concatenate(parts) for name, parts in evidence.items()}
+    if train.feedback:
+        tested = np.concatenate([data.test_seen, data.test_unseen])
+        scores["attributes/predicted"] = projected(tested, name="signatures")
+        scores["attributes/logits"] = modules.attribute_logits(data.signatures[data.class_order])
     return scores, spaces.state()
 
 

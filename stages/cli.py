@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from stages.commands import STAGES, TOOLS
 from stages.common import run
+from zslcore.compute.cores import at_once
 
 COMMANDS = {**STAGES, **TOOLS}
 
@@ -72,6 +73,7 @@ def options(
     """Options of every command."""
     if jobs is not None:
         os.environ["ZSL_JOBS"] = jobs
+        at_once()  # refuses what is no number of jobs, whatever the command
 
 
 def main() -> None:

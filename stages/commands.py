@@ -34,5 +34,8 @@ TOOLS = {
     "inspect": "stages.inspect",
     "predict": "stages.predict",
     "clip": "stages.clip",
+    "signatures": "stages.signatures",
+    "serve": "stages.serve",
+    "export": "stages.export",
 }
 """Every other command: name -> module with a `command`, or with an `app` where there are subcommands (`import`)."""

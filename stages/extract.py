@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from stages.common import say
-from stages.workspace import Workspace
+from stages.workspace import ARTIFACTS, Workspace
 from zslcore.compute.cluster import ADDRESS
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError, unknown
 from zslcore.features import image_sources
 from zslcore.features.batches import Engine, local
-from zslcore.features.extract import extract, extract_images, forecast
+from zslcore.features.extract import extract, extract_images, forecast, plan_of
+from zslcore.features.network import ExtractionPlan
 from zslcore.features.ray_engine import ray_engine
 from zslcore.layers import validate
 from zslcore.project.params import PARAMS_FILE, Params
@@ -25,6 +26,12 @@ PLACE = "Images to take instead: a folder, a .txt list, .tar archives (a-{00..12
 def command(
     dataset: Annotated[str | None, typer.Argument(help="Name of the data set, as in params.yaml.")] = None,
     images: Annotated[str | None, typer.Option(help=PLACE)] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="With --images: the data set whose backbone and settings to use; default: params.yaml's."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="With --images: the HDF5 file to write.")] = None,
     engine: Annotated[str, typer.Option(help="Where to compute: local or ray.")] = "local",
     address: Annotated[str | None, typer.Option(help=f"With --engine ray: {ADDRESS}")] = None,
@@ -49,6 +56,8 @@ def command(
         raise ZSLError("zsl extract --images: where to? add --out FILE.h5")
     if dataset is not None and out is not None:
         raise ZSLError(f"zsl extract --out: a data set's go to artifacts/{dataset}/features.h5; leave --out away")
+    if like is not None and images is None:
+        raise ZSLError("zsl extract --as: only for --images PLACE; a data set has settings of its own")
     of_ray = {"--address": address, "--workers": workers, "--cpus": cpus}
     if engine == "local" and (unused := [option for option, value in of_ray.items() if value is not None]):
         raise ZSLError(
@@ -61,7 +70,7 @@ def command(
     if engine not in engines:
         raise unknown("engine", engine, engines)
     workspace = None if dataset is None else Workspace(dataset)
-    settings, device = _of_project() if workspace is None else (workspace.settings.extract, workspace.device)
+    settings, device = _of_project(like) if workspace is None else (workspace.settings.extract, workspace.device)
     if on_bad_image is not None:
         settings = validate(Extract, settings.model_dump() | {"on_bad_image": on_bad_image}, "zsl extract")
     if workspace is not None and dry_run and datasets.has_features(workspace.artifact("dataset.h5")):
@@ -80,7 +89,8 @@ def command(
         return
     chosen = engines[engine]()
     if workspace is None:
-        summary = extract_images(image_sources.of_place(str(images)), Path(str(out)), settings, device, chosen)
+        place, planned = image_sources.of_place(str(images)), None if like is None else _planned(like)
+        summary = extract_images(place, Path(str(out)), settings, device, chosen, planned=planned)
     else:
         paths = workspace.artifact("dataset.h5"), workspace.artifact("features.h5")
         summary = extract(*paths, settings, device, chosen)
@@ -90,8 +100,21 @@ def command(
     say(f"{dataset or images}: {summary.images} images, {computed}, {skipped}")
 
 
-def _of_project() -> tuple[Extract, str]:
-    """What params.yaml says for every data set, and the device."""
+def _of_project(like: str | None) -> tuple[Extract, str]:
+    """What params.yaml says for every data set, or all files for one, and the device."""
     params = Params()
+    if like is not None:
+        return params.resolve(like).pipeline.extract, params.device
     settings: Extract = validate(Extract, params.raw.get("extract") or {}, f"{PARAMS_FILE}: extract")
     return settings, params.device
+
+
+def _planned(like: str) -> ExtractionPlan | None:
+    """What was decided for a data set's features; None where there are none yet. Raises ZSLError for given ones."""
+    dataset, features = (ARTIFACTS / like / name for name in ("dataset.h5", "features.h5"))
+    if features.exists():
+        return plan_of(features)
+    if dataset.exists() and datasets.has_features(dataset):
+        raise ZSLError(f"{dataset}: its features were given, so that no backbone is known which made them")
+    say(f"{like}: no features yet; what is auto is decided on these images: run `dvc repro extract@{like}` first")
+    return None

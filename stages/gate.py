@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Compare the metrics with a git revision: exit 1 on a regression or a gated metric gone, 2 on misuse."""
     try:
-        settings = validate(gate.GateSettings, Params().top("gate"), f"{PARAMS_FILE}: gate")
+        settings = validate(gate.GateSettings, Params().top("gate"), f"{PARAMS_FILE}: gate").with_tolerances()
         commit = gate.resolve_revision(against)
         _check_results()
         note = gate.check_revision(commit, against is not None)

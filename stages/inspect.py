@@ -1,13 +1,17 @@
 """`zsl inspect`: what an artifact is, what made it, and what it holds."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zslcore.errors import printable
+from zslcore.io.artifacts import PACKAGED
 from zslcore.io.inspection import inspect
-from zslcore.layers import flat
+from zslcore.layers import flat, validate
+from zslcore.model.card import card
+from zslcore.model.header import Header
 
 
 def command(
@@ -16,6 +20,9 @@ def command(
     """Print format, parameters, library versions, input hashes, shapes and ranges of an artifact."""
 
     contents = inspect(file)
+    if contents.about.get("format") == PACKAGED.name:  # what `params` holds, in words
+        print(card(validate(Header, contents.params, str(file))))
+        contents = replace(contents, params={})
     for name, value in contents.about.items():
         print(f"{name}: {printable(value)}")
     for title, values in (("inputs", contents.inputs), ("libraries", contents.libraries), ("params", contents.params)):

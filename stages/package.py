@@ -1,5 +1,6 @@
 """Stage `package`: the trained model as one file that names images anywhere, and its card."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from stages.common import DatasetName, say
 from stages.workspace import Workspace
+from zslcore.compute.jobs import in_order
 from zslcore.evaluation import protocol
 from zslcore.evaluation.result_cache import CACHE
 from zslcore.experiments.compare import check_data, chosen_settings, load_given
@@ -69,7 +71,9 @@ def _other(workspace: Workspace, name: str) -> Model:
     settings = validate(kind.Settings, chosen["settings"], f"method '{kind.name}'")
     task = protocol.benchmark_task(data, workspace.features())
     seeds = _seeds(workspace) if kind.random else _seeds(workspace)[:1]
-    methods: dict[int, Method[Any]] = dict(protocol.fit_seeds(kind, settings, task, seeds))
+    fit = partial(protocol.fit_seed, kind, settings, task, None)
+    fits = in_order(f"{data.name}: {kind.name}", fit, [(seed,) for seed in seeds], workspace.device)
+    methods: dict[int, Method[Any]] = dict(zip(seeds, fits, strict=True))
     scored = {seed: protocol.score(fitted, task, seed) for seed, fitted in methods.items()}
     figures = {seed: protocol.evaluate(scores, chosen["calibration"]) for seed, scores in scored.items()}
     return package(

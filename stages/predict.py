@@ -64,14 +64,7 @@ def command(
     """Name images, one row each, in their order; an image that cannot be read has a row that says why."""
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
-    named = Model.load(model, weights, backbone, CACHE)
-    described = None if classes is None else read_descriptions(classes, named.attributes)
-    if described is not None:
-        named = named.with_classes(described)
-    candidates: str | list[str] = among
-    if among not in ("all", "seen", "unseen"):
-        of_table = described is not None and classes is not None and Path(among).resolve() == classes.resolve()
-        candidates = list(described or {}) if of_table else read_candidates(Path(among), named.classes)
+    named, candidates = chosen(Model.load(model, weights, backbone, CACHE), classes, among)
     rows = rows_of(named, place, ENGINES[engine]())
     predictions = _named(named, rows, top, candidates, none, explain)
     counts: Counter[str] = Counter()
@@ -81,6 +74,17 @@ def command(
     else:
         tables.write(counted, out, f"{named.name} ({model.name})")
     say(f"{place}: {counts['images']} images, {counts['none']} of no class here, {counts['failures']} unreadable")
+
+
+def chosen(model: Model, classes: Path | None, among: str) -> tuple[Model, str | list[str]]:
+    """The model with the classes of a table, and the names of those that compete, as `Model.predict` takes them."""
+    described = None if classes is None else read_descriptions(classes, model.attributes)
+    if described is not None:
+        model = model.with_classes(described)
+    if among in ("all", "seen", "unseen"):
+        return model, among
+    of_table = described is not None and classes is not None and Path(among).resolve() == classes.resolve()
+    return model, list(described or {}) if of_table else read_candidates(Path(among), model.classes)
 
 
 def _named(
@@ -108,7 +112,7 @@ def _named(
 
 def _counted(predictions: Iterator[Prediction], counts: "Counter[str]") -> Iterator[Prediction]:
     for prediction in predictions:
-        counts.update(images=1, none=prediction.none, failures=prediction.failure is not None)
+        counts.update(images=1, none=int(prediction.none), failures=int(prediction.failure is not None))
         yield prediction
 
 

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.datasets import dataset as datasets
-from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
+from zslcore.evaluation.confidence import Confidence
 from zslcore.evaluation.selected import fill
 from zslcore.io.artifacts import FEATURES, Format, read_json
 from zslcore.project.params import EXPERIMENTS_FILE, Resolved
 from zslcore.project.resolved import RESULTS, load_resolved
 from zslcore.settings import Settings
-from zslcore.signatures.compose import Composition, fixed
+from zslcore.signatures.compose import Composition, fixed, provenance
 
 ARTIFACTS = Path("artifacts")
 EXPERIMENTS = Path("experiments/results")
@@ -62,6 +63,12 @@ class Workspace:
         return fill(self.settings, read_json(self.result("selected.json")))
 
     @cached_property
+    def confidence(self) -> Confidence | None:
+        """What `select` chose of confidence; None where it could choose nothing."""
+        section = read_json(self.result("selected.json")).get("confidence")
+        return None if section is None else Confidence.read(section)
+
+    @cached_property
     def composition(self) -> Composition:
         """How the sources of signatures are put together: as the settings say, or as `select` chose."""
         if (given := fixed(self.settings.signatures)) is not None:
@@ -73,13 +80,14 @@ class Workspace:
     @cached_property
     def data(self) -> Dataset:
         """The data set with its splits, less the images that `extract` had to skip."""
-        return self._data("features.h5", FEATURES).composed(self.composition)
+        return self.data_sources().composed(self.composition)
 
     def data_of(self, artifact: str, format: Format) -> Dataset:
         """The data set, less the images that an artifact made of its features lacks."""
-        return self._data(artifact, format).composed(self.composition)
+        return self.data_sources(artifact, format).composed(self.composition)
 
-    def _data(self, artifact: str, format: Format) -> Dataset:
+    def data_sources(self, artifact: str = "features.h5", format: Format = FEATURES) -> Dataset:
+        """The same, before the sources of signatures are put together."""
         return datasets.load(self.artifact("dataset.h5"), features=self.artifact(artifact), format=format)
 
     def seen(self) -> Seen:
@@ -95,6 +103,12 @@ class Workspace:
         rows = np.arange(len(self.data.labels)) if rows is None else rows
         return datasets.load_features(self.artifact("features.h5"), rows)
 
-    def about(self, split: str) -> dict[str, Any]:
-        """What stands at the head of the run's results. split: its name."""
-        return {"dataset": self.dataset, "split": split, "preset": self.resolved.preset, "seeds": len(self.seeds)}
+    def about(self, data: Dataset) -> dict[str, Any]:
+        """What stands at the head of the run's results."""
+        return {
+            "dataset": self.dataset,
+            "split": data.split_name,
+            "preset": self.resolved.preset,
+            "seeds": len(self.seeds),
+            "signatures": provenance(sources_of(data), self.composition),
+        }

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from zslcore.errors import ZSLError
 
+DELETE = "to leave it at its default, delete the line"
+
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` on top of `base`, key by key."""
@@ -40,12 +42,14 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def validate(model: type[BaseModel], values: Mapping[str, Any], where: str | Callable[[str], str]) -> Any:
+def validate(model: type[BaseModel], values: Mapping[str, Any] | None, where: str | Callable[[str], str]) -> Any:
     """Build a settings model.
 
     where: what messages call the place of the values, for all or by dotted name. Raises ZSLError with every problem on
     a line of its own, and the nearest known name.
     """
+    if values is None:
+        raise ZSLError(f"{where if isinstance(where, str) else where('')} is null: it holds nothing; {DELETE}")
     try:
         return model(**values)
     except ValidationError as error:
@@ -76,7 +80,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         return f"'{path}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["input"] is None and path:
-        return f"{path} is null: {message}; to leave it at its default, delete the line"
+        return f"{path} is null: {message}; {DELETE}"
     return f"{path} is {problem['input']!r}: {message}" if path else message
 
 

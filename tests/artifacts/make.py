@@ -17,6 +17,7 @@ from zslcore.datasets import dataset as datasets
 from zslcore.io import artifacts
 from zslcore.methods.base import TrainData
 from zslcore.methods.eszsl import ESZSL
+from zslcore.model.model import Model
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.loop import minimise
 from zslcore.training.seeding import seeded
@@ -41,6 +42,8 @@ FILES: dict[str, artifacts.Format] = {
     "model.safetensors": artifacts.MODEL,
     "method.safetensors": artifacts.METHOD,
     "checkpoint.safetensors": artifacts.CHECKPOINT,
+    "model.zsl": artifacts.PACKAGED,
+    "classifiers.safetensors": artifacts.CLASSIFIERS,
 }
 
 
@@ -85,16 +88,20 @@ def make(folder: Path) -> None:
     ) as file:
         file["features"] = data.features
     artifacts.write_json(folder / "results/toy/selected.json", {"train": {}, "generate": {}, "classify": {}})
+    artifacts.write_json(folder / "results/toy/metrics.json", {})
     before = os.getcwd()
     os.chdir(folder)
     try:
-        for stage in ("resolve", "finetune", "train", "generate", "classify"):
+        for stage in ("resolve", "finetune", "train", "generate", "classify", "package"):
             import_module(f"stages.{stage}").command("toy")
     finally:
         os.chdir(before)
     seen = TrainData(data.features[data.trainval], data.labels[data.trainval], data.signatures[:3])
     ESZSL().fit(seen).save(home / "method.safetensors")
     train_something(Checkpoint(home / "checkpoint.safetensors"))
+    Path(folder / "models/toy.zsl").rename(home / "model.zsl")
+    Model.load(home / "model.zsl", cache=home / "kept").with_classes({"takahē": [1, 0.5]})
+    next((home / "kept").iterdir()).rename(home / "classifiers.safetensors")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from zslcore.io.inspection import inspect
 from zslcore.methods.clusterable.finetune import Finetuned
 from zslcore.methods.clusterable.train import Trained
 from zslcore.methods.eszsl import ESZSL
+from zslcore.model.model import Model
 from zslcore.project.remedies import remedy
 from zslcore.settings import Finetune, Train
 from zslcore.synthesis.classifier import Classifier
@@ -101,6 +102,18 @@ def read_model(path: Path) -> None:
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, rtol=1e-5)
 
 
+def read_packaged(path: Path) -> None:
+    """It names images, and knows a class more, in one file."""
+    model = Model.load(path)
+    found = model.with_classes({"takahē": [1, 0.5]}).predict_features(make.toy().features, top=5)
+    assert {*found[0].classes} == {*make.toy().classes, "takahē"}
+    assert sum(found[0].probabilities) == pytest.approx(1)
+
+
+def read_classifiers(path: Path) -> None:
+    assert artifacts.load_tensors(path, artifacts.CLASSIFIERS)["joint.classifier.0.linear.weight"].shape == (5, 3)
+
+
 READERS: dict[str, Callable[[Path], None]] = {
     "dataset.h5": read_dataset,
     "features.h5": read_features,
@@ -113,6 +126,8 @@ READERS: dict[str, Callable[[Path], None]] = {
     "scores.h5": read_arrays(artifacts.SCORES, ("zsl", (3, 1)), ("joint_seen", (3, 4)), ("joint_unseen", (3, 4))),
     "method.safetensors": read_method,
     "checkpoint.safetensors": read_checkpoint,
+    "model.zsl": read_packaged,
+    "classifiers.safetensors": read_classifiers,
 }
 
 

@@ -23,7 +23,8 @@ import stages.select
 import stages.train
 import stages.tsne
 from tests.conftest import write_project
-from zslcore.compute.jobs import at_once, in_order, run_jobs
+from zslcore.compute.cores import at_once
+from zslcore.compute.jobs import in_order, run_jobs
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import BadFile, ZSLError
@@ -193,6 +194,11 @@ def test_a_number_of_jobs_that_is_none_is_refused(
     monkeypatch.setenv("ZSL_JOBS", asked)
     with pytest.raises(ZSLError, match=f"^--jobs .* is '{asked}'; give how many fits run at once, at least 1"):
         at_once()
+    monkeypatch.setenv("ZSL_JOBS", "1")
+    monkeypatch.setattr("sys.argv", ["zsl", "params", "--jobs", asked])
+    with pytest.raises(SystemExit, match="1"):
+        stages.cli.main()
+    assert f"error: --jobs (or ZSL_JOBS) is '{asked}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", [["--jobs", "5", "params"], ["params", "--jobs", "5"]])

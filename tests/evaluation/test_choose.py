@@ -89,9 +89,9 @@ def test_the_best_candidate_wins_and_a_failing_one_is_passed_over(seen: Seen, mo
 
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     best, trials = choose(Picky, seen, budget=5)
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert "6/6" in last, "the candidate that is tried on all tasks counts too"
-    assert last.endswith("each on 3 of 3 tasks")
+    lines = capsys.readouterr().err.splitlines()
+    for done in ("each on 1 of 3 tasks: 5/5", "each on 3 of 3 tasks: 1/1"):
+        assert any(done in line for line in lines), done
     assert best.score == max(trial.score for trial in trials if trial.tasks == best.tasks)
     assert all(trial.settings.get("scaling") != "none" for trial in trials)
 

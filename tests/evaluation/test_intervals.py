@@ -6,7 +6,18 @@ import pytest
 from scipy import stats
 
 from zslcore.errors import ZSLError
-from zslcore.evaluation.intervals import RESAMPLES, bootstrap, holm, mean_interval, paired_difference, resampled
+from zslcore.evaluation.intervals import (
+    RESAMPLES,
+    Bootstrap,
+    Interval,
+    beyond_chance,
+    bootstrap,
+    holm,
+    is_mean,
+    mean_interval,
+    paired_difference,
+    resampled,
+)
 
 
 def test_hand_computed() -> None:
@@ -29,8 +40,14 @@ def test_covers_the_true_mean_as_often_as_it_says() -> None:
 def test_one_value_leaves_the_interval_open() -> None:
     found = mean_interval([4.0])
     assert found.mean == 4.0
-    assert math.isnan(found.low)
+    assert (found.count, math.isnan(found.low), math.isnan(found.high)) == (1, True, True)
     assert not found.excludes_zero
+
+
+def test_an_interval_that_ends_at_zero_has_it() -> None:
+    assert not Interval(1.0, 0.0, 2.0, 3).excludes_zero
+    assert not Interval(-1.0, -2.0, 0.0, 3).excludes_zero
+    assert Interval(-1.0, -2.0, -0.1, 3).excludes_zero
 
 
 def test_pairing_removes_what_seeds_share() -> None:
@@ -53,6 +70,7 @@ def test_p_value_is_that_of_the_t_test() -> None:
         values = random.normal(0.5, 1.0, count)
         assert mean_interval(values).p_value == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-6)
     assert math.isnan(mean_interval([4.0]).p_value)
+    assert mean_interval([0.0]).p_value == 1.0
     assert mean_interval([0.0, 0.0]).p_value == 1.0
     assert mean_interval([2.0, 2.0]).p_value == 0.0
     for values in (random.normal(0.8, 1.0, 5) for _ in range(50)):
@@ -104,3 +122,24 @@ def test_bootstrap_is_the_percentile_interval() -> None:
     assert found.p_value == pytest.approx(2 * 102 / 1002)
     assert not found.excludes_zero
     assert bootstrap(4.0, values + 2, 50).p_value == pytest.approx(2 / 1002)
+    assert bootstrap(-4.0, -values, 50).p_value == pytest.approx(2 * 102 / 1002)
+    assert bootstrap(0.0, np.array([-1.0, 0.0, 0.0, 1.0]), 3).p_value == 1.0, "0 is on both sides"
+    nothing = bootstrap(math.nan, values, 7)
+    assert (nothing.count, math.isnan(nothing.p_value), math.isnan(nothing.low)) == (7, True, True)
+
+
+def test_of_a_family_those_below_the_level_are_beyond_chance() -> None:
+    """The least p is doubled, of two; one at the level is not below it."""
+    family = {name: Bootstrap(1.0, 0.5, 1.5, 10, p) for name, p in {"a": 0.02, "b": 0.05}.items()}
+    assert beyond_chance(family) == {"a"}
+    assert beyond_chance({"a": family["a"]}, level=0.02) == set()
+    assert beyond_chance({}) == set()
+
+
+def test_a_stored_mean_is_that_of_its_values_but_for_rounding() -> None:
+    assert is_mean(2.0 + 1e-12, [1.0, 3.0])
+    assert is_mean(2e9 + 0.1, [1e9, 3e9]), "in proportion"
+    assert is_mean(math.nan, [1.0, math.nan])
+    assert is_mean(math.nan, [math.inf, -math.inf])
+    assert not is_mean(2.001, [1.0, 3.0])
+    assert not is_mean(1e-6, [0.0, 0.0])

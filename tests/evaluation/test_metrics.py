@@ -43,6 +43,8 @@ def test_curve_equals_brute_force_at_any_factor(seed: int, factor: float) -> Non
         seen_mask,
     )
     curve = metrics.seen_unseen_curve(*arguments)
+    assert curve.factors[0] == -np.inf
+    assert (np.diff(curve.factors) > 0).all()
     unseen, seen, harmonic = curve.at(factor)
     assert (unseen, seen) == pytest.approx(brute_force(*arguments, factor))
     assert harmonic == pytest.approx(metrics.harmonic_mean(unseen, seen))
@@ -135,3 +137,24 @@ def test_hit_at_k_is_left_out_where_it_is_bound_to_be_all(scored: metrics.Scores
     )
     for group in ("zsl", "gzsl"):
         assert [name for name in evaluate(few, 0.0)[group] if name.startswith("hit")] == ["hit@1", "hit@2"]
+
+
+def test_accuracies_stay_within_0_and_1_however_they_round() -> None:
+    for classes in range(1, 40):
+        labels = np.repeat(np.arange(classes), 3)
+        scores = np.hstack([np.eye(classes), np.eye(classes)])[labels] + np.linspace(0, 1e-3, 2 * classes)
+        mask = np.arange(2 * classes) < classes
+        curve = metrics.seen_unseen_curve(scores, labels, scores, labels + classes, mask)
+        assert (curve.seen.min(), curve.unseen.max()) == (pytest.approx(0), pytest.approx(1))
+        assert curve.seen.min() >= 0
+        assert curve.unseen.max() <= 1
+
+
+def test_titles_are_short_and_say_what_is_diagnostic_and_units_what_is_no_percentage() -> None:
+    table = metrics.METRICS
+    assert [metric.title for metric in table.values() if metric.headline] == ["T1", "U", "S", "H", "AUSUC"]
+    for name, metric in table.items():
+        diagnostic = name.startswith("diagnostic.")
+        assert metric.title.endswith(": diagnostic only") == diagnostic
+        assert diagnostic or len(metric.title) < len(metric.meaning)
+        assert metric.unit == ("score" if name.endswith("calibration") else "percent")

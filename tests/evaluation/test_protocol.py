@@ -235,6 +235,20 @@ def test_calibration_is_the_middle_of_the_best_step_of_the_mean_over_tasks(seed:
     assert np.mean([at(scores, chosen)[2] for scores in tasks]) == pytest.approx(max(means))
 
 
+def curve_of(*steps: tuple[float, float, float]) -> protocol.SeenUnseenCurve:
+    """A curve through (factor, seen, unseen), below which everything counts as seen."""
+    return protocol.SeenUnseenCurve(*np.array([(-np.inf, 1.0, 0.0), *steps]).T)
+
+
+def test_below_all_leads_of_a_task_its_harmonic_mean_is_0() -> None:
+    first, second = curve_of((-5.0, 0.8, 0.8), (0.0, 0.5, 0.5)), curve_of((1.0, 0.6, 0.6), (2.0, 0.0, 1.0))
+    assert protocol.choose_calibration([first, second]) == 1.5
+
+
+def test_the_last_step_is_chosen_at_its_beginning() -> None:
+    assert protocol.choose_calibration([curve_of((0.0, 0.9, 0.1), (1.0, 0.8, 0.3), (4.0, 0.8, 0.8))]) == 4.0
+
+
 @pytest.mark.parametrize("seed", [0, 1, 3])
 def test_validation_figures_are_means_at_one_factor_for_all_tasks(seed: int) -> None:
     tasks = [random_scores(10 * seed + k) for k in range(3)]

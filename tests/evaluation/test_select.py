@@ -108,6 +108,8 @@ def test_the_best_mean_of_t1_and_h_over_all_splits_is_chosen_whole(known: None) 
         candidate = tuple(row[name] for name in NAMES)
         assert {name: row[name] for name in ("T1", "H", "score", "calibration")} == pytest.approx(everything[candidate])
     best = everything[BEST]
+    confidence, strangers = chosen.pop("confidence"), chosen.pop("strangers")
+    assert (set(confidence), set(strangers)) == ({"temperature", "stranger", "quantiles"}, {"probability", "energy"})
     assert chosen == {
         "train": {"epochs": 5},
         "generate": {"per_unseen": 10},

@@ -13,6 +13,7 @@ from zslcore.evaluation.strangers import STRANGERS, Known
 
 KNOWN = Known(
     np.log([[0.5, 0.25, 0.25], [0.9, 0.05, 0.05]]),
+    1.0,
     {
         "normaliser": np.array([2.0, -1.0]),
         "synthetic": np.array([[3.0, 1.0, 2.0], [5.0, 4.0, 6.0]]),
@@ -45,6 +46,9 @@ def test_energy_of_raw_scores_needs_no_normaliser_and_distances_need_their_evide
     plain = Known(np.zeros((2, 4)))
     assert strangers.usable(plain) == ["probability", "energy"]
     assert STRANGERS["energy"].compute(plain) == pytest.approx([log(4)] * 2)
+    colder = Known(KNOWN.scores, 0.5, KNOWN.evidence)
+    assert STRANGERS["probability"].compute(colder)[0] == pytest.approx(log(0.25 / (0.25 + 2 * 0.0625)))
+    assert STRANGERS["energy"].compute(colder)[0] == pytest.approx(0.5 * log(0.25 + 2 * 0.0625) + 2)
     with pytest.raises(ZSLError, match="knows nothing of 'real'"):
         STRANGERS["real"].compute(plain)
 

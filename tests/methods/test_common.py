@@ -35,6 +35,23 @@ def fitted(name: str, toy_task: Task) -> Method:
     return quick(name, toy_task)
 
 
+def make_brief(name: str) -> Method:
+    """With its quick settings, but five epochs, where it is trained in epochs."""
+    method = make(name)
+    epochs = {"epochs": 5}
+    if name == "clusterable":
+        epochs = {"train": method.settings.train.model_copy(update=epochs)}
+    elif not hasattr(method.settings, "epochs"):
+        return method
+    return type(method)(method.settings.model_copy(update=epochs))
+
+
+@pytest.fixture(scope="module")
+def brief(name: str, toy_task: Task) -> Method:
+    """A fit of few epochs, for checks that fit again."""
+    return fit(make_brief(name), toy_task, 0)
+
+
 def joint_scores(method: Method, task: Task) -> np.ndarray:
     return method.for_classes(task.signatures, task.seen_mask, seed=0).scores(task.unseen_features)
 
@@ -83,10 +100,10 @@ def test_scores_are_those_expected(name: str, fitted: Method, toy_task: Task) ->
     assert found["losses"] == pytest.approx(wanted["losses"], rel=2e-3, abs=1e-4 * largest)
 
 
-def test_the_seed_matters_where_the_method_says_so(name: str, fitted: Method, toy_task: Task) -> None:
-    other = fit(make(name), toy_task, 1).for_classes(toy_task.signatures, toy_task.seen_mask, 1)
-    same = np.array_equal(other.scores(toy_task.unseen_features), joint_scores(fitted, toy_task))
-    assert same is not fitted.random
+def test_the_seed_matters_where_the_method_says_so(name: str, brief: Method, toy_task: Task) -> None:
+    other = fit(make_brief(name), toy_task, 1).for_classes(toy_task.signatures, toy_task.seen_mask, 1)
+    same = np.array_equal(other.scores(toy_task.unseen_features), joint_scores(brief, toy_task))
+    assert same is not brief.random
 
 
 def test_what_it_says_of_itself(fitted: Method) -> None:
@@ -135,17 +152,17 @@ def test_beats_chance(fitted: Method, toy_task: Task) -> None:
     assert np.isfinite(scores.joint_seen).all()
 
 
-def test_deterministic_and_the_same_when_watched(name: str, fitted: Method, toy_task: Task) -> None:
+def test_deterministic_and_the_same_when_watched(name: str, brief: Method, toy_task: Task) -> None:
     """Scores after the first epochs differ from each other; looking at them changes nothing."""
-    again, watched = make(name), []
+    again, watched = make_brief(name), []
 
     def observe(done: int) -> None:
         if done <= 3:
             watched.append(joint_scores(again, toy_task).tobytes())
 
     fit(again, toy_task, 0, observe)
-    np.testing.assert_array_equal(joint_scores(fitted, toy_task), joint_scores(again, toy_task))
-    in_epochs = hasattr(fitted.settings, "epochs") or name == "clusterable"
+    np.testing.assert_array_equal(joint_scores(brief, toy_task), joint_scores(again, toy_task))
+    in_epochs = hasattr(brief.settings, "epochs") or name == "clusterable"
     assert len(set(watched)) == len(watched) == (3 if in_epochs else 0)
 
 

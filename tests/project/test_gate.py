@@ -1,17 +1,20 @@
 """The gate: verdicts on made-up differences, its statistics against SciPy, and the command in a real repository."""
 
+import io
 import json
 import math
 import os
 import shlex
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from stages import cli
 from zslcore.errors import ZSLError
 from zslcore.layers import validate
 from zslcore.project.gate import (
@@ -20,11 +23,13 @@ from zslcore.project.gate import (
     Row,
     as_json,
     cells,
+    check_revision,
     check_rows,
     compare,
     counts,
     markdown,
     measurement,
+    metrics_diff,
     p_value,
     paired,
     resolve_revision,
@@ -135,8 +140,6 @@ def test_a_gate_that_nothing_can_fail_is_refused() -> None:
     check(50.0, 50.0, 0.5)
     check(0.0, 0.0, 0.5)
     check(50.0, None, 0.5)
-    with pytest.raises(ZSLError, match=r"gate\.metrics names no metric"):
-        check_rows([], GateSettings(), "0" * 40)
     with pytest.raises(ZSLError, match=r"no results/\*/metrics\.json has U, neither here nor at 0000000000"):
         check(50.0, 50.0, 0.5, "U")
     for tolerance in (50.0, 1e9):
@@ -278,7 +281,7 @@ def test_markdown_and_json_survive_hostile_names() -> None:
 
 
 def test_the_shipped_settings_gate_every_data_set() -> None:
-    settings = GateSettings(**Params(ROOT).top("gate"))
+    settings = GateSettings(**Params(ROOT).top("gate")).with_tolerances()
     metrics = {f"{group}.mean": {"old": 50.0, "new": 40.0} for group in ("zsl.T1", "gzsl.H", "gzsl.AUSUC", "plain.H")}
     validation = {f"validation.{name}": {"old": 50.0, "new": 40.0} for name in ("T1", "H")}
     files = {"metrics.json": metrics, "selected.json": validation}
@@ -320,14 +323,20 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def gate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    done = run(folder, sys.executable, "-m", "stages.cli", "gate", *arguments)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+    """`zsl gate` in this process, which has imported all it needs."""
+    out, error = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(error), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sys.argv", ["zsl", "gate", *arguments])
+        patched.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            cli.run(cli.app)
+    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out.getvalue(), error.getvalue())
 
 
-def write_metrics(folder: Path, harmonic: float | None) -> None:
-    (folder / "results/toy").mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(json.dumps({"gzsl": {"H": harmonic}, "about": {"split": "own"}}))
+def write_metrics(folder: Path, harmonic: float | None, name: str = "toy") -> None:
+    (folder / "results" / name).mkdir(parents=True, exist_ok=True)
+    metrics = {"zsl": {"T1": 50.0}, "gzsl": {"H": harmonic, "AUSUC": 50.0}, "about": {"split": "own"}}
+    (folder / "results" / name / "metrics.json").write_text(json.dumps(metrics))
 
 
 @pytest.fixture(scope="module")
@@ -394,6 +403,55 @@ def test_misuse_exits_with_2(project: Path, tmp_path: Path) -> None:
     assert "no revision 'nowhere'" in unknown.stderr
     assert gate(project, "--against=--all").returncode == 2
     assert gate(tmp_path).returncode == 2  # no params.yaml, no repository
+
+
+def test_head_is_compared_with_itself_only_where_every_data_set_was_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commit = "c" * 40
+    said: dict[str, str | None] = {"rev-parse": commit, "diff": "", "ls-files": ""}
+    monkeypatch.setattr("zslcore.project.gate._git", lambda *arguments: said[arguments[0]])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ZSLError, match="HEAD would be compared with itself"):
+        check_revision(commit, named=True)
+    for name in ("a", "b"):
+        write_metrics(tmp_path, 50.0, name)
+    (tmp_path / "artifacts/a").mkdir(parents=True)
+    (tmp_path / "artifacts/a/scores.h5").touch()
+    with pytest.raises(ZSLError, match="nothing was run here"):
+        check_revision(commit, named=True)
+    (tmp_path / "artifacts/b").mkdir()
+    (tmp_path / "artifacts/b/scores.h5").touch()
+    assert check_revision(commit, named=True).startswith("note: ")
+    with pytest.raises(ZSLError, match="commit on a branch"):
+        check_revision(commit, named=False)
+    assert check_revision("d" * 40, named=False) == ""
+    for changed in ({"diff": None}, {"ls-files": "results/new/metrics.json"}):
+        said |= {"diff": "", "ls-files": "", **changed}
+        assert check_revision(commit, named=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout", "stderr", "message"),
+    [
+        (1, "", " no remote \n", r"against cccccccccc failed: no remote; try `dvc metrics diff`"),
+        (1, "", "", "failed: no reason given"),
+        (0, "{", "", "gave no JSON"),
+    ],
+)
+def test_a_difference_that_dvc_cannot_tell(
+    monkeypatch: pytest.MonkeyPatch, code: int, stdout: str, stderr: str, message: str
+) -> None:
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code, stdout, stderr)
+    )
+    with pytest.raises(ZSLError, match=message):
+        metrics_diff("c" * 40)
+
+
+def test_no_difference_at_all_is_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "", ""))
+    assert metrics_diff("c" * 40) == {}
 
 
 def test_without_git_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

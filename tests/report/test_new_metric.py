@@ -15,6 +15,8 @@ from zslcore.experiments.compare import Given, compare
 from zslcore.experiments.settings import Ablation, Compare
 from zslcore.io.artifacts import write_json
 from zslcore.methods.eszsl import ESZSL
+from zslcore.project.gate import GateSettings
+from zslcore.project.gate import compare as compare_revisions
 from zslcore.project.params import Params
 from zslcore.report.build import write_report
 from zslcore.report.headline import headline
@@ -28,7 +30,8 @@ def overall_top1(scores: Scores, factor: float) -> float:
 
 @pytest.fixture(autouse=True)
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METRICS, "zsl.overall", Metric("overall T1", "share of images", overall_top1, headline=True))
+    metric = Metric("overall T1", "share of images", overall_top1, headline=True, tolerance=2.0)
+    monkeypatch.setitem(METRICS, "zsl.overall", metric)
 
 
 def seen_of(data: Dataset) -> Seen:
@@ -54,6 +57,17 @@ def column(markdown: str, title: str, row: str) -> list[str]:
 def test_evaluate_computes_it(toy_task: Task) -> None:
     scores = score(ESZSL().fit(toy_task.train), toy_task)
     assert evaluate(scores, 0.1)["zsl"]["overall"] == overall_top1(scores, 0.1)
+
+
+def test_the_gate_lets_its_tolerance_pass_and_settings_win_over_it() -> None:
+    diff = {"results/toy/metrics.json": {name: {"old": 50.0, "new": 47.0} for name in ("zsl.overall", "zsl.T1")}}
+
+    def verdicts(**metrics: float) -> dict[str, str]:
+        rows = compare_revisions(diff, GateSettings(metrics=metrics).with_tolerances())
+        return {row.metric.partition(":")[2]: row.verdict for row in rows if row.old is not None}
+
+    assert verdicts() == {"zsl.overall": "worse", "zsl.T1": "worse"}
+    assert verdicts(**{"zsl.overall": 4.0}) == {"zsl.overall": "same", "zsl.T1": "worse"}
 
 
 def test_compare_and_the_ablation_hold_it(toy: Dataset, tmp_path: Path) -> None:

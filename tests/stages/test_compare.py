@@ -57,7 +57,8 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     fit_and_score = evaluation.fit_and_score
 
     def watched(method: type[Method], *rest: Any) -> Any:
-        fitted.append(method.name)
+        if rest[-1] == 0:  # the first seed
+            fitted.append(method.name)
         return fit_and_score(method, *rest)
 
     monkeypatch.setattr(evaluation, "fit_and_score", watched)

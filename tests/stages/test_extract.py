@@ -1,6 +1,7 @@
 """The command `zsl extract`: a data set or images from anywhere, a forecast, and mistakes explained."""
 
 import logging
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import h5py
 import pytest
 from typer.testing import CliRunner
 
+from stages import prepare
 from stages.cli import app, main
 from tests.conftest import write_project
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
+from zslcore.io import artifacts
 
 EXTRACT = {"backbone": "test_resnet.r160_in1k", "weights": "random", "image_size": 32, "precision": "fp32"}
 
@@ -80,6 +83,27 @@ def test_dry_run_of_given_features(project, toy):
     assert not Path("artifacts/toy/features.h5").exists()
 
 
+def test_images_as_those_of_a_data_set(project, toy):
+    """The data set's own backbone, its settings, and what was decided on its images, whatever these look like."""
+    own = {"backbone": "test_vit.r160_in1k", "image_size": 160, "precision": "auto", "batch_size": 2}
+    source = {"kind": "birds", "classes": 8, "unseen": 2, "images_per_class": 4, "side": 32}
+    write_project(project, {"extract": EXTRACT}, {"toy": {"source": source, "extract": own}, "given": {}})
+    prepare.command("toy")
+    said = zsl("--images", "photos", "--as", "toy", "--out", "early.h5")
+    assert "toy: no features yet" in said
+    shutil.rmtree(".zsl")
+    zsl("toy")
+    shutil.rmtree(".zsl")
+    zsl("--images", "photos", "--as", "toy", "--out", "out.h5")
+    made = [artifacts.params(Path(name), artifacts.FEATURES) for name in ("artifacts/toy/features.h5", "out.h5")]
+    assert made[0]["extract"] == made[1]["extract"]
+    assert made[0]["preprocessing"] == made[1]["preprocessing"]
+    assert made[0]["extract"]["backbone"] == "test_vit.r160_in1k"
+    datasets.save(Path("artifacts/given/dataset.h5"), toy, {})
+    with pytest.raises(ZSLError, match="its features were given"):
+        zsl("--images", "photos", "--as", "given", "--out", "x.h5")
+
+
 def test_mistakes_are_explained(project):
     Path("empty").mkdir()
     for arguments, message in [
@@ -87,6 +111,8 @@ def test_mistakes_are_explained(project):
         (["x", "--images", "photos"], "name a data set"),
         (["--images", "photos"], "add --out"),
         (["--images", "none", "--out", "x.h5"], "no such folder"),
+        (["--images", "photos", "--as", "tyo", "--out", "x.h5"], "did you mean 'toy'"),
+        (["toy", "--as", "toy"], "--as: only for --images PLACE"),
         (["--images", "empty", "--out", "x.h5"], "empty: no images there"),
         (["--images", "empty", "--dry-run"], "empty: no images there"),
         (["toy", "--out", "x.h5"], r"artifacts/toy/features\.h5; leave --out away"),

@@ -64,17 +64,13 @@ EDITS: dict[str, tuple[dict[str, tuple[str, str]], set[str]]] = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, make_project):
-    """A project with two tiny drawn data sets, each run by a `dvc repro` of its own at the same time.
+    """A project with two tiny drawn data sets, run by `dvc repro`.
 
     The processes are warm; the real commands run in a fresh clone, and give the same bytes.
     """
     warm.up()
-    project = make_project(tmp_path_factory.mktemp("project"), *BOTH, seeds=(0, 1))
-    targets = [[f"evaluate@{name}", f"tsne@{name}"] for name in BOTH]
-    started = [warm.start(warm.dvc, project.folder, "repro", "-q", *target) for target in targets]
-    for code, said in (warm.finish(*one) for one in started):
-        assert code == 0, said
-    code, said = warm.finish(*warm.start(warm.dvc, project.folder, "repro", "-q"))
+    project = make_project(tmp_path_factory.mktemp("project") / "project", *BOTH, seeds=(0, 1))
+    code, said = warm.finish(*warm.start(warm.dvc, project.folder, "repro"))
     assert code == 0, said
     project.commit("run")
     return project

@@ -379,7 +379,7 @@ def test_the_model_of_a_data_set_goes_from_the_project_s_pipeline_or_gets_its_na
     file.write_text(text)
     rename.command("birds", "finches", yes=True)
     renamed = text.replace("  birds:\n    type: model", "  finches:\n    type: model")
-    assert file.read_text() == renamed.replace("path: artifacts/birds/", "path: artifacts/finches/") != text
+    assert file.read_text() == renamed.replace("path: models/birds.zsl", "path: models/finches.zsl") != text
     remove.command("finches", yes=True)
     assert file.read_text() == text.partition("\nartifacts:")[0]
 

@@ -1,13 +1,19 @@
 """The final classifiers against closed forms."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from zslcore.settings import Classify
-from zslcore.synthesis.classifier import Classifier, fit_classifier
+from zslcore.synthesis.classifier import DEFAULT_EPOCHS, KINDS, Classifier, fit_classifier
 
 CPU = torch.device("cpu")
+
+
+def test_every_kind_can_be_asked_for() -> None:
+    assert set(KINDS) == set(get_args(Classify.model_fields["kind"].annotation))
 
 
 def labelled(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +130,23 @@ def test_members_vote_by_the_mean_of_their_log_probabilities() -> None:
     np.testing.assert_allclose(kept, log_softmax(np.mean(each, axis=0)[:, [0, 2]]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "cosine", "prototype"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_classifier_scores_as_before(kind: str) -> None:
+    features, labels = labelled()
+    fitted = fit_classifier(
+        features, labels, 3, Classify(kind=kind, epochs=2, temperature=3), seed=0, device=CPU, purpose="zsl", members=2
+    )
+    read = Classifier.from_state(kind, fitted.state(), CPU)
+    np.testing.assert_array_equal(read.scores(features), fitted.scores(features))
+    assert len(read.modules) == 2
+
+
+def test_auto_trains_for_the_default_number_of_epochs() -> None:
+    auto, given = (fitted(Classify(epochs=epochs)).scores(labelled()[0]) for epochs in ("auto", DEFAULT_EPOCHS))
+    np.testing.assert_array_equal(auto, given)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_classifiers_separate_what_is_separable(kind: str) -> None:
     random = np.random.default_rng(0)
     means = 3 * random.normal(size=(5, 8))

@@ -19,6 +19,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from zslcore.compute.cluster import as_zsl_error, connect, worker_capacity
+from zslcore.compute.cores import at_once
 from zslcore.errors import ZSLError
 from zslcore.progress import progress
 from zslcore.training.device import resolve_device
@@ -32,25 +33,6 @@ CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "sp
 """A fork starts in milliseconds, where a new interpreter imports torch for seconds, and shares what is in memory."""
 DIES_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux's prctl."""
-
-
-def at_once() -> int:
-    """How many jobs run side by side: ZSL_JOBS, else as many as this process may use cores (affinity, cgroup).
-
-    1 in a worker: what a job starts, it does itself. Raises ZSLError where ZSL_JOBS is no whole number of at least 1.
-    """
-    asked = os.environ.get("ZSL_JOBS", "").strip()
-    if asked and not (asked.isascii() and asked.isdigit() and int(asked) >= 1):
-        raise ZSLError(
-            f"--jobs (or ZSL_JOBS) is '{asked}'; give how many fits run at once, at least 1: by default one a core"
-        )
-    if multiprocessing.parent_process() is not None:
-        return 1
-    if asked:
-        return int(asked)
-    from joblib import cpu_count
-
-    return int(cpu_count())
 
 
 @contextmanager

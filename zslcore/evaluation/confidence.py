@@ -3,8 +3,9 @@
 A temperature T divides log-scores before the softmax; it changes no ranking (Guo et al., ICML 2017).
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,38 @@ from scipy.special import log_softmax, logsumexp
 Scored = tuple[NDArray[np.floating[Any]], NDArray[np.int64]]
 """Log-scores (n, classes), the calibration factor taken off, and labels (n,), positions among these classes."""
 BINS = 15
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """What was chosen on validation classes: the section `confidence` of selected.json.
+
+    joint, unseen: temperatures of the joint scores, and of those among unseen classes. stranger: the score of
+    `STRANGERS` that says whether any class fits. quantiles: (201,) ascending, of that score on images of known classes.
+    """
+
+    joint: float
+    unseen: float
+    stranger: str
+    quantiles: NDArray[np.float64]
+
+    @classmethod
+    def read(cls, section: Mapping[str, Any]) -> Self:
+        """From what `section` gives."""
+        temperature = section["temperature"]
+        return cls(temperature["joint"], temperature["unseen"], section["stranger"], np.array(section["quantiles"]))
+
+    def section(self) -> dict[str, Any]:
+        """For JSON; to six digits."""
+
+        def rounded(value: float) -> float:
+            return float(f"{value:.6g}")
+
+        return {
+            "temperature": {"joint": rounded(self.joint), "unseen": rounded(self.unseen)},
+            "stranger": self.stranger,
+            "quantiles": [rounded(value) for value in self.quantiles],
+        }
 
 
 def fit_temperature(tasks: Iterable[Scored]) -> float:
@@ -36,7 +69,10 @@ def fit_temperature(tasks: Iterable[Scored]) -> float:
         likelihoods = [float(logsumexp(sharpness * lead, axis=1).sum()) for lead in leads]
         return sum(likelihoods) * (1 + 1 / images) - sharpness * below
 
-    scale = np.log(max(np.mean([lead.std() for lead in leads]), 1e-12))
+    spread = float(np.mean([lead.std() for lead in leads]))
+    if not spread:  # a single class, or scores that say nothing
+        return 1.0
+    scale = np.log(spread)
     found = minimize_scalar(loss, bounds=(scale - 9, scale + 9), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 

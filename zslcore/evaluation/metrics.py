@@ -1,7 +1,7 @@
 """Accuracy as the field measures it: per-class means, harmonic mean, seen/unseen curve; and the table of metrics."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
+from zslcore.evaluation.confidence import Confidence, calibration_error, probabilities
+from zslcore.evaluation.strangers import Known, Sides, auroc, false_positives, sides, threshold, withheld
 
 
 def accuracy_by_class(
@@ -67,9 +69,9 @@ class JointAccuracy(NamedTuple):
 class SeenUnseenCurve:
     """Seen and unseen accuracy at every calibration factor: calibrated stacking takes `factor` off seen scores.
 
-    factors: (k,) ascending; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least factors[i]
-    (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor, counts as
-    unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
+    factors: (k,) ascending from −∞; seen, unseen: (k,) per-class accuracies in [0, 1] once the factor is at least
+    factors[i] (and below factors[i + 1]). seen falls and unseen rises along it. A tie, a lead that equals the factor,
+    counts as unseen, at a factor of 0 too, where plain argmax would say seen, whose columns come first.
     """
 
     factors: NDArray[np.float64]
@@ -84,7 +86,7 @@ class SeenUnseenCurve:
 
     def at(self, factor: float) -> JointAccuracy:
         """U, S and H at a calibration factor."""
-        position = max(int(np.searchsorted(self.factors, factor, side="right")) - 1, 0)
+        position = int(np.searchsorted(self.factors, factor, side="right")) - 1
         seen, unseen = float(self.seen[position]), float(self.unseen[position])
         return JointAccuracy(unseen, seen, harmonic_mean(seen, unseen))
 
@@ -153,6 +155,7 @@ class Scores:
 
     zsl: (n_unseen, unseen classes) with only the unseen classes competing; joint_seen, joint_unseen: over all classes.
     Labels are positions among all classes: those of seen images are below `seen_count`, those of unseen ones are not.
+    evidence: what else the scorer knows (`Evident`), by name, (n, classes) or (n,): seen images first.
     Raises ZSLError, with the number of images, where a score is not finite.
     """
 
@@ -162,6 +165,7 @@ class Scores:
     seen_labels: NDArray[np.int64]
     unseen_labels: NDArray[np.int64]
     seen_count: int
+    evidence: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         blocks = {
@@ -180,7 +184,12 @@ class Scores:
 
     @classmethod
     def of(
-        cls, data: Dataset, zsl: NDArray[np.float32], joint_seen: NDArray[np.float32], joint_unseen: NDArray[np.float32]
+        cls,
+        data: Dataset,
+        zsl: NDArray[np.float32],
+        joint_seen: NDArray[np.float32],
+        joint_unseen: NDArray[np.float32],
+        evidence: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> Self:
         """Scores of a data set's test_seen and test_unseen images, in the order of these splits.
 
@@ -194,6 +203,7 @@ class Scores:
             seen_labels=position[data.labels[data.test_seen]],
             unseen_labels=position[data.labels[data.test_unseen]],
             seen_count=len(data.seen),
+            evidence=evidence or {},
         )
 
     @property
@@ -202,9 +212,27 @@ class Scores:
         return np.arange(self.joint_seen.shape[1]) < self.seen_count
 
     @property
+    def zsl_predictions(self) -> NDArray[np.int64]:
+        """(n_unseen,) the class predicted of each unseen image among the unseen classes, as labels are."""
+        return self.seen_count + self.zsl.argmax(axis=1)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) of all images that are scored jointly: the seen ones, then the unseen."""
+        return np.concatenate([self.seen_labels, self.unseen_labels])
+
+    def joint(self, factor: float) -> NDArray[np.float64]:
+        """(n, classes) joint scores of all images, the calibration factor taken off seen classes."""
+        return np.concatenate([self.joint_seen, self.joint_unseen]).astype(np.float64) - factor * self.seen_mask
+
+    def known(self, factor: float, temperature: float) -> Known:
+        """What scores of strangers are made of, of all images."""
+        return Known(self.joint(factor), temperature, self.evidence)
+
+    @property
     def zsl_top1(self) -> float:
         """T1: per-class top-1 of unseen images among unseen classes, in [0, 1]."""
-        return per_class_top1(self.unseen_labels, self.seen_count + self.zsl.argmax(axis=1))
+        return per_class_top1(self.unseen_labels, self.zsl_predictions)
 
     @cached_property
     def _curve(self) -> SeenUnseenCurve:
@@ -245,17 +273,21 @@ class Metric:
     """A figure of one run.
 
     title: its name in tables and printed lines. meaning: what it is, for readers of the report.
-    compute: (scores, calibration factor) -> the figure, in `unit`.
+    compute: (scores, calibration factor) -> the figure, in `unit`; where `confident`, it also takes what was chosen of
+    confidence, and a result without such a choice lacks the metric.
     headline: whether the report's tables and the stages' lines show it; every metric stands in the JSON results.
     beyond: it is left out where no more unseen classes than these compete: it says nothing of them.
+    tolerance: the drop that `zsl gate` lets pass, in `unit`; None: not gated, unless `gate.metrics` names it.
     """
 
     title: str
     meaning: str
-    compute: Callable[[Scores, float], float]
+    compute: Callable[..., float]
     headline: bool = False
     unit: str = "percent"
+    confident: bool = False
     beyond: int = 0
+    tolerance: float | None = None
 
 
 def _retention(scores: Scores, factor: float) -> float:
@@ -265,6 +297,22 @@ def _retention(scores: Scores, factor: float) -> float:
 
 def _best_harmonic(scores: Scores) -> float:
     return float(scores.curve().harmonic.max())
+
+
+def _ece(scores: Scores, factor: float, temperature: float, classwise: bool = False) -> float:
+    chances = probabilities(scores.joint(factor), temperature)
+    return 100 * calibration_error(chances, scores.labels, classwise=classwise)
+
+
+def _unseen_ece(scores: Scores, temperature: float) -> float:
+    return 100 * calibration_error(probabilities(scores.zsl, temperature), scores.unseen_labels - scores.seen_count)
+
+
+def _strangers(scores: Scores, factor: float, chosen: Confidence, measure: Callable[[Sides], float]) -> float:
+    """Mean over draws of the unseen classes that play strangers."""
+    known = scores.known(factor, chosen.joint)
+    draws = withheld(scores.seen_mask)
+    return 100 * float(np.mean([measure(sides(chosen.stranger, known, scores.labels, draw)) for draw in draws]))
 
 
 def _hit(k: int) -> dict[str, Metric]:
@@ -295,6 +343,7 @@ METRICS: dict[str, Metric] = {
         "zero-shot accuracy among unseen classes",
         lambda scores, factor: 100 * scores.zsl_top1,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.U": Metric(
         "U",
@@ -313,12 +362,14 @@ METRICS: dict[str, Metric] = {
         "harmonic mean of U and S",
         lambda scores, factor: 100 * scores.curve().at(factor).harmonic,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.AUSUC": Metric(
         "AUSUC",
         "area under the seen–unseen curve",
         lambda scores, factor: 100 * scores.curve().area,
         headline=True,
+        tolerance=0.5,
     ),
     "gzsl.retention": Metric("U/T1", "share of T1 that is left when seen classes compete too", _retention),
     "gzsl.calibration": Metric(
@@ -364,12 +415,78 @@ METRICS: dict[str, Metric] = {
         "harmonic mean of the two",
         lambda scores, factor: 100 * scores.oracle_domain.harmonic,
     ),
+    "confidence.ECE": Metric(
+        "ECE",
+        "gap between probability and accuracy, all classes competing",
+        lambda scores, factor, chosen: _ece(scores, factor, chosen.joint),
+        confident=True,
+    ),
+    "confidence.ECE_before": Metric(
+        "ECE, no temperature",
+        "the same at a temperature of 1",
+        lambda scores, factor, chosen: _ece(scores, factor, 1.0),
+        confident=True,
+    ),
+    "confidence.classwise_ECE": Metric(
+        "classwise ECE",
+        "the gap of each class's probability, mean over classes",
+        lambda scores, factor, chosen: _ece(scores, factor, chosen.joint, classwise=True),
+        confident=True,
+    ),
+    "confidence.classwise_ECE_before": Metric(
+        "classwise ECE, no temperature",
+        "the same at a temperature of 1",
+        lambda scores, factor, chosen: _ece(scores, factor, 1.0, classwise=True),
+        confident=True,
+    ),
+    "confidence.unseen_ECE": Metric(
+        "ECE among unseen classes",
+        "gap between probability and accuracy, unseen classes competing",
+        lambda scores, factor, chosen: _unseen_ece(scores, chosen.unseen),
+        confident=True,
+    ),
+    "confidence.unseen_ECE_before": Metric(
+        "ECE among unseen classes, no temperature",
+        "the same at a temperature of 1",
+        lambda scores, factor, chosen: _unseen_ece(scores, 1.0),
+        confident=True,
+    ),
+    "strangers.AUROC": Metric(
+        "AUROC of strangers",
+        "chance that a known image fits better than one of a withheld class",
+        lambda scores, factor, chosen: _strangers(scores, factor, chosen, lambda pair: auroc(*pair)),
+        confident=True,
+    ),
+    "strangers.FPR95": Metric(
+        "FPR at 95 %",
+        "strangers that pass where 95 % of known images do",
+        lambda scores, factor, chosen: _strangers(scores, factor, chosen, lambda pair: false_positives(*pair)),
+        confident=True,
+    ),
+    "strangers.false_alarms": Metric(
+        "false alarms where 5 % are promised",
+        "known images that are called none of these",
+        lambda scores, factor, chosen: _strangers(
+            scores, factor, chosen, lambda pair: float((pair.known < threshold(chosen.quantiles)).mean())
+        ),
+        confident=True,
+    ),
+    "strangers.recognised": Metric(
+        "strangers recognised at that threshold",
+        "images of withheld classes that are called none of these",
+        lambda scores, factor, chosen: _strangers(
+            scores, factor, chosen, lambda pair: float((pair.strangers < threshold(chosen.quantiles)).mean())
+        ),
+        confident=True,
+    ),
     **{name: metric for k in HITS for name, metric in _hit(k).items()},
 }
 """Every metric by its dotted name in metrics.json, `group.name`. An entry here is all that a new one takes.
 
 `gzsl` is the joint problem at the calibration factor chosen on validation classes, `plain` the same without a factor.
 `diagnostic` looks at test data (the best factor, separate label spaces) and is used for no claim and no choice.
+`confidence` and `strangers` measure what `choose_confidence` chose on validation classes; half of the unseen classes
+play strangers, ten draws of them.
 """
 
 

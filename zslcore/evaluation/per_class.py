@@ -1,6 +1,6 @@
 """What stands behind the headline figures: per-class accuracy, the seen/unseen curve, confusions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import Dataset
+from zslcore.evaluation.confidence import Confidence, probabilities, reliability
+from zslcore.evaluation.explain import nearest_seen, ranked
 from zslcore.evaluation.intervals import RESAMPLES, Bootstrap, bootstrap, resampled
 from zslcore.evaluation.metrics import Scores, accuracy_by_class
 from zslcore.io.artifacts import atomic
@@ -30,8 +32,7 @@ def by_class(runs: dict[int, Scores], names: list[str], calibration: float) -> p
     for scores in runs.values():
         shifted = np.concatenate([scores.joint_seen, scores.joint_unseen]) - calibration * scores.seen_mask
         joint.append(accuracy_by_class(labels, shifted.argmax(axis=1), classes))
-        predicted = scores.seen_count + scores.zsl.argmax(axis=1)
-        zsl.append(accuracy_by_class(scores.unseen_labels, predicted, classes))
+        zsl.append(accuracy_by_class(scores.unseen_labels, scores.zsl_predictions, classes))
     return pd.DataFrame(
         {
             "class": names,
@@ -123,9 +124,68 @@ def seen_unseen(runs: dict[int, Scores], points: int = 200) -> pd.DataFrame:
     return pd.concat(tables)
 
 
+def reliability_points(runs: dict[int, Scores], calibration: float, chosen: Confidence | None) -> pd.DataFrame:
+    """Reliability diagrams of the images of all seeds: a row a bin, of each label space before and after.
+
+    classes: all, unseen. temperature: before (1), after (the chosen one). confidence, accuracy: percent. No rows where
+    nothing was chosen.
+    """
+    rows = []
+    for when, joint, unseen in () if chosen is None else (("before", 1.0, 1.0), ("after", chosen.joint, chosen.unseen)):
+        spaces = {
+            "all": [(probabilities(one.joint(calibration), joint), one.labels) for one in runs.values()],
+            "unseen": [(probabilities(one.zsl, unseen), one.unseen_labels - one.seen_count) for one in runs.values()],
+        }
+        for classes, pairs in spaces.items():
+            chances, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            points = reliability(chances, labels)
+            rows += [(classes, when, 100 * c, 100 * a, n) for c, a, n in zip(*points, strict=True)]
+    return pd.DataFrame(rows, columns=["classes", "temperature", "confidence", "accuracy", "images"])
+
+
+def explained_confusions(
+    scores: Scores,
+    names: list[str],
+    calibration: float,
+    signatures: NDArray[np.float32],
+    predicted: NDArray[np.float32] | None,
+    logits: NDArray[np.float32] | None,
+    attributes: Sequence[str],
+    count: int = 5,
+) -> pd.DataFrame:
+    """The most frequent confusions of one seed, all classes competing: a row a class pair and attribute.
+
+    signatures: (classes, a), in the order of the scores. predicted: what R says of each image, (n, a); logits: what
+    that adds to a class, (classes, a); both None where there is no R: no rows. Columns: actual, predicted, images,
+    nearest (seen classes), attribute, contribution (mean over the images), more (has the class called more of it?).
+    """
+    rows = []
+    called = scores.joint(calibration).argmax(axis=1)
+    if predicted is not None and logits is not None:
+        for actual, other, images in frequent(scores.labels, called, count):
+            nearest = nearest_seen(scores.joint(0.0)[images].mean(axis=0, keepdims=True), scores.seen_mask)[0]
+            values = (predicted[images] * (logits[other] - logits[actual])).mean(axis=0)
+            for one in ranked(values, signatures[other] - signatures[actual], attributes):
+                like = ", ".join(names[k] for k in nearest)
+                rows.append((names[actual], names[other], len(images), like, one.attribute, one.value, one.more))
+    columns = ["actual", "predicted", "images", "nearest", "attribute", "contribution", "more"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def frequent(
+    labels: NDArray[np.int64], called: NDArray[np.int64], count: int
+) -> list[tuple[int, int, NDArray[np.int64]]]:
+    """(class, what it is called, the images) of the `count` most frequent confusions; of equals the first classes."""
+    wrong = np.flatnonzero(labels != called)
+    pairs, place, sizes = np.unique(
+        np.column_stack([labels[wrong], called[wrong]]), axis=0, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(-sizes, kind="stable")[:count]
+    return [(int(pairs[k, 0]), int(pairs[k, 1]), wrong[place.ravel() == k]) for k in order]
+
+
 def confusion(scores: Scores, names: list[str]) -> pd.DataFrame:
     """A row a test_unseen image, of one seed: its class and the class predicted among the unseen ones."""
-    predicted = scores.seen_count + scores.zsl.argmax(axis=1)
     return pd.DataFrame(
-        {"actual": [names[k] for k in scores.unseen_labels], "predicted": [names[k] for k in predicted]}
+        {"actual": [names[k] for k in scores.unseen_labels], "predicted": [names[k] for k in scores.zsl_predictions]}
     )

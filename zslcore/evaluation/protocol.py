@@ -4,6 +4,7 @@ A `Task` is a zero-shot problem: the benchmark's, or a validation task, where he
 the unseen ones. Both have one shape, so that every choice is made by the code that measures the result.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_seen, positions
+from zslcore.evaluation.confidence import Confidence, fit_temperature
 from zslcore.evaluation.metrics import METRICS, Scores, SeenUnseenCurve
-from zslcore.methods.base import Method, MethodSettings, Observe, TrainData, Transductive
+from zslcore.evaluation.strangers import Sides, auroc, quantiles, sides, usable, withheld
+from zslcore.methods.base import Evident, Method, MethodSettings, Observe, TrainData, Transductive
 
 HOLDOUT = 0.2
 """Share of the images of a validation task's seen classes that play test_seen."""
@@ -132,17 +135,24 @@ def fit(method: Method[Any], task: Task, seed: int = 0, observe: Observe | None 
     return method
 
 
-def fit_and_score(
+def fit_seed(
     method: type[Method[Any]], settings: MethodSettings, task: Task, checkpoints: Path | None, seed: int
-) -> Scores:
-    """The scores of a method fitted with a seed.
+) -> Method[Any]:
+    """A method fitted with a seed.
 
     checkpoints: folder where methods that write them do, and go on from what a killed run left.
     """
     made = method(settings)
     if isinstance(made, Checkpointed):
         made.checkpoints = checkpoints
-    return score(fit(made, task, seed), task, seed)
+    return fit(made, task, seed)
+
+
+def fit_and_score(
+    method: type[Method[Any]], settings: MethodSettings, task: Task, checkpoints: Path | None, seed: int
+) -> Scores:
+    """The scores of `fit_seed`, as a job."""
+    return score(fit_seed(method, settings, task, checkpoints, seed), task, seed)
 
 
 def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
@@ -153,6 +163,9 @@ def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
     mask = task.seen_mask
     zsl = method.for_classes(task.signatures[~mask], np.zeros((~mask).sum(), dtype=bool), seed)
     joint = method.for_classes(task.signatures, mask, seed)
+    evidence = {}
+    if isinstance(joint, Evident):
+        evidence = joint.evidence(np.concatenate([task.seen_features, task.unseen_features]))
     return Scores(
         zsl=zsl.scores(task.unseen_features),
         joint_seen=joint.scores(task.seen_features),
@@ -160,20 +173,25 @@ def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
         seen_labels=task.seen_labels,
         unseen_labels=task.unseen_labels,
         seen_count=task.seen_count,
+        evidence=evidence,
     )
 
 
-def evaluate(scores: Scores, calibration: float) -> dict[str, dict[str, float]]:
+def evaluate(scores: Scores, calibration: float, confidence: Confidence | None = None) -> dict[str, dict[str, float]]:
     """Every metric of one run that says something of it, {group: {name: value}}; in percent but for the factors.
 
-    calibration: factor taken off seen classes' scores (calibrated stacking), chosen on validation classes.
+    calibration: factor taken off seen classes' scores (calibrated stacking), chosen on validation classes. confidence:
+    chosen there too; without it the metrics that need it are left out.
     """
     metrics: dict[str, dict[str, float]] = {}
     for dotted, metric in METRICS.items():
         if scores.zsl.shape[1] <= metric.beyond:
             continue
         group, _, name = dotted.partition(".")
-        metrics.setdefault(group, {})[name] = metric.compute(scores, calibration)
+        if not metric.confident:
+            metrics.setdefault(group, {})[name] = metric.compute(scores, calibration)
+        elif confidence is not None:
+            metrics.setdefault(group, {})[name] = metric.compute(scores, calibration, confidence)
     return metrics
 
 
@@ -189,6 +207,26 @@ def choose_calibration(curves: list[SeenUnseenCurve]) -> float:
     return float((factors[best] + factors[min(best + 1, len(factors) - 1)]) / 2)
 
 
+def choose_confidence(scored: Sequence[Scores], calibration: float) -> tuple[Confidence, dict[str, float]]:
+    """Temperatures, the score of strangers with the largest AUROC, and its quantiles; and every score's AUROC, percent.
+
+    scored: a method's scores on each validation task. calibration: the factor taken off seen classes. Classes withheld
+    from the label space (`withheld`) play strangers, and the images of all others are known.
+    """
+    joint = fit_temperature((scores.joint(calibration), scores.labels) for scores in scored)
+    unseen = fit_temperature((scores.zsl, scores.unseen_labels - scores.seen_count) for scores in scored)
+    found: dict[str, list[Sides]] = {}
+    for scores in scored:
+        known = scores.known(calibration, joint)
+        for competing in withheld(scores.seen_mask):
+            for name in usable(known):
+                found.setdefault(name, []).append(sides(name, known, scores.labels, competing))
+    compared = {name: 100 * float(np.mean([auroc(*pair) for pair in pairs])) for name, pairs in found.items()}
+    best = max(compared, key=lambda name: compared[name])
+    remembered = quantiles(np.concatenate([pair.known for pair in found[best]]))
+    return Confidence(joint, unseen, best, remembered), compared
+
+
 def validation_figures(scored: list[tuple[float, SeenUnseenCurve]]) -> dict[str, float]:
     """The means that choices rest on, in percent; scored: (T1 in [0, 1], curve) of a candidate on each validation task.
 
@@ -202,7 +240,7 @@ def validation_figures(scored: list[tuple[float, SeenUnseenCurve]]) -> dict[str,
 
 
 def _harmonic_at(curve: SeenUnseenCurve, factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return curve.harmonic[np.maximum(np.searchsorted(curve.factors, factors, side="right") - 1, 0)]
+    return curve.harmonic[np.searchsorted(curve.factors, factors, side="right") - 1]
 
 
 def summarise(runs: dict[int, dict[str, Any]]) -> dict[str, Any]:

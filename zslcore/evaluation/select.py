@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Seen
-from zslcore.evaluation.metrics import SeenUnseenCurve
+from zslcore.evaluation.metrics import Scores
 from zslcore.evaluation.protocol import (
+    choose_confidence,
     score,
     validation_figures,
     validation_splits,
@@ -19,7 +20,7 @@ from zslcore.evaluation.protocol import (
 )
 from zslcore.evaluation.selected import candidate_values
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
-from zslcore.settings import Settings
+from zslcore.settings import Settings, number_or
 
 Row = dict[str, Any]
 
@@ -42,34 +43,37 @@ def select(
     that is chosen. Values set in the settings stay: only what is `auto` there is chosen.
     observe(tasks done, best score so far in percent) is called after each task; it may raise to end the search.
 
-    Returns the choice (sections and values, with the validation figures) and the table of all scores, in percent.
+    Of the winner, the same scores give the section `confidence`: temperatures, and which score knows strangers best.
+
+    Returns the choice (sections and values, with the validation figures; `strangers`: AUROC of each score) and the
+    table of all scores, in percent.
     Raises ZSLError where too few classes are seen to hold any out, or a fit fails.
     """
-    tried = candidate_values(settings)
-    candidates = [
-        Candidate(*combination) for combination in product(tried.train_epochs, tried.per_unseen, tried.classify_epochs)
-    ]
+    candidates = [Candidate(*combination) for combination in product(*candidate_values(settings).values())]
     longest = max(candidate.train_epochs for candidate in candidates)
     splits = validation_splits(seen, settings.select.splits, settings.select.seed)
-    scored: dict[Candidate, list[tuple[float, SeenUnseenCurve]]] = {candidate: [] for candidate in candidates}
+    scored: dict[Candidate, list[Scores]] = {candidate: [] for candidate in candidates}
     fit = partial(_score_candidates, seen, settings, device, candidates, longest)
     of_splits = in_order(f"{seen.name}: select", fit, [(held_out,) for held_out in splits], device)
     for number, of_split in enumerate(of_splits, 1):
         for candidate, result in of_split.items():
             scored[candidate].append(result)
         if observe is not None:
-            observe(number, max(validation_figures(tasks)["score"] for tasks in scored.values()))
-    means = {candidate: validation_figures(tasks) for candidate, tasks in scored.items()}
+            observe(number, max(_figures(tasks)["score"] for tasks in scored.values()))
+    means = {candidate: _figures(tasks) for candidate, tasks in scored.items()}
     best = max(means, key=lambda candidate: (means[candidate]["score"], *(-value for value in candidate)))
-    calibration = settings.classify.calibration
+    calibration = number_or(settings.classify.calibration, means[best]["calibration"])
+    confidence, strangers = choose_confidence(scored[best], calibration)
     choice = {
         "train": {"epochs": best.train_epochs},
         "generate": {"per_unseen": best.per_unseen},
         "classify": {
             "epochs": best.classify_epochs,
-            "calibration": means[best]["calibration"] if calibration == "auto" else calibration,
+            "calibration": calibration,
         },
         "validation": {"T1": means[best]["T1"], "H": means[best]["H"], "splits": len(splits)},
+        "confidence": confidence.section(),
+        "strangers": strangers,
     }
     return choice, [{**candidate._asdict(), **means[candidate]} for candidate in means]
 
@@ -81,8 +85,8 @@ def _score_candidates(
     candidates: Sequence[Candidate],
     longest: int,
     held_out: NDArray[np.int64],
-) -> dict[Candidate, tuple[float, SeenUnseenCurve]]:
-    """T1 in [0, 1] and the curve of each candidate on one split, from a fit of `longest` epochs that each is scored in.
+) -> dict[Candidate, Scores]:
+    """The scores of each candidate on one split, from a fit of `longest` epochs that each is scored in.
 
     held_out: the classes that play the unseen ones.
     """
@@ -90,7 +94,7 @@ def _score_candidates(
     train = settings.train.model_copy(update={"epochs": longest})
     base = ClusterableSettings.of(settings.model_copy(update={"train": train}), device)
     method = Clusterable(base)
-    scored: dict[Candidate, tuple[float, SeenUnseenCurve]] = {}
+    scored: dict[Candidate, Scores] = {}
 
     def observe(done: int) -> None:
         for candidate in candidates:
@@ -101,8 +105,11 @@ def _score_candidates(
                         "classify": base.classify.model_copy(update={"epochs": candidate.classify_epochs}),
                     }
                 )
-                scores = score(method, task, settings.select.seed)
-                scored[candidate] = scores.zsl_top1, scores.curve()
+                scored[candidate] = score(method, task, settings.select.seed)
 
     method.fit(task.train, settings.select.seed, observe)
     return scored
+
+
+def _figures(scored: Sequence[Scores]) -> dict[str, float]:
+    return validation_figures([(scores.zsl_top1, scores.curve()) for scores in scored])

@@ -1,56 +1,35 @@
 """What `select` tries where the settings say `auto`, and what it chose; importable without torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from zslcore.layers import nested
 from zslcore.settings import Settings
 
-
-@dataclass(frozen=True)
-class CandidateValues:
-    """Numbers to try, ascending; one where the settings give it."""
-
-    train_epochs: tuple[int, ...]
-    per_unseen: tuple[int, ...]
-    classify_epochs: tuple[int, ...]
+LISTS = {"train.epochs": "train_epochs", "generate.per_unseen": "per_unseen", "classify.epochs": "classify_epochs"}
+"""What `select` may choose together: dotted name of the setting -> the list in section `select`."""
 
 
-def candidate_values(settings: Settings) -> CandidateValues:
-    """What `select` tries."""
-    tried = settings.select
-
-    def of(given: int | str, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        return (given,) if isinstance(given, int) else tuple(sorted(wanted))
-
-    return CandidateValues(
-        of(settings.train.epochs, tried.train_epochs),
-        of(settings.generate.per_unseen, tried.per_unseen),
-        of(settings.classify.epochs, tried.classify_epochs),
-    )
+def candidate_values(settings: Settings) -> dict[str, tuple[int, ...]]:
+    """What `select` tries, ascending, by the names of LISTS; one value where the settings give it."""
+    values: dict[str, tuple[int, ...]] = {}
+    for name, wanted in LISTS.items():
+        section, key = name.split(".")
+        setting = getattr(getattr(settings, section), key)
+        values[name] = (setting,) if isinstance(setting, int) else tuple(sorted(getattr(settings.select, wanted)))
+    return values
 
 
 def chosen_names(settings: Settings) -> set[str]:
     """Dotted names of what `select` really chooses on validation classes; what else it writes down is given."""
-    tried = candidate_values(settings)
-    names = {
-        "train.epochs": tried.train_epochs,
-        "generate.per_unseen": tried.per_unseen,
-        "classify.epochs": tried.classify_epochs,
-    }
     calibration = {"classify.calibration"} if settings.classify.calibration == "auto" else set()
-    return calibration | {name for name, values in names.items() if len(set(values)) > 1}
+    return calibration | {name for name, values in candidate_values(settings).items() if len(set(values)) > 1}
 
 
 def given(settings: Settings) -> dict[str, Any]:
     """What `select` writes where `chosen_names` is empty, for a data set of too few seen classes to choose on."""
-    values = candidate_values(settings)
-    return {
-        "train": {"epochs": values.train_epochs[0]},
-        "generate": {"per_unseen": values.per_unseen[0]},
-        "classify": {"epochs": values.classify_epochs[0], "calibration": settings.classify.calibration},
-        "validation": {},
-    }
+    values: dict[str, Any] = {name: values[0] for name, values in candidate_values(settings).items()}
+    return {**nested({**values, "classify.calibration": settings.classify.calibration}), "validation": {}}
 
 
 def chosen_and_given(settings: Settings, selected: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
@@ -74,19 +53,14 @@ def fill(settings: Settings, selected: Mapping[str, Any]) -> Settings:
 
 def at_an_end(settings: Settings, selected: Mapping[str, Any]) -> list[str]:
     """What `select` chose at the end of its list, a sentence each: values beyond that end might be better still."""
-    tried = candidate_values(settings)
-    lists = {
-        ("train", "epochs"): ("train_epochs", tried.train_epochs),
-        ("generate", "per_unseen"): ("per_unseen", tried.per_unseen),
-        ("classify", "epochs"): ("classify_epochs", tried.classify_epochs),
-    }
     found = []
-    for (section, key), (name, values) in lists.items():
+    for name, values in candidate_values(settings).items():
+        section, key = name.split(".")
         chosen = selected.get(section, {}).get(key)
         if len(set(values)) > 1 and chosen in (values[0], values[-1]):
             end, more = ("largest", "larger") if chosen == values[-1] else ("smallest", "smaller")
             listed = ", ".join(map(str, values))
             found.append(
-                f"{section}.{key} = {chosen} is the {end} of {listed}: add {more} values to select.{name} and run again"
+                f"{name} = {chosen} is the {end} of {listed}: add {more} values to select.{LISTS[name]} and run again"
             )
     return found

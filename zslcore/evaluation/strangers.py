@@ -6,7 +6,7 @@ an image whose score is below the threshold is called none of these.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +19,19 @@ from zslcore.errors import ZSLError
 class Known:
     """What a model knows of images.
 
-    scores: (n, classes) joint log-scores, the calibration factor taken off, divided by the temperature.
+    scores: (n, classes) joint log-scores, the calibration factor taken off. temperature: of the probabilities.
     evidence: what else a scorer knows (`Evident`), by name; each has a row an image, and a column a class or none.
     """
 
     scores: NDArray[np.floating[Any]]
+    temperature: float = 1.0
     evidence: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
 
     def among(self, classes: NDArray[np.bool_]) -> "Known":
         """The same with only the classes of a mask (classes,) bool competing."""
         return Known(
             self.scores[:, classes],
+            self.temperature,
             {name: values if values.ndim == 1 else values[:, classes] for name, values in self.evidence.items()},
         )
 
@@ -50,11 +52,13 @@ class Fit:
 
 
 def _probability(known: Known) -> NDArray[np.floating[Any]]:
-    return np.asarray(known.scores.max(axis=1) - logsumexp(known.scores, axis=1))
+    logits = known.scores / known.temperature
+    return np.asarray(logits.max(axis=1) - logsumexp(logits, axis=1))
 
 
 def _energy(known: Known) -> NDArray[np.floating[Any]]:
-    return np.asarray(logsumexp(known.scores, axis=1) + known.evidence.get("normaliser", 0.0))
+    total = known.temperature * logsumexp(known.scores / known.temperature, axis=1)
+    return np.asarray(total + known.evidence.get("normaliser", 0.0))
 
 
 STRANGERS: dict[str, Fit] = {
@@ -123,3 +127,16 @@ def withheld(seen_mask: NDArray[np.bool_], draws: int = 10, seed: int = 0) -> It
         competing = np.ones(len(seen_mask), dtype=bool)
         competing[random.permutation(unseen)[: (len(unseen) + 1) // 2]] = False
         yield competing
+
+
+class Sides(NamedTuple):
+    """A score of images whose class competes, and of strangers."""
+
+    known: NDArray[np.floating[Any]]
+    strangers: NDArray[np.floating[Any]]
+
+
+def sides(name: str, known: Known, labels: NDArray[np.int64], competing: NDArray[np.bool_]) -> Sides:
+    """A score of `STRANGERS` where only some classes compete: a mask (classes,) bool. labels: (n,) of all images."""
+    scores, inside = STRANGERS[name].compute(known.among(competing)), competing[labels]
+    return Sides(scores[inside], scores[~inside])

@@ -88,17 +88,20 @@ def extract_images(
     store_folder: Path = STORE,
     inputs: dict[str, Path] | None = None,
     decide_on: NDArray[np.int64] | None = None,
+    planned: ExtractionPlan | None = None,
 ) -> Summary:
     """Write the features of images from anywhere, with their `names` where `inputs` is None.
 
-    decide_on: (k,) rows of the images that what is `auto` may be decided on; None: all. Rows of bad images, and errors,
-    are as `extract` describes.
+    decide_on: (k,) rows of the images that what is `auto` may be decided on; None: all. planned: what was decided for
+    other features, which these are to agree with. Rows of bad images, and errors, are as `extract` describes.
     """
     backbone = backbones.load(settings.backbone, settings.weights, number_or(settings.image_size, None))
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
         store.join_left()
         count, pending = store.want(images)
         sampled = None if decide_on is None else of_rows(images, decide_on)
+        if planned is not None:
+            _begin(store, planned, backbone)
         plan = plan_of_store(store, backbone, settings, device, sampled=sampled)
         fill(store, pending, plan, backbone, engine or local(number_or(settings.workers, None)))
         about = {"extract": plan.as_dict(), "preprocessing": backbone.preprocessing}
@@ -172,6 +175,23 @@ def plan_of_store(
     plan = replace(ExtractionPlan.from_dict(kept), weights=settings.weights, device=str(resolve_device(device)))
     logger.info("%s: %s", plan, when)
     return plan
+
+
+def plan_of(features: Path) -> ExtractionPlan:
+    """What the features of an artifact were made by. Raises ZSLError where they were given, or the file is damaged."""
+    made_by = artifacts.params(features, artifacts.FEATURES).get("extract")
+    if made_by is None:
+        raise ZSLError(f"{features}: its features were given, so that no backbone is known which made them")
+    return ExtractionPlan.from_dict(made_by)
+
+
+def _begin(store: Store, planned: ExtractionPlan, backbone: Backbone) -> None:
+    """Begin a store with a plan. Raises ZSLError where another one or other weights would be used."""
+    if planned.fingerprint != backbone.fingerprint:
+        raise ZSLError(f"{backbone.name}: its weights are not those of the features to agree with; extract these anew")
+    kept = ExtractionPlan.from_dict(store.begin(planned.as_dict()))
+    if replace(kept, weights=planned.weights, device=planned.device) != planned:
+        raise ZSLError(f"{STORE}: the store of {backbone.name} was begun otherwise ({kept}; not {planned}); delete it")
 
 
 def of_rows(images: ImageSource, rows: NDArray[np.int64]) -> Iterator[ImageRef]:

@@ -74,7 +74,7 @@ class ExtractionPlan:
 
 
 class Network:
-    """Pixels to features, always in batches of the plan's size; the backbone itself is not changed.
+    """Pixels to features, in batches of the plan's size but for `unpadded`; the backbone itself is not changed.
 
     A batch goes through `stage`, `start` and `finish`. On CUDA the first copies on a stream of its own, and the second
     returns at once: one batch can be staged while another is computed. backbone: None loads the plan's. threads:
@@ -112,6 +112,14 @@ class Network:
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (n, d) float32 of pixels (n, height, width, 3); n is at most the batch size."""
         return self.finish(self.start(self.stage(pixels), len(pixels)))
+
+    def unpadded(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Features (n, d) float32 of any number of pictures (height, width, 3), in the caller's thread.
+
+        Not in batches of the plan's size: one picture takes the time of one, and the last bits of its features may
+        differ.
+        """
+        return self._features(torch.from_numpy(np.stack(pixels)).to(self.device)).cpu().numpy()
 
     def stage(self, pixels: Sequence[NDArray[np.uint8] | None] | NDArray[np.uint8]) -> torch.Tensor:
         """A batch (splits × images a split, height, width, 3) uint8 on the device; missing images are zeros."""

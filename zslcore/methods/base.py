@@ -222,6 +222,19 @@ class Transductive(Protocol):
 
 
 @runtime_checkable
+class Evident(Protocol):
+    """A scorer that knows more of an image than its scores say; scores of strangers may use it."""
+
+    def evidence(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """(n, d) unscaled features -> by name, (n,) or with a column a class (n, classes).
+
+        normaliser: the logarithm of the sum of exp(logit), where scores are log-probabilities. synthetic, real:
+        distances to class means of synthetic features, and of real ones where a class has any.
+        """
+        ...
+
+
+@runtime_checkable
 class Explained(Protocol):
     """A scorer that can say which attributes speak for a class."""
 

@@ -14,10 +14,11 @@ from scipy.special import softmax
 
 from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.explain import Contribution, ranked
+from zslcore.evaluation.strangers import STRANGERS, Known, fit_share
 from zslcore.io import artifacts
 from zslcore.layers import validate
 from zslcore.methods import registry
-from zslcore.methods.base import Explained, Method, Scorer, TrainsClassifiers, check_distinct
+from zslcore.methods.base import Evident, Explained, Method, Scorer, TrainsClassifiers, check_distinct
 from zslcore.model.classes import check_names, signature
 from zslcore.model.header import Header
 from zslcore.model.images import Extractor, Picture
@@ -105,10 +106,10 @@ class Model:
         columns, side = self._choose(among)
         found: list[Prediction] = []
         for block in self._blocks(features):
-            logits = self._logits(block, columns, side)
-            chances = np.mean([softmax(each, axis=1) for each in logits], axis=0)
+            scores = self._scores(block, columns, side)
+            chances = self._chances(scores, side)
             best = _largest(chances, min(top, len(columns)))
-            fits = self._fits(block, logits, columns, side)
+            fits = self._fits(block, scores, columns, side)
             reasons = self._reasons(block, columns, side, _largest(chances, 2)) if explain else [()] * len(block)
             for chance, order, fit, reason in zip(chances, best, fits, reasons, strict=True):
                 names = tuple(self.classes[columns[k]] for k in order)
@@ -122,8 +123,7 @@ class Model:
         out = np.zeros((len(features), len(self.classes)), np.float32)
         done = 0
         for block in self._blocks(features):
-            logits = self._logits(block, columns, side)
-            out[done : done + len(block), columns] = np.mean([softmax(each, axis=1) for each in logits], axis=0)
+            out[done : done + len(block), columns] = self._chances(self._scores(block, columns, side), side)
             done += len(block)
         return out
 
@@ -220,24 +220,45 @@ class Model:
             )
         return columns, "joint" if self.seen[columns].any() else "unseen"
 
-    def _logits(
+    def _scores(
         self, features: NDArray[np.float32], columns: NDArray[np.int64], side: Side
     ) -> list[NDArray[np.float64]]:
-        """Of each seed (n, columns): log-scores, less the calibration factor for seen classes, over the temperature."""
-        temperature = getattr(self.header.confidence.temperature, side)
+        """Of each seed (n, columns): log-scores, the calibration factor taken off those of seen classes."""
         factor = self.header.calibration * self.seen[columns]
         own = self._own(columns, side)
-        scores = (scorer.scores(features)[:, own] for scorer in self._scorers(side))
-        return [(each.astype(np.float64) - factor) / temperature for each in scores]
+        return [scorer.scores(features)[:, own].astype(np.float64) - factor for scorer in self._scorers(side)]
+
+    def _chances(self, scores: list[NDArray[np.float64]], side: Side) -> NDArray[np.float64]:
+        """Probabilities (n, columns), mean over the seeds."""
+        temperature: float = getattr(self.header.confidence.temperature, side)
+        return np.asarray(np.mean([softmax(each / temperature, axis=1) for each in scores], axis=0))
 
     def _own(self, columns: NDArray[np.int64], side: Side) -> NDArray[np.int64]:
         """Positions of the columns among the classes of a scorer of this side."""
         return columns if side == "joint" else columns - int(self.seen.sum())
 
     def _fits(
-        self, features: NDArray[np.float32], logits: list[NDArray[np.float64]], columns: NDArray[np.int64], side: Side
+        self, features: NDArray[np.float32], scores: list[NDArray[np.float64]], columns: NDArray[np.int64], side: Side
     ) -> list[float | None]:
-        return [None] * len(features)
+        """Share of validation images that fit worse, by the joint scores of the classes that compete; mean over seeds.
+
+        None where nothing was chosen on validation classes, or the score needs what the scorers do not know.
+        """
+        chosen = self.header.confidence
+        score = STRANGERS.get(chosen.stranger or "")
+        if score is None or not chosen.quantiles:
+            return [None] * len(features)
+        if side != "joint":
+            scores = self._scores(features, columns, "joint")
+        found = []
+        for scorer, each in zip(self._joint, scores, strict=True):
+            evidence = scorer.evidence(features) if isinstance(scorer, Evident) else {}
+            if score.needs is not None and score.needs not in evidence:
+                return [None] * len(features)
+            own = {name: values if values.ndim == 1 else values[:, columns] for name, values in evidence.items()}
+            found.append(score.compute(Known(each, chosen.temperature.joint, own)))
+        shares: list[float | None] = fit_share(np.mean(found, axis=0), np.array(chosen.quantiles)).tolist()
+        return shares
 
     def _reasons(
         self, features: NDArray[np.float32], columns: NDArray[np.int64], side: Side, best: NDArray[np.int64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from zslcore.datasets.dataset import Dataset, load_features
 from zslcore.io import artifacts
 from zslcore.methods.base import Method
-from zslcore.methods.clusterable.estimator import NO_IMAGES, Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.model.header import BackboneHeader, Confidence, Header, of_method
 from zslcore.model.images import Extractor
 from zslcore.model.model import Model
@@ -65,13 +65,10 @@ def of_pipeline(
     fitted = {}
     for seed in seeds:
         parts = artifacts.under(tensors, f"seed={seed}/")
-        images = NO_IMAGES
-        if settings.classify.seen != "synthetic":
-            images = load_features(projected, data.trainval, artifacts.PROJECTED, seed), data.train_labels
+        images = load_features(projected, data.trainval, artifacts.PROJECTED, seed)
+        train = {"projected": images, "labels": data.train_labels, "seen_signatures": data.signatures[data.seen]}
         method = Clusterable(settings)
-        method.set_state(
-            {**parts, "projected": images[0], "labels": images[1], "seen_signatures": data.signatures[data.seen]}
-        )
+        method.set_state({**parts, **train})
         method.set_classifiers(parts, data.signatures[data.class_order], seen_mask(data), seed)
         fitted[seed] = method
     return fitted

@@ -19,6 +19,7 @@ from zslcore.project.resolved import RESULTS
 
 ARTIFACTS = Path("artifacts")
 EXPERIMENT_RESULTS = Path("experiments/results")
+MODELS = Path("models")
 PLACES = (DATA, ARTIFACTS, RESULTS, EXPERIMENT_RESULTS)
 """Where a data set has a folder of its name: its files, and what is made of them."""
 LOCKS = (Path("dvc.lock"), Path("experiments/dvc.lock"))
@@ -217,7 +218,8 @@ def _alive(process: int) -> bool:
 
 def _all_of(name: str) -> list[Path]:
     """Files and folders of a data set but its settings."""
-    return [DATA / f"{name}.dvc", *(place / name for place in PLACES), *_caches(name)]
+    models = [MODELS / f"{name}.zsl", MODELS / f"{name}.md"]
+    return [DATA / f"{name}.dvc", *(place / name for place in PLACES), *models, *_caches(name)]
 
 
 def _caches(name: str) -> list[Path]:
@@ -227,9 +229,8 @@ def _caches(name: str) -> list[Path]:
 
 def _forget(plan: Plan, name: str) -> None:
     """Take a data set's stages out of dvc.lock."""
-    outs = re.compile(
-        rf"^ *- path: ({'|'.join(place.as_posix() for place in PLACES)})/{re.escape(name)}/", re.MULTILINE
-    )
+    places = "|".join(place.as_posix() for place in (*PLACES, MODELS))
+    outs = re.compile(rf"^ *- path: ({places})/{re.escape(name)}(/|\.zsl$)", re.MULTILINE)
     for path in LOCKS:
         if not (plan.root / path).is_file():
             continue
@@ -244,7 +245,7 @@ def _forget(plan: Plan, name: str) -> None:
 
 
 def _model(name: str) -> re.Pattern[str]:
-    return re.compile(rf"^    path: {ARTIFACTS.as_posix()}/{re.escape(name)}/", re.MULTILINE)
+    return re.compile(rf"^    path: {MODELS.as_posix()}/{re.escape(name)}(?=\.zsl$)", re.MULTILINE)
 
 
 def _without_model(text: str, name: str) -> str:
@@ -256,7 +257,7 @@ def _with_other_model(text: str, old: str, new: str) -> str:
     def renamed(piece: str) -> str:
         if not _model(old).search(piece):
             return piece
-        piece = _model(old).sub(f"    path: {ARTIFACTS.as_posix()}/{new}/", piece)
+        piece = _model(old).sub(f"    path: {MODELS.as_posix()}/{new}", piece)
         return re.sub(rf"^  {re.escape(old)}:", f"  {new}:", piece)
 
     return "".join(map(renamed, blocks(text)))

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from scipy import stats
 
 from zslcore.errors import ZSLError
 from zslcore.evaluation.intervals import is_mean
+from zslcore.evaluation.metrics import METRICS
 from zslcore.project.params import PARAMS_FILE
 from zslcore.project.power import detectable_drop, sentence
 from zslcore.settings import Section
@@ -43,8 +44,13 @@ class GateSettings(Section):
 
     alpha: float = Field(0.01, gt=0, lt=1, description="chance that unchanged settings fail the whole gate, at most")
     metrics: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        {}, description="dotted name -> drop that does not count, in the metric's own unit"
+        {}, description="dotted name -> drop that does not count, in the metric's own unit; over those of METRICS"
     )
+
+    def with_tolerances(self) -> Self:
+        """These settings with every metric that has a tolerance of its own and is not named here."""
+        of_table = {name: metric.tolerance for name, metric in METRICS.items() if metric.tolerance is not None}
+        return self.model_copy(update={"metrics": {**of_table, **self.metrics}})
 
 
 @dataclass(frozen=True)
@@ -123,11 +129,9 @@ def check_revision(commit: str, named: bool) -> str:
 
 def check_rows(rows: Sequence[Row], settings: GateSettings, commit: str) -> None:
     """Raise ZSLError for a gate that no result could fail: nothing is compared, or every fall is allowed."""
-    if not settings.metrics:
-        raise ZSLError(f"{PARAMS_FILE}: gate.metrics names no metric, so nothing is compared; name one")
     names = ", ".join(settings.metrics)
     if all(row.old is None and row.new is None for row in rows):
-        raise ZSLError(f"no {FILES} has {names}, neither here nor at {commit[:10]}; correct gate.metrics, or run it")
+        raise ZSLError(f"no {FILES} has {names}, neither here nor at {commit[:10]}; run it, or correct gate.metrics")
     for name, allowed in settings.metrics.items():
         old = [row.old for row in rows if row.metric.endswith(f":{name}") and row.old is not None and row.old > 0]
         if old and allowed >= max(old):

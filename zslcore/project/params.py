@@ -77,11 +77,6 @@ class Resolved:
     def of(cls, dataset: str, values: Mapping[str, Any], where: Callable[[str], str]) -> "Resolved":
         """What `plain` gave. where: dotted name -> the file to name in messages. Raises ZSLError for bad values."""
         of_pipeline = {name: values[name] for name in PIPELINE if name in values}
-        for name in experiments.SECTIONS:
-            if name in values and values[name] is None:
-                raise ZSLError(
-                    f"{where(name)}: {name} is null: it holds nothing; to leave it at its default, delete the line"
-                )
         return cls(
             dataset,
             str(values["preset"]),

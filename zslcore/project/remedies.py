@@ -12,6 +12,8 @@ def remedy(error: BadFile) -> str:
         return error.remedy
     folder = error.path.absolute().parent
     stage = error.stage or WRITERS.get(error.path.name, "")
+    if folder.name == "models" and stage == "package":
+        return f"run `dvc repro package@{error.path.stem}` to make it anew"
     if stage and isinstance(error, StaleFile) and folder.parent.name == "artifacts":
         return f"run `dvc repro {stage}@{folder.name}` to make it anew, and what it is made of"
     if stage and folder.parent.name in ("artifacts", "results"):  # where the pipeline has those of a data set

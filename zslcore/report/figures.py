@@ -85,6 +85,23 @@ def seen_unseen_curve(table: pd.DataFrame, points: list[tuple[str, float, float]
     return out[0]
 
 
+def reliability_panels(table: pd.DataFrame) -> bytes:
+    """Accuracy over probability, a panel a label space, before and after; the area of a dot: images of the bin."""
+    titles = {"all": "all classes compete", "unseen": "unseen classes compete"}
+    with _canvas(2, 8.0, 3.4) as (axes, out):
+        for axis, (classes, title) in zip(axes, titles.items(), strict=True):
+            axis.plot([0, 100], [0, 100], color="#8b98a5", linestyle="--", linewidth=1)
+            for colour, when in zip(COLOURS, ("before", "after"), strict=False):
+                points = table[(table["classes"] == classes) & (table["temperature"] == when)]
+                share = points["images"] / points["images"].sum()
+                axis.plot(points["confidence"], points["accuracy"], color=colour, linewidth=1, label=when)
+                axis.scatter(points["confidence"], points["accuracy"], s=300 * share, color=colour, alpha=0.7)
+            axis.set(title=title, xlabel="probability, percent", ylabel="accuracy, percent")
+            axis.set(xlim=(0, 102), ylim=(0, 102))
+            axis.legend()
+    return out[0]
+
+
 def tsne_panels(table: pd.DataFrame) -> bytes:
     """Fig. 3: a panel each; real features ×, synthetic •, one colour a class."""
     panels = list(table["panel"].unique())

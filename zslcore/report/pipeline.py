@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from zslcore.datasets import registry
+from zslcore.evaluation.explain import Contribution, in_words
 from zslcore.evaluation.metrics import METRICS, lookup
 from zslcore.evaluation.per_class import ClassAccuracies
 from zslcore.evaluation.selected import at_an_end, chosen_and_given, chosen_names
+from zslcore.evaluation.strangers import STRANGERS
 from zslcore.methods.clusterable.collapse import collapse_warnings
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
 from zslcore.report.numbers import between, captioned, named, number, sizes, spread
-from zslcore.report.results import Results
+from zslcore.report.results import Results, signatures_of
 
 
 def about(results: Results) -> Iterator[Block]:
@@ -27,7 +29,8 @@ def about(results: Results) -> Iterator[Block]:
         else f"Seeds: {run['seeds']}; every figure is the mean over them."
     )
     yield Paragraph(
-        f"Split: {run['split']}. Features: {results.features}. Preset: {run['preset']}. Per-class means in percent. "
+        f"Split: {run['split']}. Features: {results.features}. Signatures: {signatures_of(metrics)}. "
+        f"Preset: {run['preset']}. Per-class means in percent. "
         + (f"{said}. " if (said := "" if table is None else sizes(table)) else "")
         + seeds
     )
@@ -134,6 +137,69 @@ def curves(results: Results) -> Iterator[Block]:
                 points.append((label, metrics[group]["U"]["mean"], metrics[group]["S"]["mean"]))
         caption = "Seen over unseen accuracy as the calibration factor varies."
         yield Figure(f"{results.dataset}-curve", figures.seen_unseen_curve(trade, points), caption)
+
+
+def confidence(results: Results) -> Iterator[Block]:
+    """How far probabilities can be trusted, and whether a class that is not among them is noticed."""
+    metrics, selected = results.json("metrics.json"), results.json("selected.json")
+    if metrics is None or selected is None or "confidence" not in selected or "confidence" not in metrics:
+        return
+    chosen = selected["confidence"]
+    yield Heading(3, "How sure")
+    yield Paragraph(
+        "Probabilities are a softmax of the scores, less the calibration factor, over a temperature: "
+        f"{chosen['temperature']['joint']:.3g} with all classes, {chosen['temperature']['unseen']:.3g} among unseen "
+        "ones, with the largest likelihood on validation classes. Test images only say how far off they are."
+    )
+    rows = tuple(
+        (title, *(spread(lookup(metrics, f"confidence.{name}{when}"), digits) for when in ("_before", "")))
+        for title, name, digits in (
+            ("all classes compete", "ECE", 1),
+            ("all classes compete, classwise", "classwise_ECE", 2),
+            ("unseen classes compete", "unseen_ECE", 1),
+        )
+    )
+    caption = "Expected calibration error on test images, 15 bins, percent: the gap between probability and accuracy"
+    yield Table(captioned(caption, rows), ("", "before", "after"), rows)
+    points = results.csv("reliability.csv")
+    if points is not None:
+        caption = "Accuracy over probability before and after; the dashed line: as often right as said."
+        yield Figure(f"{results.dataset}-reliability", figures.reliability_panels(points), caption)
+    compared = selected.get("strangers", {})
+    rows = tuple(
+        (f"{name}: {fit.meaning}", number(compared[name])) for name, fit in STRANGERS.items() if name in compared
+    )
+    best = frozenset(k for k, (name, _) in enumerate(rows) if name.startswith(f"{chosen['stranger']}:"))
+    caption = "None of these: AUROC of known images against strangers, on validation classes; the best is used"
+    yield Table(caption, ("", "AUROC"), rows, best)
+    found = {name: spread(lookup(metrics, f"strangers.{name}")) for name in ("AUROC", "FPR95", "recognised")}
+    yield Paragraph(
+        f"On test images, half of the unseen classes withheld, mean of ten draws: AUROC {found['AUROC']}, FPR at 95 % "
+        f"{found['FPR95']}. With the threshold for 5 % false alarms, "
+        f"{spread(lookup(metrics, 'strangers.false_alarms'))} % of known images are called none of these, and "
+        f"{found['recognised']} % of strangers."
+    )
+
+
+def why(results: Results) -> Iterator[Block]:
+    """The attributes that spoke for the class called, in the most frequent confusions."""
+    table = results.csv("explained.csv")
+    if table is None:
+        return
+    yield Heading(3, "Why: the most frequent confusions")
+    rows = []
+    for (actual, called), group in table.groupby(["actual", "predicted"], sort=False):
+        found = [
+            Contribution(str(name), float(value), bool(more))
+            for name, value, more in zip(group["attribute"], group["contribution"], group["more"], strict=True)
+        ]
+        rows.append((str(actual), str(group["images"].iloc[0]), in_words(str(called), str(actual), found),
+                     str(group["nearest"].iloc[0])))  # fmt: skip
+    caption = (
+        "All classes competing, one seed. What each attribute adds to the lead of one class over another, by R, "
+        "which predicts attributes from features: mean over the images"
+    )
+    yield Table(caption, ("images of", "confused", "why", "nearest seen classes"), tuple(rows))
 
 
 def tsne(results: Results) -> Iterator[Block]:

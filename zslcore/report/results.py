@@ -11,6 +11,10 @@ from zslcore.evaluation.intervals import is_mean
 from zslcore.io.artifacts import read_json
 from zslcore.project.params import Resolved
 from zslcore.settings import Settings
+from zslcore.signatures.compose import GIVEN
+
+NAMES = dict.fromkeys(("class", "actual", "predicted", "nearest", "attribute"), str)
+"""Columns of tables that hold names, which may look like numbers."""
 
 
 def read_result(path: Path) -> Any:
@@ -26,6 +30,11 @@ def read_result(path: Path) -> Any:
             raise BadFile(path, f"{name}.mean is {value['mean']}, which is not the mean of its seeds: it was edited")
         waiting += [(f"{name}.{key}".lstrip("."), one) for key, one in value.items()]
     return result
+
+
+def signatures_of(result: Any) -> str:
+    """What described the classes of a result, in words; older results do not say, and rest on what was given."""
+    return str(((result.get("about") or {}).get("signatures") or {}).get("label", GIVEN))
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Results:
             return None
         try:
             # Only an empty cell is no number, and a class may be called "NA" or "007".
-            table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"class": str})
+            table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=NAMES)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise BadFile(path, f"not a table ({error})") from error
         return table if len(table) else None

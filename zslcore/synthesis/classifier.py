@@ -25,7 +25,23 @@ SMALLEST_SPREAD = 0.05
 """A unit that is nearly always off would otherwise dominate after standardising: M's outputs lie in (0, 1)."""
 
 
-class Softmax(nn.Module):
+class Final(nn.Module):
+    """A final classifier: features (n, m) -> logits (n, classes). Its name in small letters is a `classify.kind`.
+
+    matrix: name of its array of shape (classes, m).
+    """
+
+    matrix: str
+
+    def __init__(self, dimensions: int, classes: int) -> None:
+        super().__init__()
+
+    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+        """Learn from features (n, m) with labels (n,)."""
+        raise NotImplementedError
+
+
+class Softmax(Final):
     """Linear logits of standardised features (n, m) -> (n, classes)."""
 
     matrix = "linear.weight"
@@ -33,7 +49,7 @@ class Softmax(nn.Module):
     spread: Tensor
 
     def __init__(self, dimensions: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(dimensions, classes)
         self.linear = nn.Linear(dimensions, classes)
         self.register_buffer("shift", torch.zeros(dimensions))
         self.register_buffer("spread", torch.ones(dimensions))
@@ -50,7 +66,7 @@ class Softmax(nn.Module):
         return cast(Tensor, self.linear((z - self.shift) / self.spread))
 
 
-class Cosine(nn.Module):
+class Cosine(Final):
     """Scaled cosines between centred features (n, m) and class weights -> (n, classes)."""
 
     matrix = "weights"
@@ -58,7 +74,7 @@ class Cosine(nn.Module):
     temperature: Tensor
 
     def __init__(self, dimensions: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(dimensions, classes)
         self.weights = nn.Parameter(torch.zeros(classes, dimensions))
         self.register_buffer("centre", torch.zeros(dimensions))
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
@@ -76,14 +92,14 @@ class Cosine(nn.Module):
         return float(self.temperature) * cosines
 
 
-class Prototype(nn.Module):
+class Prototype(Final):
     """Negative squared distance of features (n, m) to each class's mean -> (n, classes)."""
 
     matrix = "means"
     means: Tensor
 
     def __init__(self, dimensions: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(dimensions, classes)
         self.register_buffer("means", torch.zeros(classes, dimensions))
 
     def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
@@ -95,12 +111,8 @@ class Prototype(nn.Module):
         return -torch.cdist(z, self.means).square()
 
 
-KINDS: dict[str, type[Softmax] | type[Cosine] | type[Prototype]] = {
-    "softmax": Softmax,
-    "cosine": Cosine,
-    "prototype": Prototype,
-}
-"""Every final classifier, by `classify.kind`: one line each; `matrix` names its array of shape (classes, m)."""
+KINDS = {kind.__name__.lower(): kind for kind in Final.__subclasses__()}
+"""Every final classifier, by `classify.kind`."""
 
 
 @dataclass
@@ -119,9 +131,12 @@ class Classifier:
 
     def logits(self, x: Tensor) -> Tensor:
         """Features (n, members · m) -> mean log-probabilities (n, classes), before any restriction is normalised."""
-        parts = zip(self.modules, x.chunk(len(self.modules), dim=1), strict=True)
-        mean = torch.stack([functional.log_softmax(module(block), dim=1) for module, block in parts]).mean(0)
+        mean = torch.stack([functional.log_softmax(logits, dim=1) for logits in self._of_each(x)]).mean(0)
         return mean if self.classes is None else mean[:, torch.from_numpy(self.classes).to(x.device)]
+
+    def _of_each(self, x: Tensor) -> list[Tensor]:
+        """The logits of each module (n, all classes)."""
+        return [module(part) for module, part in zip(self.modules, x.chunk(len(self.modules), dim=1), strict=True)]
 
     @torch.inference_mode()
     def scores(
@@ -136,6 +151,21 @@ class Classifier:
             if extra_logits is not None:
                 logits = logits + tensor(extra_logits[rows], device)
             parts.append(functional.log_softmax(logits, dim=1))
+        return torch.cat(parts).cpu().numpy()
+
+    @torch.inference_mode()
+    def normaliser(
+        self, features: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None, block: int = 8192
+    ) -> NDArray[np.float32]:
+        """(n,) what `scores` took off the mean logits: the logarithm of the sum of their exponentials."""
+        device = next(iter(self.modules.state_dict().values())).device
+        parts = []
+        for start in range(0, len(features), block):
+            x = tensor(features[start : start + block], device)
+            logits = torch.stack(self._of_each(x)).mean(0)
+            if extra_logits is not None:
+                logits = logits + tensor(extra_logits[start : start + block], device)
+            parts.append(torch.logsumexp(logits, dim=1))
         return torch.cat(parts).cpu().numpy()
 
     def state(self) -> dict[str, NDArray[Any]]:

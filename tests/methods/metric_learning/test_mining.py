@@ -62,6 +62,15 @@ def test_correlation(vectors: np.ndarray, block: int) -> None:
     np.testing.assert_allclose(found, correlation(vectors), rtol=1e-12)
 
 
+def test_correlation_of_vectors_that_lie_far_from_zero_and_close_together() -> None:
+    """By the expanded square, which torch takes from 26 vectors on, nothing of these distances would be left."""
+    near = np.random.default_rng(0).uniform(0, 1, (40, 3))
+    found = log_correlation(torch.tensor(near + 4096, dtype=torch.float32), np.zeros(40, int))
+    distances = np.linalg.norm(near[:, None] - near, axis=2).mean(axis=1)
+    np.testing.assert_allclose(found, -distances, rtol=2e-3)
+    assert found.dtype == torch.float32
+
+
 def test_probabilities(scores: np.ndarray, vectors: np.ndarray) -> None:
     found = probabilities(torch.from_numpy(scores), own())
     np.testing.assert_allclose(found, expected(scores), rtol=1e-12)
@@ -101,6 +110,7 @@ def test_frequencies(scores: np.ndarray, vectors: np.ndarray, strategy: str) -> 
         ),
     }[strategy]()
     assert (counts.sum(axis=1) == 4000).all()
+    assert counts.dtype == np.int32
     assert (counts[own().numpy()] == 0).all()
     for row, p in zip(counts, probability, strict=True):
         assert chisquare(row[p > 0], 4000 * p[p > 0]).pvalue > 1e-4

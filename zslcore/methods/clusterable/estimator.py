@@ -17,6 +17,7 @@ from zslcore.methods.clusterable.train import train as train_modules
 from zslcore.settings import Classify, Finetune, Generate, Settings, Train
 from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels
 from zslcore.synthesis.generate import draw_classes
+from zslcore.synthesis.means import condensed
 from zslcore.training.device import resolve_device
 
 NO_IMAGES: FeaturesAndLabels = np.empty((0, 0), np.float32), np.empty(0, np.int64)
@@ -110,8 +111,12 @@ class Clusterable(Method[ClusterableSettings]):
         """Generate features of the unseen classes, and train the classifier of this label space."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
         spaces = self._label_spaces(signatures, seen_mask, seed)
-        classifier = spaces.joint if seen_mask.any() else spaces.unseen_only
-        return ClusterableScorer(self.finetuned, self.model, classifier, signatures, self.settings.classify.feedback)
+        jointly = bool(seen_mask.any())
+        classifier = spaces.joint if jointly else spaces.unseen_only
+        feedback = self.settings.classify.feedback
+        return ClusterableScorer(
+            self.finetuned, self.model, classifier, signatures, feedback, spaces if jointly else None
+        )
 
     def classifiers(
         self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0
@@ -163,8 +168,8 @@ class Clusterable(Method[ClusterableSettings]):
         return signatures.tobytes(), seen_mask.tobytes(), seed, self.settings
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Weights of F, M, C, E and G, and the projected training features, where classifiers learn from them."""
-        features, labels = self.real if self.settings.classify.seen != "synthetic" else NO_IMAGES
+        """Weights of F, M, C, E and G, and projected training features, condensed where no classifier needs more."""
+        features, labels = condensed(*self.real) if self.settings.classify.seen == "synthetic" else self.real
         train: dict[str, NDArray[Any]] = {"projected": features, "labels": labels, "seen_signatures": self.signatures}
         return {**self.finetuned.state(), **self.model.state(), **train}
 
@@ -183,7 +188,7 @@ class Clusterable(Method[ClusterableSettings]):
 class ClusterableScorer:
     """Scores M(F(x)) with the classifier of one label space, plus `feedback` times R's logits.
 
-    signatures: (classes, a) of the classes that compete.
+    signatures: (classes, a) of the classes that compete. joint: where that is the joint label space, all of it.
     """
 
     finetuned: Finetuned
@@ -191,15 +196,24 @@ class ClusterableScorer:
     classifier: Classifier
     signatures: NDArray[np.float32]
     feedback: float
+    joint: LabelSpaces | None = None
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, d) unscaled features -> (n, classes) log-probabilities."""
+        return self.classifier.scores(*self._inputs(features))
+
+    def evidence(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """(n, d) unscaled features -> what joint scores do not say (`Evident`); nothing of unseen classes alone."""
+        return {} if self.joint is None else self.joint.evidence(*self._inputs(features))
+
+    def _inputs(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What the classifier takes: M(F(x)), and `feedback` times R's logits."""
         tuned = self.finetuned(features)
         extra = None
         if self.feedback:
             predicted = self.model.predict_signatures(tuned)
             extra = self.feedback * self.model.signature_logits(predicted, self.signatures)
-        return self.classifier.scores(self.model.project(tuned), extra)
+        return self.model.project(tuned), extra
 
     def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> NDArray[np.float32]:
         """(n, d) unscaled features -> (n, a): what each attribute adds to the lead of one class over another, by R.
@@ -210,4 +224,5 @@ class ClusterableScorer:
         if not self.model.settings.feedback:
             raise ZSLError("no mapping R that says which attributes an image has; set train.feedback above 0")
         predicted = self.model.predict_signatures(self.finetuned(features))
-        return self.model.contributions(predicted, self.signatures[[winner, runner_up]])
+        first, second = self.model.attribute_logits(self.signatures[[winner, runner_up]])
+        return predicted * (first - second)

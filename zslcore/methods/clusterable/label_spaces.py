@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zslcore.io.artifacts import under
 from zslcore.settings import Classify
 from zslcore.synthesis.classifier import Classifier, FeaturesAndLabels, fit_classifier
+from zslcore.synthesis.means import ClassMeans
 from zslcore.synthesis.training_set import training_set
 
 
@@ -44,20 +45,39 @@ class LabelSpaces:
             return self.joint.restrict_to(~self.seen_mask)
         return self._fit(None, self.seen_mask[~self.seen_mask], "zsl")
 
+    @cached_property
+    def means(self) -> ClassMeans | None:
+        """Of all classes; None where the real images are not at hand."""
+        if not len(self.real[0]):
+            return None
+        return ClassMeans.of(self.real, self.seen, self.unseen, self.seen_mask)
+
+    def evidence(
+        self, projected: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """What joint scores do not say of images (`Evident`), from what `joint` takes."""
+        distances = {} if self.means is None else self.means.distances(projected)
+        return {"normaliser": self.joint.normaliser(projected, extra_logits), **distances}
+
     def fitted(self) -> dict[str, Classifier]:
         """The classifiers that were trained: `joint`, and `zsl` where the unseen classes have one of their own."""
         joint = {"joint": self.joint}
         return joint if self.settings.zsl == "joint" else {**joint, "zsl": self.unseen_only}
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Named arrays of the classifiers that were trained."""
+        """Named arrays of the classifiers that were trained, and of the class means."""
         spaces = self.fitted().items()
-        return {f"{name}.{key}": value for name, space in spaces for key, value in space.state().items()}
+        means = {} if self.means is None else vars(self.means)
+        return {
+            **{f"{name}.{key}": value for name, space in spaces for key, value in space.state().items()},
+            **{f"means.{key}": value for key, value in means.items()},
+        }
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `state` returned; nothing is trained then."""
         kind = self.settings.kind
         self.joint = Classifier.from_state(kind, under(state, "joint."), self.device)
+        self.means = ClassMeans(**under(state, "means.")) if "means.spread" in state else None
         if self.settings.zsl != "joint":
             self.unseen_only = Classifier.from_state(kind, under(state, "zsl."), self.device)
 

@@ -95,10 +95,11 @@ class Trained:
         if not self.settings.projection and len(self.members) == 1:
             return features
         starts = range(0, max(len(features), 1), block)
-        parts = [self._project(tensor(features[start : start + block], self.device)) for start in starts]
+        parts = [self.projected(tensor(features[start : start + block], self.device)) for start in starts]
         return torch.cat(parts).cpu().numpy()
 
-    def _project(self, x: Tensor) -> Tensor:
+    def projected(self, x: Tensor) -> Tensor:
+        """`project` of a tensor, without blocks."""
         return torch.cat([member.project(x) for member in self.members], dim=1)
 
     @torch.inference_mode()
@@ -110,31 +111,27 @@ class Trained:
         parts = [np.empty((0, self.attributes), np.float32)]
         for start in range(0, len(features), block):
             x = tensor(features[start : start + block], self.device)
-            predicted = [
-                functional.normalize(member.predict_signature(x if member.on_features else member.project(x)))
-                for member in self.members
-            ]
-            parts.append(torch.stack(predicted).mean(0).cpu().numpy())
+            parts.append(self.predicted(x).cpu().numpy())
         return np.concatenate(parts)
+
+    def predicted(self, x: Tensor) -> Tensor:
+        """`predict_signatures` of a tensor, without blocks."""
+        predicted = [
+            functional.normalize(member.predict_signature(x if member.on_features else member.project(x)))
+            for member in self.members
+        ]
+        return torch.stack(predicted).mean(0)
 
     @torch.inference_mode()
     def signature_logits(self, predicted: NDArray[np.float32], signatures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scaled cosines, mean over the members: predicted (n, a), unscaled signatures (classes, a) -> (n, classes)."""
-        return FEEDBACK_SCALE * predicted @ self.directions(signatures).T
+        directions = self.members[0].directions(tensor(self.signature_scaler(signatures), self.device))
+        return FEEDBACK_SCALE * predicted @ directions.cpu().numpy().T
 
-    @torch.inference_mode()
-    def directions(self, signatures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Unit vectors that R's predictions are compared with: unscaled signatures (classes, a) -> (classes, a)."""
-        unit = self.members[0].directions(tensor(self.signature_scaler(signatures), self.device))
-        return np.asarray(unit.cpu().numpy())
-
-    def contributions(self, predicted: NDArray[np.float32], pair: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What each attribute adds to the lead, in `signature_logits`, of the first class of a pair over the second.
-
-        predicted: (n, a). pair: (2, a) unscaled signatures. (n, a).
-        """
-        first, second = self.directions(pair)
-        return FEEDBACK_SCALE * predicted * (first - second)
+    def attribute_logits(self, signatures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What each attribute adds to `signature_logits` when it is predicted as 1: unscaled (classes, a) -> alike."""
+        attributes = np.eye(self.attributes, dtype=np.float32)
+        return np.ascontiguousarray(self.signature_logits(attributes, signatures).T)
 
     @property
     def latent(self) -> int:

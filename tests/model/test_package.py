@@ -1,0 +1,134 @@
+"""The stage `package`: the very classifiers of `classify`, in one file, with a card."""
+
+import dataclasses
+import shutil
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import package as stage
+from zslcore.datasets.dataset import Dataset
+from zslcore.errors import BadFile, ZSLError
+from zslcore.evaluation.metrics import harmonic_mean, per_class_top1
+from zslcore.io import artifacts
+from zslcore.io.yaml import read_yaml
+from zslcore.methods.clusterable import label_spaces
+from zslcore.model.model import Model
+
+
+def accuracy(model: Model, data: Dataset, rows: np.ndarray, among: str) -> float:
+    assert data.features is not None
+    found = model.predict_features(data.features[rows], top=1, among=among)
+    position = {name: k for k, name in enumerate(data.classes)}
+    return 100 * per_class_top1(data.labels[rows], np.array([position[one.classes[0]] for one in found]))
+
+
+def test_each_seed_s_accuracy_is_that_of_the_metrics(packaged: Path, toy: Dataset) -> None:
+    model = Model.load(packaged / "models/toy.zsl")
+    metrics = artifacts.read_json(packaged / "results/toy/metrics.json")
+    for seed, method in zip(model.header.seeds, model.methods, strict=True):
+        header = model.header.model_copy(update={"seeds": (seed,)})
+        one = dataclasses.replace(model, header=header, methods=(method,))
+        unseen, seen = accuracy(one, toy, toy.test_unseen, "all"), accuracy(one, toy, toy.test_seen, "all")
+        found = {
+            "zsl.T1": accuracy(one, toy, toy.test_unseen, "unseen"),
+            "gzsl.U": unseen,
+            "gzsl.S": seen,
+            "gzsl.H": harmonic_mean(unseen, seen),
+        }
+        for name, value in found.items():
+            group, key = name.split(".")
+            assert value == pytest.approx(metrics[group][key]["seeds"][str(seed)], abs=1e-9), name
+
+
+def test_the_same_inputs_give_the_same_bytes(packaged: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(packaged, folder)
+    with chdir(folder):
+        stage.command("toy")
+    for name in ("toy.zsl", "toy.md"):
+        assert (folder / "models" / name).read_bytes() == (packaged / "models" / name).read_bytes()
+
+
+def test_the_card_says_what_was_measured(packaged: Path, tmp_path: Path) -> None:
+    text = (packaged / "models/toy.md").read_text()
+    _, matter, page = text.split("---\n", 2)
+    (tmp_path / "matter.yaml").write_text(matter)
+    metrics = artifacts.read_json(packaged / "results/toy/metrics.json")
+    measured = read_yaml(tmp_path / "matter.yaml")["model-index"][0]["results"][0]["metrics"]
+    assert {one["type"]: one["value"] for one in measured}["T1"] == round(metrics["zsl"]["T1"]["mean"], 2)
+    gap = metrics["diagnostic"]["test_selected_H"]
+    assert f"| {gap['mean']:.1f} ± {gap['std']:.1f} |" in page
+
+
+def test_another_method_is_packaged_with_its_settings(packaged: Path, tmp_path: Path, toy: Dataset) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(packaged, folder)
+    (folder / "experiments/methods.yaml").write_text("eszsl: {toy: {settings: {alpha: 2.0}, calibration: 0.25}}\n")
+    with chdir(folder):
+        stage.command("toy", "eszsl")
+    model = Model.load(folder / "models/toy-eszsl.zsl")
+    assert (model.header.settings["alpha"], model.header.calibration, model.header.seeds) == (2.0, 0.25, (3,))
+    figures = model.header.about["metrics"]
+    assert accuracy(model, toy, toy.test_unseen, "unseen") == pytest.approx(figures["zsl"]["T1"]["mean"])
+
+
+def test_a_new_label_space_is_trained_once(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = {"striped": np.linspace(0, 1, 10), "plain": np.linspace(1, 0, 10)}
+    first = Model.load(packaged / "models/toy.zsl", cache=tmp_path).with_classes(new)
+    features = np.random.default_rng(0).normal(size=(5, 24)).astype(np.float32)
+    expected = first.probabilities(features)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(label_spaces, "fit_classifier", never)
+    again = Model.load(packaged / "models/toy.zsl", cache=tmp_path).with_classes(new)
+    np.testing.assert_array_equal(again.probabilities(features), expected)
+    with pytest.raises(AssertionError, match="trained again"):
+        Model.load(packaged / "models/toy.zsl", cache=tmp_path).with_classes({"striped": np.linspace(0, 0.5, 10)})
+
+
+def test_new_classes_leave_the_model_as_it_was(packaged: Path) -> None:
+    model = Model.load(packaged / "models/toy.zsl")
+    features = np.random.default_rng(0).normal(size=(5, 24)).astype(np.float32)
+    grown = model.with_classes({"new": np.linspace(0, 1, 10)})
+    before = model.probabilities(features)
+    assert grown.probabilities(features).shape == (5, 17)
+    np.testing.assert_array_equal(Model.load(packaged / "models/toy.zsl").probabilities(features), before)
+    alone = model.with_classes({"a": np.linspace(0, 1, 10), "b": np.linspace(1, 0, 10)}, replace=True)
+    np.testing.assert_allclose(alone.probabilities(features).sum(axis=1), 1, rtol=1e-6)
+
+
+def test_an_explanation_names_attributes(packaged: Path) -> None:
+    model = Model.load(packaged / "models/toy.zsl")
+    features = np.random.default_rng(0).normal(size=(2, 24)).astype(np.float32)
+    for one in model.predict_features(features, explain=True):
+        assert {contribution.attribute for contribution in one.attributes} == set(model.attributes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda bytes_: bytes_[: len(bytes_) // 2], "damaged, or not a safetensors file"),
+        (lambda bytes_: bytes_[:-1] + bytes([bytes_[-1] ^ 1]), "is damaged: its bytes are not those"),
+        (lambda bytes_: b"", "damaged, or not a safetensors file"),
+        (lambda bytes_: bytes_.replace(b'"version', b'"versiom'), "version None, this program reads version 1"),
+    ],
+)
+def test_a_damaged_file_is_refused(packaged: Path, tmp_path: Path, change: object, message: str) -> None:
+    path = tmp_path / "toy.zsl"
+    path.write_bytes(change((packaged / "models/toy.zsl").read_bytes()))  # type: ignore[operator]
+    with pytest.raises(BadFile, match=message):
+        Model.load(path)
+
+
+def test_a_method_that_is_code_elsewhere_is_not_run(packaged: Path, tmp_path: Path) -> None:
+    model = Model.load(packaged / "models/toy.zsl")
+    for name, message in (("os:system", "code that a file alone does not make run"), ("nix", "unknown method 'nix'")):
+        header = model.header.model_copy(update={"method": name})
+        dataclasses.replace(model, header=header).save(tmp_path / "other.zsl")
+        with pytest.raises(ZSLError, match=message):
+            Model.load(tmp_path / "other.zsl")

@@ -1,0 +1,25 @@
+"""How many jobs run side by side on this machine; importable without torch."""
+
+import multiprocessing
+import os
+
+from zslcore.errors import ZSLError
+
+
+def at_once() -> int:
+    """How many jobs run side by side: ZSL_JOBS, else as many as this process may use cores (affinity, cgroup).
+
+    1 in a worker: what a job starts, it does itself. Raises ZSLError where ZSL_JOBS is no whole number of at least 1.
+    """
+    asked = os.environ.get("ZSL_JOBS", "").strip()
+    if asked and not (asked.isascii() and asked.isdigit() and int(asked) >= 1):
+        raise ZSLError(
+            f"--jobs (or ZSL_JOBS) is '{asked}'; give how many fits run at once, at least 1: by default one a core"
+        )
+    if multiprocessing.parent_process() is not None:
+        return 1
+    if asked:
+        return int(asked)
+    from joblib import cpu_count
+
+    return int(cpu_count())

@@ -12,7 +12,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.signatures import choose_composition, finalists, judge_all, select_all
 from zslcore.settings import Settings, Signatures
 from zslcore.signatures.compose import Composition
-from zslcore.signatures.describe import Source
+from zslcore.signatures.source import Source
 
 
 def seen_of(**sources: Any) -> Seen:

@@ -96,6 +96,16 @@ def leads(scores: protocol.Scores) -> list[float]:
     return sorted({float(max(row[: scores.seen_count]) - max(row[scores.seen_count :])) for row in rows})
 
 
+def hits(rows: np.ndarray, labels: np.ndarray, unseen_classes: int) -> dict[str, float]:
+    """Flat hit@k; of equal scores unseen classes come first, then the earlier class."""
+    places = []
+    first = rows.shape[1] - unseen_classes
+    for row, label in zip(rows, labels, strict=True):
+        order = sorted(range(len(row)), key=lambda k, row=row: (-row[k], k < first, k))
+        places.append(order.index(label))
+    return {f"hit@{k}": 100 * float(np.mean([p < k for p in places])) for k in (1, 2, 5, 10, 20) if k < unseen_classes}
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_every_figure_by_brute_force(seed: int) -> None:
     scores = random_scores(seed)
@@ -109,16 +119,18 @@ def test_every_figure_by_brute_force(seed: int) -> None:
         [scores.seen_count + int(row.argmax()) == k for row, k in zip(scores.zsl, scores.unseen_labels, strict=True)],
     )
     oracle_seen, oracle_unseen = at(scores, -100)[1], at(scores, 100)[0]
+    unseen_classes = scores.zsl.shape[1]
     for calibration in (-2.0, 0.5, 1.0, 2.5):
         unseen, seen, harmonic = at(scores, calibration)
         found = protocol.evaluate(scores, calibration)
         factor = found["diagnostic"].pop("test_selected_calibration")
         assert at(scores, factor)[2] == pytest.approx(best)
         figures = {
-            "zsl": {"T1": top1},
+            "zsl": {"T1": top1, **hits(scores.zsl, scores.unseen_labels - scores.seen_count, unseen_classes)},
             "gzsl": {
                 "U": unseen, "S": seen, "H": harmonic, "AUSUC": area, "retention": 100 * unseen / top1,
                 "calibration": calibration,
+                **hits(scores.joint_unseen - calibration * scores.seen_mask, scores.unseen_labels, unseen_classes),
             },
             "plain": dict(zip("USH", at(scores, 0.0), strict=True)),
             "diagnostic": {

@@ -170,6 +170,8 @@ for stage, module in json.loads(sys.argv[1]).items():
 def test_the_closure_is_what_a_stage_imports() -> None:
     """Less what is left out, what reads settings for it, and packages' docstrings; exactly so in the pipeline.
 
+    CLIP, as an encoder of texts, is imported when it is asked for.
+
     Experiments and `resolve` import some modules inside functions, which the closure has and a bare import has not.
     """
     pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -179,13 +181,15 @@ def test_the_closure_is_what_a_stage_imports() -> None:
     imported = dict(map(json.loads, done.stdout.splitlines()))
     assert imported.keys() == STAGES.keys()
     printed = closure("zslcore.report.headline", "zslcore.report.numbers").keys()  # what `stages.lines` prints with
+    clip = closure("zslcore.features.clip").keys()
     for stage, names in imported.items():
         counted = {name for name in names if not any(f"{name}.".startswith(f"{other}.") for other in APART)}
         counted -= {"zslcore.io.yaml", *LEFT_OUT} | packages()
         found = closure(STAGES[stage]).keys() - packages() - {"zslcore.io.yaml"}
         counted -= printed - found
         assert counted <= found, stage
-        assert counted == found or stage not in pipeline, stage
+        later = clip if "zslcore.signatures.encoders" in found else set()
+        assert found - counted <= later or stage not in pipeline, stage
 
 
 def packages() -> set[str]:

@@ -7,7 +7,7 @@ from zslcore.errors import ZSLError
 from zslcore.layers import validate
 from zslcore.settings import Signatures
 from zslcore.signatures.compose import Composition, compose, fixed, of_attributes, provenance
-from zslcore.signatures.describe import Source
+from zslcore.signatures.source import Source
 
 RANDOM = np.random.default_rng(0)
 ATT = RANDOM.uniform(0, 1, (5, 3)).astype("f4")

@@ -10,7 +10,8 @@ import pytest
 from zslcore.errors import ZSLError
 from zslcore.layers import validate
 from zslcore.signatures import encoders
-from zslcore.signatures.describe import Recipe, Source, describe, describe_new, pieces
+from zslcore.signatures.describe import Recipe, describe, describe_new, pieces
+from zslcore.signatures.source import Source
 from zslcore.signatures.texts import ClassTexts
 
 WORDS = ("red", "blue", "green", "round", "long")

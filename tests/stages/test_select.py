@@ -12,7 +12,7 @@ from tests.conftest import make_dataset, write_project
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.io.artifacts import read_json
-from zslcore.signatures.describe import Source
+from zslcore.signatures.source import Source
 
 FIXED = {"train": {"epochs": 7}, "generate": {"per_unseen": 20}, "classify": {"epochs": 5, "calibration": 0.25}}
 

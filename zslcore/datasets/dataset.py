@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zslcore.errors import StaleFile, ZSLError
 from zslcore.io import artifacts
 from zslcore.signatures.compose import GIVEN, Composition, Sources, compose
-from zslcore.signatures.describe import Source
+from zslcore.signatures.source import Source
 
 SPLITS = ("trainval", "test_seen", "test_unseen")
 BLOCK = 2**22

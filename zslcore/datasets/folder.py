@@ -18,8 +18,9 @@ from zslcore.datasets.source import Source as DataSource
 from zslcore.datasets.tables import Table, clean, read_classes, read_rows, read_table
 from zslcore.errors import ZSLError, unknown
 from zslcore.layers import validate
-from zslcore.signatures.describe import Recipe, Source, describe
+from zslcore.signatures.describe import Recipe, describe
 from zslcore.signatures.encoders import MINILM
+from zslcore.signatures.source import Source
 from zslcore.signatures.texts import ClassTexts, for_classes, read_texts
 
 ROLES = ("trainval", "test_unseen", "ignored")

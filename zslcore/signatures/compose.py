@@ -10,7 +10,7 @@ from pydantic import Field
 from zslcore.errors import ZSLError, unknown
 from zslcore.scaling import Scaler
 from zslcore.settings import Section, Signatures
-from zslcore.signatures.describe import Source
+from zslcore.signatures.source import Source
 
 GIVEN = "attributes"
 """What the one source is called of a data set that names none."""

@@ -3,11 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from pydantic import Field, field_validator
 from zslcore.errors import ZSLError
 from zslcore.settings import Section
 from zslcore.signatures.encoders import MINILM, Encoder, load
+from zslcore.signatures.source import Source
 from zslcore.signatures.texts import ClassTexts
 
 PARTS = frozenset({"name", "text"})
@@ -49,24 +49,6 @@ class Recipe(Section):
             if not parts or not parts <= PARTS:
                 raise ValueError(f"{template!r} is no template; use {{name}} and {{text}} in it, and no other braces")
         return templates
-
-
-@dataclass(frozen=True)
-class Source:
-    """Signatures of one kind.
-
-    values: (classes, a) float32. about: what made them: plain values, `recipe`, `fingerprint` and `texts_sha256` where
-    that was an encoder. texts: what they were made of, class by class in the order of the rows; () for numbers given.
-    """
-
-    values: NDArray[np.float32]
-    about: Mapping[str, Any] = field(default_factory=dict)
-    texts: tuple[tuple[str, ...], ...] = ()
-
-    @property
-    def made(self) -> str:
-        """What made them, in a word or two: "given", or the encoder."""
-        return str(self.about["recipe"]["encoder"]) if "recipe" in self.about else "given"
 
 
 def describe(

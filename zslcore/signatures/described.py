@@ -10,7 +10,8 @@ from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.names import near_names, some
 from zslcore.datasets.tables import clean, read_rows, read_table
 from zslcore.errors import ZSLError
-from zslcore.signatures.describe import Recipe, Source, describe
+from zslcore.signatures.describe import Recipe, describe
+from zslcore.signatures.source import Source
 from zslcore.signatures.texts import for_classes, read_texts
 
 

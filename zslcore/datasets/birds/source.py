@@ -24,7 +24,7 @@ from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
 from zslcore.progress import track
 from zslcore.signatures.describe import Recipe, describe
-from zslcore.signatures.describe import Source as Described
+from zslcore.signatures.source import Source as Described
 from zslcore.signatures.texts import ClassTexts
 
 Traits = Mapping[str, str]

@@ -33,7 +33,8 @@ def test_it_answers_and_stops_on_sigterm(model: Model, tmp_path: Path) -> None:
     method.set_state(state | {"weights": weights.repeat(made.dimensions // len(weights) + 1, 0)[: made.dimensions]})
     method.dimensions = made.dimensions
     extractor = Extractor(BackboneHeader(plan=plan.as_dict(), preprocessing=made.preprocessing))
-    Model(model.header, model.signatures, model.seen, (method,), extractor).save(tmp_path / "a.zsl")
+    header = model.header.model_copy(update={"backbone": extractor.header})
+    Model(header, model.signatures, model.seen, (method,), extractor).save(tmp_path / "a.zsl")
     started = subprocess.Popen(
         [sys.executable, "-m", "stages.cli", "serve", "a.zsl", "--port", "0"],
         cwd=tmp_path,
@@ -44,7 +45,7 @@ def test_it_answers_and_stops_on_sigterm(model: Model, tmp_path: Path) -> None:
     try:
         assert started.stderr is not None
         line = started.stderr.readline()
-        assert line.startswith("a.zsl on http://127.0.0.1:"), line
+        assert line.startswith("a.zsl on http://127.0.0.1:"), line + started.stderr.read()
         address = line.split()[2]
         answer = httpx.post(f"{address}/predict", files={"image": painted(COLOURS["red"])}, timeout=60)
         assert set(answer.json()["classes"]) <= set(model.classes)

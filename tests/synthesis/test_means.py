@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 from torch import nn
 
 from zslcore.synthesis.classifier import Classifier, Softmax
-from zslcore.synthesis.means import ClassMeans
+from zslcore.synthesis.means import ClassMeans, condensed
 
 SEEN = np.array([True, True, False])
 
@@ -39,3 +39,15 @@ def test_scores_and_normaliser_give_back_the_mean_logits_of_the_members() -> Non
     normaliser = classifier.normaliser(x.numpy(), extra.numpy())
     assert normaliser == pytest.approx(logsumexp(logits, axis=1), abs=1e-5)
     assert classifier.scores(x.numpy(), extra.numpy()) + normaliser[:, None] == pytest.approx(logits, abs=1e-5)
+
+
+def test_two_points_a_class_have_the_means_and_spreads_of_all_its_images() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), (5, 4, 7))
+    real = random.normal(3, 2, (16, 6)).astype(np.float32), labels
+    few = condensed(*real)
+    assert (len(few[0]), condensed(*few)[0] is few[0]) == (6, True)
+    nothing = np.empty((0, 6), np.float32), np.empty(0, np.int64)
+    whole, brief = (ClassMeans.of(some, nothing, nothing, np.ones(3, bool)) for some in (real, few))
+    for name in ("synthetic", "real", "spread"):
+        np.testing.assert_allclose(getattr(brief, name), getattr(whole, name), rtol=1e-4)

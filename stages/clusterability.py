@@ -23,7 +23,7 @@ def command(dataset: DatasetName) -> None:
             for seed in workspace.seeds
         }
     spaces = summarise(runs)
-    about = workspace.about(workspace.data.split_name) | {
+    about = workspace.about(workspace.data) | {
         "common": flat(clustering.settings),
         "order": list(spaces),
         "measures": list(next(iter(spaces.values()))),

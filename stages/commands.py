@@ -34,6 +34,7 @@ TOOLS = {
     "inspect": "stages.inspect",
     "predict": "stages.predict",
     "clip": "stages.clip",
+    "signatures": "stages.signatures",
     "serve": "stages.serve",
     "export": "stages.export",
 }

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from stages.common import listed, say
 from stages.lines import headline
 from stages.workspace import Workspace
-from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
+from zslcore.evaluation.signatures import choose_composition
 from zslcore.experiments.compare import cached_compare, check_data, list_jobs, load_candidates, load_given
 from zslcore.io.artifacts import sha256, write_json
 from zslcore.io.yaml import read_yaml
@@ -20,6 +21,7 @@ from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.project.code import ROOT, code_hash
 from zslcore.project.params import Params
+from zslcore.signatures.compose import of_attributes
 
 GIVEN = "experiments/methods.yaml"
 PAPER = "experiments/paper.yaml"
@@ -78,7 +80,12 @@ def command(
                 workspace.seeds,
                 workspace.device,
                 among.get(job.method),
-                {"compare": registry.target(names[job.method]), "data": files[job.dataset], "code": codes[job.method]},
+                {
+                    "compare": registry.target(names[job.method]),
+                    "data": files[job.dataset],
+                    "signatures": workspace.settings.signatures.model_dump(),
+                    "code": codes[job.method],
+                },
                 checkpoints,
             )
         except ZSLError as error:
@@ -96,7 +103,13 @@ def command(
 
 
 def _load(workspace: Workspace, method: str) -> tuple[type[Method[Any]], Dataset, Seen, NDArray[np.float32]]:
-    return registry.get(method), workspace.data, workspace.seen(), workspace.features()
+    """With signatures as the settings say, or as suits ESZSL best on validation classes."""
+    cls, seen, choice = registry.get(method), workspace.seen_sources(), workspace.section("compare")
+    composition = choose_composition(seen, workspace.settings.signatures, choice.splits, choice.seed)
+    if cls.needs_binary_attributes:
+        composition = of_attributes(sources_of(seen), composition)
+    data = workspace.data_sources().composed(composition)
+    return cls, data, seen.composed(composition), workspace.features()
 
 
 def code(method: str, root: Path = ROOT) -> str:

@@ -12,7 +12,7 @@ from zslcore.project.params import Params, data_file
 def command(dataset: DatasetName) -> None:
     """Read a data set from its source and say what a stage would refuse, and what is worth knowing."""
     params = Params()
-    data = registry.source(params.source(dataset), f"{data_file(dataset)}: source").load(dataset, Path())
+    data = registry.source(params.source(dataset), f"{data_file(dataset)}: source").dataset(dataset, Path())
     print(f"{dataset}: {summary(data)}")
     notes = check_ready(data, params.resolve(dataset).pipeline)
     for note in notes:

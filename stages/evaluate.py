@@ -49,7 +49,7 @@ def command(dataset: DatasetName) -> None:
         data.attribute_names,
     )
     per_class.write_csv(workspace.result("explained.csv"), explained)
-    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data.split_name), **metrics})
+    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data), **metrics})
     say(f"{dataset}: {headline(metrics)}")
     say(f"{dataset}: {sizes(classes)}")
 

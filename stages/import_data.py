@@ -37,7 +37,8 @@ def import_command(kind: str, source: type[Source]) -> Command:
     A path is an option, several paths are one that may be repeated, a bool that is off by default is a flag. Options
     that are not given leave a setting at its default.
     """
-    fields = {name: field for name, field in source.model_fields.items() if name not in source.settings_only}
+    left_out = {*source.settings_only, "described"}  # the latter is for `zsl signatures` to add
+    fields = {name: field for name, field in source.model_fields.items() if name not in left_out}
     options = {name: _option(name, field) for name, field in fields.items()}
     signature = Signature(
         [
@@ -106,7 +107,7 @@ def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bo
     home, file = DATA / name, data_file(name)
     start = text_like(params, name, like)
     given = registry.source({key: value for key, value in raw.items() if value is not None}, "zsl import")
-    data = given.load(name, Path())
+    data = given.dataset(name, Path())
     for note in notes:
         say(f"{name}: note: {note}")
     settings, files = plan_copies(given, Path(), home)

@@ -11,7 +11,9 @@ from stages.workspace import Workspace
 from zslcore.compute.jobs import in_order
 from zslcore.evaluation import protocol
 from zslcore.evaluation.result_cache import CACHE
+from zslcore.evaluation.search import validation_tasks
 from zslcore.experiments.compare import check_data, chosen_settings, load_given
+from zslcore.experiments.settings import Compare
 from zslcore.io.artifacts import read_json, write_text
 from zslcore.layers import validate
 from zslcore.methods import registry
@@ -67,8 +69,12 @@ def _other(workspace: Workspace, name: str) -> Model:
     check_data(data)
     given = load_given(GIVEN).get(kind.name, {}).get(workspace.dataset) if GIVEN.exists() else None
     fixed = {"device": workspace.device} if "device" in kind.Settings.model_fields else {}
-    chosen = chosen_settings(kind, workspace.seen(), given, workspace.section("compare"), None, CACHE, fixed)
+    choice: Compare = workspace.section("compare")
+    chosen = chosen_settings(kind, workspace.seen(), given, choice, None, CACHE, fixed)
     settings = validate(kind.Settings, chosen["settings"], f"method '{kind.name}'")
+    tasks = validation_tasks(workspace.seen(), choice.splits, choice.holdout, choice.seed)
+    held_out = [protocol.score(protocol.fit(kind(settings), held, choice.seed), held, choice.seed) for held in tasks]
+    confidence, _ = protocol.choose_confidence(held_out, chosen["calibration"])
     task = protocol.benchmark_task(data, workspace.features())
     seeds = _seeds(workspace) if kind.random else _seeds(workspace)[:1]
     fit = partial(protocol.fit_seed, kind, settings, task, None)
@@ -80,6 +86,7 @@ def _other(workspace: Workspace, name: str) -> Model:
         data,
         methods,
         calibration=chosen["calibration"],
+        confidence=confidence.section(),
         features=workspace.artifact("features.h5"),
         about=_about(workspace, protocol.summarise(figures)),
         include_backbone=workspace.settings.package.include_backbone,

@@ -23,9 +23,9 @@ def command(
     workspace = Workspace(dataset)
     raw = dict(workspace.resolved.source) | ({"strict_splits": True} if strict_splits else {})
     source = registry.source(raw, f"{data_file(dataset)}: source")
-    data = source.load(dataset, Path())
+    data = source.dataset(dataset, Path())
     readiness.check(data, chooses=bool(chosen_names(workspace.settings)))
     for note in readiness.notes(data):
         say(f"{dataset}: note: {note}")
-    inputs = {path.as_posix(): path for path in source.files()}
+    inputs = {path.as_posix(): path for path in source.all_files() if path.is_file()}
     datasets.save(workspace.artifact("dataset.h5"), data, raw, inputs)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.datasets import dataset as datasets
-from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
 from zslcore.evaluation.confidence import Confidence
 from zslcore.evaluation.selected import fill
@@ -16,7 +16,7 @@ from zslcore.io.artifacts import FEATURES, Format, read_json
 from zslcore.project.params import EXPERIMENTS_FILE, Resolved
 from zslcore.project.resolved import RESULTS, load_resolved
 from zslcore.settings import Settings
-from zslcore.signatures.compose import Composition, fixed
+from zslcore.signatures.compose import Composition, fixed, provenance
 
 ARTIFACTS = Path("artifacts")
 EXPERIMENTS = Path("experiments/results")
@@ -80,13 +80,14 @@ class Workspace:
     @cached_property
     def data(self) -> Dataset:
         """The data set with its splits, less the images that `extract` had to skip."""
-        return self._data("features.h5", FEATURES).composed(self.composition)
+        return self.data_sources().composed(self.composition)
 
     def data_of(self, artifact: str, format: Format) -> Dataset:
         """The data set, less the images that an artifact made of its features lacks."""
-        return self._data(artifact, format).composed(self.composition)
+        return self.data_sources(artifact, format).composed(self.composition)
 
-    def _data(self, artifact: str, format: Format) -> Dataset:
+    def data_sources(self, artifact: str = "features.h5", format: Format = FEATURES) -> Dataset:
+        """The same, before the sources of signatures are put together."""
         return datasets.load(self.artifact("dataset.h5"), features=self.artifact(artifact), format=format)
 
     def seen(self) -> Seen:
@@ -102,6 +103,12 @@ class Workspace:
         rows = np.arange(len(self.data.labels)) if rows is None else rows
         return datasets.load_features(self.artifact("features.h5"), rows)
 
-    def about(self, split: str) -> dict[str, Any]:
-        """What stands at the head of the run's results. split: its name."""
-        return {"dataset": self.dataset, "split": split, "preset": self.resolved.preset, "seeds": len(self.seeds)}
+    def about(self, data: Dataset) -> dict[str, Any]:
+        """What stands at the head of the run's results."""
+        return {
+            "dataset": self.dataset,
+            "split": data.split_name,
+            "preset": self.resolved.preset,
+            "seeds": len(self.seeds),
+            "signatures": provenance(sources_of(data), self.composition),
+        }

@@ -2,7 +2,9 @@
 
 import pickle
 import resource
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyarrow import parquet
 from safetensors.numpy import save_file
 from scipy.io import savemat
 
 from zslcore.datasets.dataset import Dataset
-from zslcore.datasets.features import FeaturesSource, read_features
+from zslcore.datasets.features import FeaturesSource, read_features, read_list
 from zslcore.errors import ZSLError
 
 CLASSES, PER_CLASS, DIMENSIONS = 6, 5, 4
@@ -289,3 +293,26 @@ def test_one_npy_of_float32_stays_on_disk(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert isinstance(read_features([tmp_path / "f.npy"]), np.memmap)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "npy", "safetensors"])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_changed_bytes_are_read_or_refused(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+    path = tmp_path / "f"
+    if not path.exists():
+        if kind == "npy":
+            np.save(path.open("wb"), VALUES)
+        elif kind == "safetensors":
+            save_file({"features": VALUES}, path)
+        else:
+            WRITERS[kind](path, VALUES, LABELS)
+        shutil.copyfile(path, tmp_path / "whole")
+    content = bytearray((tmp_path / "whole").read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.sampled_from([len(content), len(content) - 5]))])
+    with suppress(ZSLError):
+        assert read_features([path]).dtype == np.float32
+    with suppress(ZSLError):
+        read_list(path, ("labels",), "labels")

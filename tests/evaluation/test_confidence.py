@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from zslcore.evaluation.confidence import calibration_error, fit_temperature, probabilities, reliability
+from zslcore.evaluation.confidence import (
+    Confidence,
+    calibration_error,
+    fit_temperature,
+    probabilities,
+    reliability,
+)
+from zslcore.evaluation.metrics import Scores
+from zslcore.evaluation.protocol import choose_confidence, evaluate
 
 
 @pytest.mark.parametrize(("images", "wrong"), [(100, 20), (100, 0), (7, 3)])
@@ -86,3 +94,40 @@ def test_what_comes_true_as_often_as_it_says_has_no_error() -> None:
     labels = np.array([0] * 300 + [1] * 100)
     assert calibration_error(p, labels) == calibration_error(p, labels, classwise=True) == 0
     assert calibration_error(p, np.zeros(400, int)) == pytest.approx(0.25)
+
+
+def made_up(seed: int, sharpness: float) -> Scores:
+    """Six seen and four unseen classes; an image is near the mean of its class alone."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(10), 40)
+    logits = random.normal(size=(400, 10)) + 2 * np.eye(10)[labels]
+    drawn = (sharpness * logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    order = np.argsort(drawn >= 6, kind="stable")
+    logits, drawn = logits[order].astype("f4"), drawn[order]
+    seen = int((drawn < 6).sum())
+    distance = 5 - 4 * np.eye(10, dtype="f4")[drawn] + random.uniform(0, 0.1, (400, 10)).astype("f4")
+    mask = np.arange(10) < 6
+    return Scores(
+        zsl=logits[seen:, 6:],
+        joint_seen=logits[:seen] + 1.5 * mask,
+        joint_unseen=logits[seen:] + 1.5 * mask,
+        seen_labels=drawn[:seen],
+        unseen_labels=drawn[seen:],
+        seen_count=6,
+        evidence={"real": distance},
+    )
+
+
+def test_the_choice_finds_the_temperature_and_the_score_that_knows_strangers() -> None:
+    tasks = [made_up(seed, 2.0) for seed in range(6)]
+    chosen, compared = choose_confidence(tasks, 1.5)
+    assert chosen.joint == pytest.approx(0.5, rel=0.06), "the factor is taken off first"
+    assert chosen.unseen == pytest.approx(0.5, rel=0.2)
+    assert set(compared) == {"probability", "energy", "real"}
+    assert (chosen.stranger, compared["real"]) == ("real", 100.0)
+    found = evaluate(made_up(9, 2.0), 1.5, chosen)
+    assert found["strangers"]["AUROC"] == 100
+    assert found["strangers"]["false_alarms"] == pytest.approx(5, abs=4)
+    assert found["confidence"]["ECE"] < found["confidence"]["ECE_before"]
+    assert Confidence.read(chosen.section()).section() == chosen.section()
+    assert "confidence" not in evaluate(made_up(9, 2.0), 1.5)

@@ -142,4 +142,5 @@ def test_a_stored_mean_is_that_of_its_values_but_for_rounding() -> None:
     assert is_mean(math.nan, [1.0, math.nan])
     assert is_mean(math.nan, [math.inf, -math.inf])
     assert not is_mean(2.001, [1.0, 3.0])
-    assert not is_mean(1e-6, [0.0, 0.0])
+    assert not is_mean(2e9 + 100, [1e9, 3e9])
+    assert not is_mean(5e-9, [0.0, 0.0])

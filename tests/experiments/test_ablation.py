@@ -96,15 +96,11 @@ def test_accuracy_by_class_is_kept(toy: Dataset, tmp_path: Path) -> None:
 def test_progress_says_what_is_under_way(toy: Dataset, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     grid = (({"train": {"projection": 4}}, {"train": {"projection": 8}}),)
-    found = run("CLS", {"CLS": Variant(title="CLS", grid=grid)}, toy, tmp_path)
+    run("CLS", {"CLS": Variant(title="CLS", grid=grid)}, toy, tmp_path)
     said = capsys.readouterr().err
-    epochs = found["chosen"]["train"]["epochs"]
     assert "toy: CLS: candidates: 2/2" in said
-    for seed in (0, 1):
-        assert f"toy: CLS: {seed * epochs}/{2 * epochs}" in said
-        for step in ("F", "M, C, E and G", "classifiers"):
-            assert f", seed {seed}: {step}\n" in said
-    assert f"toy: CLS: {2 * epochs}/{2 * epochs}" in said
+    for seeds in (1, 2):
+        assert f"toy: CLS: {seeds}/2" in said
 
 
 def test_grid_is_the_product_of_its_axes_and_one_of_it_is_chosen(toy: Dataset, tmp_path: Path) -> None:

@@ -89,7 +89,10 @@ def test_mistakes_are_explained(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(ZSLError, match=r"no route to host.*huggingface.co/timm/.*file:PATH"):
+    with pytest.raises(
+        ZSLError,
+        match=r"no route to host.*tf_efficientnet_lite0, whose weights are installed.*huggingface.co/timm/.*file:PATH",
+    ):
         backbones.load(TINY)
 
 

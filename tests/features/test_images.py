@@ -53,6 +53,12 @@ def test_sixteen_bits_are_scaled_not_clipped(scene):
     assert (found == np.asarray(scene.convert("L"))).all()
 
 
+def test_sixteen_bits_in_the_other_order_of_bytes_are_scaled_too(scene):
+    values = np.asarray(scene.convert("L")).astype(">u2") * 257
+    image = Image.frombytes("I;16B", scene.size, values.astype(">u2").tobytes())
+    assert (np.asarray(decode(encode(image, "TIFF")))[:, :, 0] == np.asarray(scene.convert("L"))).all()
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
 def test_first_frame_of_an_animation(scene, kind):
     other = Image.new("RGB", scene.size, "black")

@@ -280,6 +280,16 @@ def test_markdown_and_json_survive_hostile_names() -> None:
     assert len(cells(rows[0])) == 7
 
 
+def test_what_is_printed_of_a_row_and_of_several() -> None:
+    fell, same = one(50.0, 49.0), one(50.0, 49.5, 0.5)
+    assert cells(same) == ("same", f"{FILE}:H", "50.00", "49.50", "-0.50", "± 0.50", "")
+    lines = markdown([fell, same], "abc").splitlines()
+    assert lines[3] == "|---|---|---|---|---|---|---|"
+    assert [line.split(" |")[0] for line in lines[4:]] == ["| **worse**", "| same"]
+    assert json.loads(as_json([fell, same], "abc"))["passed"] is False
+    assert json.loads(as_json([same], "abc"))["passed"] is True
+
+
 def test_the_shipped_settings_gate_every_data_set() -> None:
     settings = GateSettings(**Params(ROOT).top("gate")).with_tolerances()
     metrics = {f"{group}.mean": {"old": 50.0, "new": 40.0} for group in ("zsl.T1", "gzsl.H", "gzsl.AUSUC", "plain.H")}
@@ -296,6 +306,7 @@ def test_the_shipped_settings_gate_every_data_set() -> None:
     ("gate", "message"),
     [
         ("{metric: {H: 1}}", "gate: unknown parameter 'metric'; did you mean 'metrics'"),
+        ("{alpha: 1}", "gate: alpha is 1"),
         ("{metrics: {gzsl.H: -1}}", r"gate: metrics\.gzsl\.H is -1"),
         ("{metrics: {gzsl.H: .inf}}", r"gate: metrics\.gzsl\.H is inf"),
         ("{metrics: {gzsl.H: .nan}}", r"gate: metrics\.gzsl\.H is nan"),

@@ -41,8 +41,8 @@ def test_json_may_say_what_a_class_is_called(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("class,text\nowl,\n", "class 'owl', text 1 is empty"),
-        ('class,text\nowl,"..."\n', "class 'owl', text 1 is empty"),
+        ("class,text\nowl,\n", "class 'owl' has only an empty text"),
+        ('class,text\nowl,"..."\n', "class 'owl' has only an empty text"),
         ("class,text\nowl,a\x07b\n", r"control character \\x07"),
         ("class,text\nowl,a, b\n", "a text with commas stands in quotes"),
         ("name,says\nowl,a\n", "the header is name,says, expected class,text"),
@@ -96,6 +96,13 @@ def test_classes_without_text_are_named_and_others_left_out(tmp_path: Path) -> N
     texts = read_texts(in_form(tmp_path, "texts.json"))
     kept, notes = for_classes(texts, ["owl"])
     assert list(kept.texts) == ["owl"]
-    assert "1 classes that are not in use" in notes[0]
+    assert "1 classes not in use" in notes[0]
     with pytest.raises(ZSLError, match=r"no text for 'Owl_' \(there is 'owl'\)"):
         for_classes(texts, ["Owl_", "café"])
+
+
+def test_an_empty_text_among_others_is_left_out_and_said(tmp_path: Path) -> None:
+    (tmp_path / "texts.json").write_text('{"owl": ["hoots", " . "], "jay": ["blue"]}')
+    texts = read_texts(tmp_path / "texts.json")
+    assert texts.texts["owl"] == ("hoots",)
+    assert "empty texts of 1 classes (owl) are left out" in for_classes(texts, ["owl", "jay"])[1][0]

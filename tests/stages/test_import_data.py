@@ -148,15 +148,15 @@ def test_features_of_ones_own_are_copied_once_and_prepared(project: Path, tmp_pa
     np.savez(tmp_path / "all.npz", features=toy.features.astype(np.float64), labels=names[toy.labels])
     rows = (",".join([name, *map(str, row)]) for name, row in zip(names, toy.signatures, strict=True))
     columns = ",".join(f"a{k}" for k in range(toy.signatures.shape[1]))
-    (tmp_path / "s.csv").write_text("\n".join([f"class,{columns}", *rows]))
+    (tmp_path / "signatures.csv").write_text("\n".join([f"class,{columns}", *rows]))
     (tmp_path / "u.txt").write_text("\n".join(names[toy.unseen]))
     file = str(tmp_path / "all.npz")
-    given = ["features", "--features", file, "--labels", file, "--signatures", str(tmp_path / "s.csv")]
+    given = ["features", "--features", file, "--labels", file, "--signatures", str(tmp_path / "signatures.csv")]
     done = CliRunner().invoke(
         import_data.app, [*given, "--unseen", str(tmp_path / "u.txt"), "--name", "mine", "--no-dvc"]
     )
     assert done.exit_code == 0, done.output
-    assert set(everything(project / "data/mine")) == {"features1-all.npz", "signatures-s.csv", "unseen-u.txt"}
+    assert set(everything(project / "data/mine")) == {"features1-all.npz", "signatures.csv", "unseen-u.txt"}
     (tmp_path / "all.npz").unlink()
     resolve.command("mine")
     prepare.command("mine")

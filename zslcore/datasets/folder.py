@@ -14,14 +14,18 @@ from pydantic import Field
 from zslcore.datasets.dataset import Dataset, hold_out_by_name, is_utf8, shown
 from zslcore.datasets.image_files import is_image
 from zslcore.datasets.names import Meant, by_matching, near_names, some
-from zslcore.datasets.source import Source
+from zslcore.datasets.source import Source as DataSource
 from zslcore.datasets.tables import Table, clean, read_classes, read_rows, read_table
 from zslcore.errors import ZSLError, unknown
+from zslcore.layers import validate
+from zslcore.signatures.describe import Recipe, Source, describe
+from zslcore.signatures.encoders import MINILM
+from zslcore.signatures.texts import ClassTexts, for_classes, read_texts
 
 ROLES = ("trainval", "test_unseen", "ignored")
 
 
-class FolderSource(Source):
+class FolderSource(DataSource):
     """Your own images: a folder a class, their signatures, and which are unseen.
 
     A class is called after its folder. `image_attributes` is a CSV with a header: the first column the image as
@@ -30,7 +34,14 @@ class FolderSource(Source):
 
     kind: ClassVar[str] = "folder"
     images: Path = Field(description="Folder with one folder a class, images directly in it.")
-    signatures: Path = Field(description="CSV with a header: first column the class, then its signature.")
+    signatures: Path | None = Field(
+        None, description="CSV with a header: first column the class, then its signature; or give --descriptions."
+    )
+    descriptions: Path | None = Field(
+        None, description="Texts about the classes: CSV class,text, JSON, or a folder of <class>.txt."
+    )
+    encoder: str = Field(MINILM, description="What reads them: tfidf, clip:MODEL, a model's name or its folder.")
+    template: str = Field("{text}", description="What it reads: {name} is the class's name, {text} a text.")
     unseen: Path = Field(description="Unseen classes, one a line, or CSV class,split (trainval, test_unseen, ignored).")
     image_attributes: Path | None = Field(
         None, description="What is visible in each image, in the signature's entries: .csv."
@@ -45,7 +56,8 @@ class FolderSource(Source):
 
     def files(self) -> tuple[Path, ...]:
         """The tables; the images themselves are read by the extraction."""
-        return self.signatures, self.unseen, *([self.image_attributes] if self.image_attributes else [])
+        given = (self.signatures, self.descriptions, self.unseen, self.image_attributes)
+        return tuple(path for path in given if path is not None)
 
     def load(self, name: str, root: Path) -> Dataset:
         """List the images, read the tables and check that they have the same classes.
@@ -54,7 +66,7 @@ class FolderSource(Source):
         """
         images, unseen_file = root / self.images, root / self.unseen
         folders = class_folders(images)
-        table = read_table(root / self.signatures)
+        table = self._table(root)
         of_table, of_list = (Meant(path, folders, self.match_names) for path in (table.path, unseen_file))
         described = of_table.all(table.names)
         unseen, ignored = read_unseen(unseen_file, tuple(folders), of_list)
@@ -81,7 +93,8 @@ class FolderSource(Source):
         seen_rows = np.flatnonzero(~is_unseen)
         trainval, test_seen = hold_out_by_name(labels, classes, keys, seen_rows, self.test_share, self.split_seed)
         attributes = _image_attributes(root / self.image_attributes, keys, table) if self.image_attributes else None
-        notes = [*of_table.notes(), *of_list.notes()]
+        sources, notes = self._sources(root, table, described, classes, [known not in unseen for known in classes])
+        notes += [*of_table.notes(), *of_list.notes()]
         if spare := [row for row in described if row not in classes]:
             notes.append(f"{table.path}: {len(spare)} rows describe no class in use; left out: {some(spare)}")
         if others:
@@ -100,7 +113,7 @@ class FolderSource(Source):
             return Dataset(
                 name=name,
                 classes=classes,
-                signatures=table.values[[described.index(known) for known in classes]],
+                signatures=next(iter(sources.values())).values,
                 labels=labels,
                 trainval=trainval,
                 test_seen=test_seen,
@@ -110,9 +123,42 @@ class FolderSource(Source):
                 attribute_names=table.columns,
                 split_name=self.split_name or "own split",
                 notes=tuple(notes),
+                sources=sources,
             )
         except ZSLError as error:
             raise ZSLError(f"{images} with {table.path} and {unseen_file}: {error}") from error
+
+    def _table(self, root: Path) -> Table:
+        """The table of signatures; of texts alone their names, with no column."""
+        if self.signatures is not None:
+            return read_table(root / self.signatures)
+        if self.descriptions is None:
+            raise ZSLError("nothing describes the classes: give --signatures, --descriptions, or both")
+        names = tuple(read_texts(root / self.descriptions).texts)
+        return Table(root / self.descriptions, "class", names, (), np.empty((len(names), 0), np.float32))
+
+    def _sources(
+        self, root: Path, table: Table, described: tuple[str, ...], classes: tuple[str, ...], seen: list[bool]
+    ) -> tuple[dict[str, Source], list[str]]:
+        """Signatures by name, and notes. described: the class that each row of the table means."""
+        sources, notes = {}, []
+        if self.signatures is not None:
+            sources["attributes"] = Source(table.values[[described.index(known) for known in classes]])
+        if self.descriptions is not None:
+            texts = read_texts(root / self.descriptions)
+            meant = Meant(root / self.descriptions, classes, self.match_names)
+            means = dict(zip(texts.texts, meant.all(tuple(texts.texts)), strict=True))
+            texts = ClassTexts(
+                texts.where,
+                {means[known]: some for known, some in texts.texts.items()},
+                {means[known]: name for known, name in texts.names.items()},
+                texts.notes,
+            )
+            texts, notes = for_classes(texts, classes)
+            recipe = validate(Recipe, {"encoder": self.encoder, "templates": (self.template,)}, "source")
+            sources["text"], more = describe(texts, seen, recipe)
+            notes += more + (meant.notes() if self.signatures is not None else [])
+        return sources, notes
 
 
 def class_folders(images: Path) -> dict[str, Path]:

@@ -1,11 +1,17 @@
 """What every way to get a data set has in common: settings that can load it."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-from zslcore.datasets.dataset import Dataset
+import numpy as np
+from pydantic import Field
+
+from zslcore.datasets.dataset import Dataset, sources_of
+from zslcore.errors import ZSLError
 from zslcore.settings import Section
+from zslcore.signatures.described import Described
 
 
 class Source(Section, ABC):
@@ -20,6 +26,7 @@ class Source(Section, ABC):
     """Names of settings that stand in the data set's file alone: `zsl import` has no option for them."""
     downloads: ClassVar[str] = ""
     """Where data sets of this kind can be downloaded, for the help of `zsl import`."""
+    described: dict[str, Described] = Field({}, description="Further signatures by name; `zsl signatures` adds them.")
 
     @abstractmethod
     def load(self, name: str, root: Path) -> Dataset:
@@ -27,6 +34,22 @@ class Source(Section, ABC):
 
         Raises ZSLError naming the file, what is wrong with it and what to do.
         """
+
+    def dataset(self, name: str, root: Path) -> Dataset:
+        """What `load` gives, with the further signatures of `described`. Raises ZSLError as `load` does."""
+        data = self.load(name, root)
+        sources, notes = dict(sources_of(data)), list(data.notes)
+        is_seen = np.isin(np.arange(len(data.classes)), data.seen).tolist()
+        for called, one in self.described.items():
+            if called in sources:
+                raise ZSLError(f"data set '{name}': signatures '{called}' are there already; give another name")
+            sources[called], more = one.load(root, data.classes, is_seen)
+            notes += more
+        return replace(data, sources=sources, notes=tuple(notes)) if self.described else data
+
+    def all_files(self) -> tuple[Path, ...]:
+        """`files`, and those of `described`."""
+        return (*self.files(), *(one.file for one in self.described.values()))
 
     def files(self) -> tuple[Path, ...]:
         """Paths of the tables it reads, relative to the project; their hashes are stored with the data set."""

@@ -423,7 +423,7 @@ METRICS: dict[str, Metric] = {
     ),
     "confidence.ECE_before": Metric(
         "ECE, no temperature",
-        "the same at a temperature of 1",
+        "ECE as it was at a temperature of 1",
         lambda scores, factor, chosen: _ece(scores, factor, 1.0),
         confident=True,
     ),
@@ -435,7 +435,7 @@ METRICS: dict[str, Metric] = {
     ),
     "confidence.classwise_ECE_before": Metric(
         "classwise ECE, no temperature",
-        "the same at a temperature of 1",
+        "classwise ECE as it was at a temperature of 1",
         lambda scores, factor, chosen: _ece(scores, factor, 1.0, classwise=True),
         confident=True,
     ),
@@ -447,7 +447,7 @@ METRICS: dict[str, Metric] = {
     ),
     "confidence.unseen_ECE_before": Metric(
         "ECE among unseen classes, no temperature",
-        "the same at a temperature of 1",
+        "ECE among unseen classes as it was at a temperature of 1",
         lambda scores, factor, chosen: _unseen_ece(scores, 1.0),
         confident=True,
     ),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from zslcore.compute.jobs import in_order
-from zslcore.datasets.dataset import Dataset, Seen
+from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
 from zslcore.evaluation import per_class
 from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_and_score, summarise
@@ -23,6 +23,7 @@ from zslcore.io.yaml import read_yaml
 from zslcore.layers import validate
 from zslcore.methods.base import Method, check_distinct
 from zslcore.settings import Section
+from zslcore.signatures.compose import provenance
 
 
 class Given(Section):
@@ -142,6 +143,7 @@ def compare(
         "transductive": method.transductive,
         "dataset": data.name,
         "split": data.split_name,
+        "signatures": provenance(sources_of(seen), seen.composition),
         "seeds": list(runs),
         "settings": settings.model_dump(mode="json"),
         "calibration": chosen["calibration"],

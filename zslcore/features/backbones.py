@@ -173,8 +173,9 @@ def _pretrained(name: str, path: str) -> nn.Module:
         source = timm.get_pretrained_cfg(name)
         address = f"https://huggingface.co/{source.hf_hub_id}" if source and source.hf_hub_id else "its authors' page"
         raise ZSLError(
-            f"weights of {name} could not be downloaded ({_why(error)}); fetch model.safetensors by hand from "
-            f"{address}, place it anywhere and set extract.weights to file:PATH"
+            f"weights of {name} could not be downloaded ({_why(error)}); set extract.backbone to "
+            f"{', '.join(PACKAGED)}, whose weights are installed, or fetch model.safetensors by hand from {address}, "
+            "place it anywhere and set extract.weights to file:PATH"
         ) from error
 
 

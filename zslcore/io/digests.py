@@ -66,9 +66,9 @@ def stored(node: h5py.Dataset) -> NDArray[np.uint64]:
     """The digests that a data set was written with. Raises ValueError where it has none that fit."""
     if "digests" not in node.attrs:
         raise ValueError(f"'{node.name}' has no digests")
-    kept = node.attrs.get_id("digests")
+    recorded = node.attrs.get_id("digests")
     count = 1 if not node.ndim or _is_whole(node.shape, node.dtype) else len(node)
-    if kept.shape != (count,) or kept.dtype != np.dtype("<u8") or 8 * count > node.file.id.get_filesize():
+    if recorded.shape != (count,) or recorded.dtype != np.dtype("<u8") or 8 * count > node.file.id.get_filesize():
         raise ValueError(f"the digests of '{node.name}' do not fit its {count} rows")
     return np.asarray(node.attrs["digests"])
 

@@ -78,6 +78,16 @@ def with_source(text: str, source: Mapping[str, Any]) -> str:
     return _dump(yaml, values)
 
 
+def with_section(text: str, name: str, values: Mapping[str, Any]) -> str:
+    """The text of data/<name>.yaml with one more section at its end, unless it has it already."""
+    yaml = _yaml()
+    data = yaml.load(text) or CommentedMap()
+    if name in data:
+        return text
+    data[name] = CommentedMap(values)
+    return _dump(yaml, data)
+
+
 def with_values(text: str, preset: str, values: Mapping[str, Any]) -> str:
     """The text of data/<name>.yaml with other values under one preset: {"train": {"lr": 0.01}}."""
     yaml = _yaml()

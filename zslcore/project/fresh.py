@@ -37,12 +37,12 @@ def check_results(
     """
     name, stages = resolved.dataset, _stages(root / LOCK)
     if stages:
-        own = {key.partition("@")[0]: entry for key, entry in stages.items() if key.partition("@")[2] == name}
-        wanted = own if of is None else _up_to(of, own)
-        if of is not None and of not in own:
+        ran = {key.partition("@")[0]: entry for key, entry in stages.items() if key.partition("@")[2] == name}
+        wanted = ran if of is None else _up_to(of, ran)
+        if of is not None and of not in ran:
             raise _old(name, f"{LOCK} has no {of}@{name}", "were not made by `dvc repro`")
         for stage, entry in wanted.items():
-            _check_stage(resolved, stage, entry, own, code, root)
+            _check_stage(resolved, stage, entry, ran, code, root)
         _check_files(name, wanted, RESULTS, root)
     if experiments:
         _check_files(name, _stages(root / OF_EXPERIMENTS), OF_EXPERIMENTS.parent / RESULTS, root)

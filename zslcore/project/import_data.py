@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from zslcore.datasets.dataset import Dataset, is_utf8, shown
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
 from zslcore.evaluation.selected import chosen_names
+from zslcore.io.artifacts import write_text
 from zslcore.progress import track
 from zslcore.project.params import Params, data_file
 from zslcore.settings import Settings
+from zslcore.signatures.described import Described
 
 LONGEST = 255
 """Bytes of the longest name of a file."""
@@ -30,7 +32,8 @@ def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any],
     """The settings of a source as data/<name>.yaml will hold them, and the copies of its files to make below `home`.
 
     root: folder that the source's paths start from. A copy is named after its setting and its file,
-    `features-res101.mat`; that of a folder after its setting, `images/...`. A file of two settings is copied once.
+    `features-res101.mat`; that of a folder after its setting, `images/...`. A file of two settings is copied once, and
+    one that is called as its setting stays so.
     """
     settings: dict[str, Any] = {"kind": source.kind}
     copies: Copies = []
@@ -38,7 +41,8 @@ def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any],
 
     def place(path: Path, stem: str) -> str:
         if path not in placed:
-            placed[path] = Path(f"{stem}-{path.stem}{path.suffix.lower()}" if (root / path).is_file() else stem)
+            name = stem if path.stem == stem else f"{stem}-{path.stem}"
+            placed[path] = Path(f"{name}{path.suffix.lower()}" if (root / path).is_file() else stem)
             copies.extend(_files(root / path, placed[path]))
         return (home / placed[path]).as_posix()
 
@@ -48,11 +52,18 @@ def plan_copies(source: Source, root: Path, home: Path) -> tuple[dict[str, Any],
             continue
         if isinstance(value, Path):
             settings[name] = place(value, name)
+        elif isinstance(value, dict):
+            settings[name] = {key: _values(one) | {"file": place(one.file, key)} for key, one in value.items()}
         elif isinstance(value, tuple):
             settings[name] = [place(path, f"{name}{position}") for position, path in enumerate(value, start=1)]
         else:
             settings[name] = value
     return settings, copies
+
+
+def _values(described: Described) -> dict[str, Any]:
+    """What is set of it, as YAML holds it."""
+    return described.model_dump(mode="json", exclude_unset=True)
 
 
 def check_copies(copies: Copies) -> None:
@@ -146,6 +157,33 @@ def install_files(home: Path, files: Copies, dvc: bool, texts: tuple[Path, ...] 
             raise ZSLError(f"{home}: cannot be written ({reason}); free disk space or check the permissions") from error
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def add_file(source: Path, target: Path, texts: Mapping[Path, str]) -> None:
+    """Copy a file or folder to `target` in a data set's folder, and write texts: all or nothing.
+
+    The folder goes under DVC again where it is. Raises ZSLError where something is there already, or cannot be written.
+    """
+    if target.exists():
+        raise ZSLError(f"{target} is there already; remove it, or call the new one otherwise")
+    home = target.parent
+    tracked = home.with_name(f"{home.name}.dvc")
+    contents = {path: _content(path) for path in (tracked, *texts)}
+    try:
+        for file, below in _files(source, Path()):
+            (target / below).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target / below)
+        if tracked.exists():
+            _dvc_add(home)
+        for path, text in texts.items():
+            write_text(path, text)
+    except BaseException as error:
+        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        for path, content in contents.items():
+            path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+        if isinstance(error, OSError):
+            raise ZSLError(f"{target}: cannot be written ({error.strerror or error}); free disk space") from error
+        raise
 
 
 def _content(path: Path) -> bytes | None:

@@ -11,7 +11,8 @@ from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table, to_m
 from zslcore.report.headline import headline_cells, headline_metrics, headline_titles
 from zslcore.report.numbers import captioned
 from zslcore.report.page import page
-from zslcore.report.results import Results, read_result
+from zslcore.report.results import Results, read_result, signatures_of
+from zslcore.signatures.compose import GIVEN
 
 SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     pipeline.about,
@@ -80,5 +81,7 @@ def results_table(datasets: Sequence[str], results: Path) -> Table:
     rows = []
     for dataset in datasets:
         metrics: dict[str, Any] = read_result(results / dataset / "metrics.json")
-        rows.append((dataset, str(metrics["about"]["split"]), *headline_cells(metrics)))
+        signatures = signatures_of(metrics)
+        described = "" if signatures == GIVEN else f"; classes described by {signatures}"
+        rows.append((dataset, f"{metrics['about']['split']}{described}", *headline_cells(metrics)))
     return Table(captioned("", rows), ("data set", "split", *headline_titles()), tuple(rows))

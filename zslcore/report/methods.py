@@ -11,7 +11,8 @@ from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
 from zslcore.report.headline import headline_cells, headline_titles
 from zslcore.report.numbers import captioned, difference, number, spread
-from zslcore.report.results import Results
+from zslcore.report.results import Results, signatures_of
+from zslcore.signatures.compose import GIVEN
 
 PIPELINE = "this pipeline"
 UNCALIBRATED, BOUND = "plain.H", "diagnostic.test_selected_H"
@@ -30,20 +31,15 @@ def comparison(results: Results) -> Iterator[Block]:
     measured = _measurements(results)
     if not measured:
         return
-    published = _by_method(results.dataset)
-    unmeasured = dict(published)
-    rows: list[tuple[str, ...]] = []
-    strong = set()
+    groups: dict[str, dict[str, Any]] = {}
     for name, result in sorted(measured.items(), key=_rank):
-        strong.add(len(rows))
-        rows.append(_measured(name, result, results.features))
-        if quoted := unmeasured.pop(_key(name), None):
-            rows.append(_published(quoted))
-    rows += map(_published, unmeasured.values())
-    yield Heading(3, "Measured here, and published")
+        groups.setdefault(signatures_of(result), {})[name] = result
+    published = _by_method(results.dataset) if GIVEN in groups else {}
     titles = (*headline_titles(), METRICS[UNCALIBRATED].title)
     header = ("method", "whose figure", *titles, "features", "selected on test data", METRICS[BOUND].title)
-    yield Table(captioned("", rows), header, tuple(rows), frozenset(strong))
+    yield Heading(3, "Measured here, and published")
+    for signatures, group in groups.items():
+        yield _table(group, results.features, published if signatures == GIVEN else {}, header, signatures)
     if references := results.jsons("reference"):
         cells = tuple(_measured(name, result, "images") for name, result in references.items())
         caption = "REFERENCE, not zero-shot: the pretraining has seen images and names of the unseen classes"
@@ -51,6 +47,27 @@ def comparison(results: Results) -> Iterator[Block]:
     yield from _leads(results, measured)
     yield from _families(measured)
     yield from _provenance(published)
+
+
+def _table(
+    measured: Mapping[str, Any],
+    features: str,
+    published: Mapping[str, list[Published]],
+    header: tuple[str, ...],
+    signatures: str,
+) -> Table:
+    """Rows that rest on one kind of signatures; published ones rest on attributes."""
+    unmeasured = dict(published)
+    rows: list[tuple[str, ...]] = []
+    strong = set()
+    for name, result in measured.items():
+        strong.add(len(rows))
+        rows.append(_measured(name, result, features))
+        if quoted := unmeasured.pop(_key(name), None):
+            rows.append(_published(quoted))
+    rows += map(_published, unmeasured.values())
+    caption = "" if signatures == GIVEN else f"Classes described by: {signatures}"
+    return Table(captioned(caption, rows), header, tuple(rows), frozenset(strong))
 
 
 def timings(results: Results) -> Iterator[Block]:

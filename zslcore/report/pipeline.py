@@ -13,7 +13,7 @@ from zslcore.methods.clusterable.collapse import collapse_warnings
 from zslcore.report import figures
 from zslcore.report.blocks import Block, Figure, Heading, Paragraph, Table
 from zslcore.report.numbers import between, captioned, named, number, sizes, spread
-from zslcore.report.results import Results
+from zslcore.report.results import Results, signatures_of
 
 
 def about(results: Results) -> Iterator[Block]:
@@ -29,7 +29,8 @@ def about(results: Results) -> Iterator[Block]:
         else f"Seeds: {run['seeds']}; every figure is the mean over them."
     )
     yield Paragraph(
-        f"Split: {run['split']}. Features: {results.features}. Preset: {run['preset']}. Per-class means in percent. "
+        f"Split: {run['split']}. Features: {results.features}. Signatures: {signatures_of(metrics)}. "
+        f"Preset: {run['preset']}. Per-class means in percent. "
         + (f"{said}. " if (said := "" if table is None else sizes(table)) else "")
         + seeds
     )

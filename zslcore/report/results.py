@@ -11,6 +11,7 @@ from zslcore.evaluation.intervals import is_mean
 from zslcore.io.artifacts import read_json
 from zslcore.project.params import Resolved
 from zslcore.settings import Settings
+from zslcore.signatures.compose import GIVEN
 
 NAMES = dict.fromkeys(("class", "actual", "predicted", "nearest", "attribute"), str)
 """Columns of tables that hold names, which may look like numbers."""
@@ -29,6 +30,11 @@ def read_result(path: Path) -> Any:
             raise BadFile(path, f"{name}.mean is {value['mean']}, which is not the mean of its seeds: it was edited")
         waiting += [(f"{name}.{key}".lstrip("."), one) for key, one in value.items()]
     return result
+
+
+def signatures_of(result: Any) -> str:
+    """What described the classes of a result, in words; older results do not say, and rest on what was given."""
+    return str(((result.get("about") or {}).get("signatures") or {}).get("label", GIVEN))
 
 
 @dataclass(frozen=True)

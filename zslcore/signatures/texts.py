@@ -24,12 +24,13 @@ class ClassTexts:
     """What is written about each class.
 
     where: the file or folder, for messages. texts: class -> its texts, each of one line and not empty. names: class ->
-    what it is called in a sentence; `readable` of the class where it is not there.
+    what it is called in a sentence; `readable` of the class where it is not there. notes: on what was left out.
     """
 
     where: str
     texts: Mapping[str, tuple[str, ...]]
     names: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     def name(self, known: str) -> str:
         """What a class is called in a sentence."""
@@ -40,8 +41,8 @@ def read_texts(path: Path) -> ClassTexts:
     """Read texts in any of FORMS; in a folder each line of a file is a text.
 
     JSON may also hold {"class": {"name": "what it is called", "texts": [...]}}.
-    Raises ZSLError naming the file, the class and what is wrong: no text, one that is empty, longer than LONGEST or has
-    control characters.
+    An empty text among others is left out, with a note. Raises ZSLError naming the file, the class and what is wrong:
+    no text, only empty ones, one that is longer than LONGEST or has control characters.
     """
     names: dict[str, str] = {}
     texts: dict[str, list[str]] = {}
@@ -55,12 +56,15 @@ def read_texts(path: Path) -> ClassTexts:
             texts.setdefault(known, []).append(text)
     if not texts:
         raise ZSLError(f"{path}: no texts; write {FORMS}")
-    return ClassTexts(str(path), {known: checked(known, some, path) for known, some in texts.items()}, names)
+    good = {known: checked(known, some, path) for known, some in texts.items()}
+    empty = [known for known, some in texts.items() if len(good[known]) < len(some)]
+    first = f"{path}: empty texts of {len(empty)} classes ({', '.join(empty[:5])}) are left out"
+    return ClassTexts(str(path), good, names, (first,) if empty else ())
 
 
 def checked(known: str, texts: Iterable[str], where: Path | str) -> tuple[str, ...]:
-    """The texts of a class, each on one line; where: the file. Raises ZSLError as `read_texts` does."""
-    good = []
+    """The texts of a class with a word in them, each on one line; where: the file. Raises ZSLError as `read_texts`."""
+    good, number = [], 0
     for number, text in enumerate(texts, 1):
         what = f"{where}: class {known!r}, text {number}"
         if len(text) > LONGEST:
@@ -68,11 +72,11 @@ def checked(known: str, texts: Iterable[str], where: Path | str) -> tuple[str, .
         line = " ".join(unicodedata.normalize("NFC", text).split())
         if strange := [letter for letter in line if unicodedata.category(letter) in ("Cc", "Cs")]:
             raise ZSLError(f"{what}: holds the control character {printable(strange[0])}; remove it")
-        if not re.search(r"\w", line):
-            raise ZSLError(f"{what} is empty; write one, or leave the line out")
-        good.append(line)
+        if re.search(r"\w", line):
+            good.append(line)
     if not good:
-        raise ZSLError(f"{where}: class {known!r} has no text; write one at least")
+        empty = "only an empty text" if number else "no text"
+        raise ZSLError(f"{where}: class {known!r} has {empty}; write one at least")
     return tuple(good)
 
 
@@ -133,7 +137,10 @@ def for_classes(texts: ClassTexts, classes: Iterable[str]) -> tuple[ClassTexts, 
         some = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
         raise ZSLError(f"{texts.where}: no text for {some}{hint}; write one at least for each class")
     spare = set(texts.texts) - set(map(clean, wanted))
-    notes = [f"{texts.where}: texts of {len(spare)} classes that are not in use are left out"] if spare else []
+    notes = [
+        *texts.notes,
+        *([f"{texts.where}: texts of {len(spare)} classes not in use are left out"] if spare else []),
+    ]
     kept = {known: texts.texts[clean(known)] for known in wanted}
     names = {known: texts.names[clean(known)] for known in wanted if texts.names.get(clean(known))}
     return ClassTexts(texts.where, kept, names), notes

@@ -5,6 +5,7 @@ attributes of one picture are the same, each faded by how little of it can be se
 trait values that the seen kinds have, in new combinations.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +23,9 @@ from zslcore.datasets.dataset import Dataset, hold_out_seen
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
 from zslcore.progress import track
+from zslcore.signatures.describe import Recipe, describe
+from zslcore.signatures.describe import Source as Described
+from zslcore.signatures.texts import ClassTexts
 
 Traits = Mapping[str, str]
 
@@ -199,6 +203,40 @@ def _names(traits: Traits, rng: np.random.Generator) -> Iterator[str]:
             yield " ".join([*chosen, traits["back"], NOUNS[traits["beak"]][traits["size"]]])
 
 
+PHRASES: Mapping[str, tuple[str, str]] = {
+    "back": ("a {} back", "{} above"),
+    "belly": ("a {} belly", "{} below"),
+    "breast": ("a {} breast", "a breast that is {}"),
+    "wing": ("{} wings", "wings of {}"),
+    "wing pattern": ("{} wings", "wings that are {}"),
+    "head": ("a {} on its head", "a head with a {}"),
+    "throat": ("a {} at the throat", "a throat with a {}"),
+    "beak": ("a {} beak", "a bill that is {}"),
+    "beak colour": ("a {} beak", "a bill of {}"),
+    "tail": ("a {} tail", "a tail that is {}"),
+    "tail tip": ("a {} tip of the tail", "a tail with a {} tip"),
+    "crest": ("a {} crest", "a crest like a {}"),
+    "eye": ("a {} eye", "eyes that are {}"),
+    "legs": ("{} legs", "legs that are {}"),
+    "leg colour": ("{} legs", "{} feet"),
+    "size": ("a {} bird", "{} in size"),
+    "build": ("a {} body", "{} in build"),
+}
+"""Trait -> two ways to say its value."""
+
+
+def sentences(kind: Kind, seed: int, count: int) -> tuple[str, ...]:
+    """`count` sentences that each name all attributes of a kind, in other words and another order."""
+    said = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, *kind.key, 0, number])
+        marks = [trait for trait, value in kind.traits.items() if value != "plain"]
+        parts = [PHRASES[trait][rng.integers(2)].format(kind.traits[trait]) for trait in rng.permutation(marks)]
+        text = re.sub(r"\ba (?=[aeiou])", "an ", ", ".join(parts))
+        said.append(f"{text[:1].upper()}{text[1:]}.")
+    return tuple(said)
+
+
 def contact_sheet(
     birds: DrawnBirds, classes: Sequence[int] | None = None, columns: int = 8, pictures: int = 1, tile: int = 160
 ) -> Image.Image:
@@ -233,6 +271,8 @@ class BirdsSource(Source):
     unseen: int = Field(10, ge=1, description="How many of the kinds are unseen.")
     side: int = Field(160, ge=32, description="Side of a picture, pixels.")
     test_share: float = Field(0.2, gt=0, lt=1, description="Part of each seen kind's pictures that is test_seen.")
+    sentences: int = Field(3, ge=0, description="Sentences about each kind, from the seed; 0: no texts.")
+    encoder: str = Field("tfidf", description="What reads them.")
 
     def load(self, name: str, root: Path) -> Dataset:
         """Draw them; the data set carries its pictures as PNG, and what is visible in each. `root` is not read."""
@@ -251,7 +291,16 @@ class BirdsSource(Source):
             image_attributes=birds.image_attributes,
             attribute_names=birds.attribute_names,
             split_name="drawn birds",
+            sources=self._sources(birds) if self.sentences else {},
         )
+
+    def _sources(self, birds: DrawnBirds) -> dict[str, Described]:
+        """The attributes, and the same in words."""
+        kinds = invent_kinds(self.seed, self.classes, self.unseen)
+        texts = {name: sentences(kinds[name], self.seed, self.sentences) for name in birds.classes}
+        seen = [not kinds[name].unseen for name in birds.classes]
+        text, _ = describe(ClassTexts("birds", texts, {}), seen, Recipe(encoder=self.encoder))
+        return {"attributes": Described(birds.signatures), "text": text}
 
     def sheet(self) -> bytes:
         """A picture of each kind, the names of unseen ones in red."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages import inspect
 from stages import package as stage
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import BadFile, ZSLError
@@ -61,6 +62,13 @@ def test_the_card_says_what_was_measured(packaged: Path, tmp_path: Path) -> None
     assert {one["type"]: one["value"] for one in measured}["T1"] == round(metrics["zsl"]["T1"]["mean"], 2)
     gap = metrics["diagnostic"]["test_selected_H"]
     assert f"| {gap['mean']:.1f} ± {gap['std']:.1f} |" in page
+
+
+def test_inspect_prints_the_card(packaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inspect.command(packaged / "models/toy.zsl")
+    shown = capsys.readouterr().out
+    assert (packaged / "models/toy.md").read_text() in shown
+    assert "signatures: 16 × 10, float32" in shown
 
 
 def test_another_method_is_packaged_with_its_settings(packaged: Path, tmp_path: Path, toy: Dataset) -> None:

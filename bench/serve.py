@@ -49,15 +49,16 @@ def bench_model(backbone: str, weights: str) -> Model:
     signatures = random.uniform(0, 1, (50, 60)).astype(np.float32)
     features = random.normal(size=(400, made.dimensions)).astype(np.float32)
     method = ESZSL().fit(TrainData(features, np.repeat(np.arange(40), 10), signatures[:40]))
+    extractor = Extractor(BackboneHeader(plan=plan.as_dict(), preprocessing=made.preprocessing))
     header = Header(
         name="bench",
+        backbone=extractor.header,
         method="eszsl",
         settings=of_method(method.settings),
         seeds=(0,),
         classes=tuple(f"class {k}" for k in range(50)),
         attributes=tuple(f"attribute {k}" for k in range(60)),
     )
-    extractor = Extractor(BackboneHeader(plan=plan.as_dict(), preprocessing=made.preprocessing))
     return Model(header, signatures, np.arange(50) < 40, (method,), extractor)
 
 

@@ -70,21 +70,26 @@ class LimitedBodies:
         declared = dict(scope["headers"]).get(b"content-length", b"")
         arrived, expected = 0, int(declared) if declared.isdigit() else 0
 
+        async def next_part() -> Message:
+            nonlocal complete
+            message = await asyncio.wait_for(receive(), max(deadline - time.monotonic(), 0))
+            complete = not message.get("more_body")
+            return message
+
         async def counted() -> Message:
-            nonlocal arrived, complete
+            nonlocal arrived
             if complete:
                 return await receive()
-            if expected > self.limits.bytes:
-                raise too_large(f"{expected:,} bytes; at most {self.limits.bytes:,} are read")
             try:
-                message = await asyncio.wait_for(receive(), max(deadline - time.monotonic(), 0))
+                message = await next_part()
+                arrived += len(message.get("body", b""))
+                if max(arrived, expected) > self.limits.bytes:
+                    while not complete:  # most clients read no answer before they have sent everything
+                        await next_part()
+                    raise too_large(f"more than {self.limits.bytes:,} bytes, which are all that is read")
             except TimeoutError as error:
                 slow = f"the body did not arrive within {self.limits.seconds:g} seconds"
                 raise HTTPException(408, slow, CLOSE) from error
-            arrived += len(message.get("body", b""))
-            complete = not message.get("more_body")
-            if arrived > self.limits.bytes:
-                raise too_large(f"more than {self.limits.bytes:,} bytes, which are all that is read")
             return message
 
         return await self.app(scope, counted, send)

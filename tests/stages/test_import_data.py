@@ -131,7 +131,9 @@ def test_a_pair_is_copied_entered_and_can_be_prepared(project: Path, pair: Path,
 
 
 def test_a_folder_is_copied_without_hidden_files(project: Path, photos: Path) -> None:
-    folder(photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", test_share=0.4, no_dvc=True)
+    folder(
+        photos / "pictures", photos / "new.txt", "mine", signatures=photos / "words.csv", test_share=0.4, no_dvc=True
+    )
     files = set(everything(project / "data/mine"))
     images = {f"images/{name}/{number}.JPG" for name in BIRDS for number in range(3)}
     assert files == images | {"signatures-words.csv", "unseen-new.txt"}
@@ -168,7 +170,8 @@ def test_features_of_ones_own_are_copied_once_and_prepared(project: Path, tmp_pa
 
 
 def add_photos(photos: Path, **options: object) -> None:
-    folder(photos / "pictures", photos / "words.csv", photos / "new.txt", "mine", **{"no_dvc": True, **options})
+    given = {"signatures": photos / "words.csv", "no_dvc": True, **options}
+    folder(photos / "pictures", photos / "new.txt", "mine", **given)
 
 
 class Unready:
@@ -224,7 +227,7 @@ def test_what_a_later_stage_would_refuse_is_refused_before_a_file_is_copied(
     monkeypatch.setattr(imports.shutil, "copyfile", lambda *paths: pytest.fail("copied"))
     tables = [next(photos.glob(f"{letter}*.*")) for letter in "wn"]
     with pytest.raises(ZSLError, match=REFUSED[fault]):
-        folder(photos / "pictures", *tables, "mine", no_dvc=True)
+        folder(photos / "pictures", tables[1], "mine", signatures=tables[0], no_dvc=True)
     assert everything(project) == before
 
 
@@ -542,7 +545,7 @@ def test_real_flowers_and_cub_are_imported(project: Path, real_data: Path) -> No
     cub = real_data / "cub"
     xlsa17(cub / "resnet_fc1000.mat", cub / "att_splits.mat", "cub-fc1000", validation_classes=lists, no_dvc=True)
     flo = real_data / "flo"
-    folder(flo / "images", flo / "class_embeddings.csv", flo / "classes.csv", "flo", no_dvc=True)
+    folder(flo / "images", flo / "classes.csv", "flo", signatures=flo / "class_embeddings.csv", no_dvc=True)
     for name, images in (("cub-fc1000", 11788), ("flo", 1246)):
         resolve.command(name)
         prepare.command(name)

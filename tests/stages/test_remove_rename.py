@@ -199,7 +199,8 @@ def test_features_are_not_extracted_again_under_a_new_name(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     folder_of_pictures()
     write_project(Path(), {"extract": {"backbone": "test_resnet.r160_in1k", "weights": "random", "workers": 1}})
-    import_data.COMMANDS["folder"](Path("pictures"), Path("words.csv"), Path("new.txt"), "old", no_dvc=True)
+    words = {"signatures": Path("words.csv"), "no_dvc": True}
+    import_data.COMMANDS["folder"](Path("pictures"), Path("new.txt"), "old", **words)
     resolve.command("old")
     prepare.command("old")
     extract.command("old")
@@ -395,7 +396,8 @@ def test_import_and_the_report_print_the_line_for_git(
     assert capsys.readouterr().err.splitlines()[-1] == "to record it in git: git add dvc.lock data/wasp.yaml"
     Path("data/wasp.yaml").unlink()
     folder_of_pictures()
-    import_data.COMMANDS["folder"](Path("pictures"), Path("words.csv"), Path("new.txt"), "wasp", no_dvc=True)
+    words = {"signatures": Path("words.csv"), "no_dvc": True}
+    import_data.COMMANDS["folder"](Path("pictures"), Path("new.txt"), "wasp", **words)
     assert capsys.readouterr().err.splitlines()[-1] == "to record it in git: git add data/wasp.yaml params.yaml"
 
 

@@ -65,7 +65,7 @@ def test_every_path_of_the_repository_exists(page: Path) -> None:
 def test_every_command_and_stage_exists(page: Path) -> None:
     stages = {file: read_yaml(ROOT / file)["stages"] for file in ("dvc.yaml", "experiments/dvc.yaml")}
     for text in code(page):
-        for command in re.findall(r"\bzsl ([a-z][\w-]*)", text):
+        for command in re.findall(r"(?<![\w.])zsl ([a-z][\w-]*)", text):
             assert command in {**STAGES, **TOOLS}, text
         for stage in re.findall(r"experiments/dvc\.yaml:([\w-]+)", text):
             assert stage in stages["experiments/dvc.yaml"], text
@@ -76,7 +76,7 @@ def test_every_command_and_stage_exists(page: Path) -> None:
 @of_today
 def test_every_setting_exists(page: Path) -> None:
     for text in code(page):
-        for path in re.findall(r"(?<![\w./-])([a-z]+(?:\.\w+)+)(?![\w./(-])", text):
+        for path in re.findall(r"(?<![\w./-])([a-z]+(?:\.\w+)+)(?![\w./(:-])", text):
             section, *names = path.split(".")
             if not path.endswith((".py", ".json", ".csv", ".yaml", ".txt")):
                 assert section not in GONE, text

@@ -72,7 +72,7 @@ def start(run: Callable[..., None], folder: Path, *arguments: object) -> tuple[B
 
 def finish(process: BaseProcess, reader: Connection) -> tuple[int, str]:
     """Exit code of a process that was started, and its output, which ends when all that it started has ended."""
-    process.join(600)
+    process.join(1800)
     assert process.exitcode is not None, "hangs"
     with os.fdopen(os.dup(reader.fileno())) as stream:
         return process.exitcode, stream.read()

@@ -142,7 +142,8 @@ class FolderSource(DataSource):
         self, root: Path, table: Table, described: tuple[str, ...], classes: tuple[str, ...], seen: list[bool]
     ) -> tuple[dict[str, Source], list[str]]:
         """Signatures by name, and notes. described: the class that each row of the table means."""
-        sources, notes = {}, []
+        sources: dict[str, Source] = {}
+        notes: list[str] = []
         if self.signatures is not None:
             sources["attributes"] = Source(table.values[[described.index(known) for known in classes]])
         if self.descriptions is not None:

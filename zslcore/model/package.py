@@ -66,7 +66,11 @@ def of_pipeline(
     for seed in seeds:
         parts = artifacts.under(tensors, f"seed={seed}/")
         images = load_features(projected, data.trainval, artifacts.PROJECTED, seed)
-        train = {"projected": images, "labels": data.train_labels, "seen_signatures": data.signatures[data.seen]}
+        train: dict[str, NDArray[Any]] = {
+            "projected": images,
+            "labels": data.train_labels,
+            "seen_signatures": data.signatures[data.seen],
+        }
         method = Clusterable(settings)
         method.set_state({**parts, **train})
         method.set_classifiers(parts, data.signatures[data.class_order], seen_mask(data), seed)

@@ -126,4 +126,4 @@ def _features(header: Header) -> str:
 
 
 def _counts(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "not stated"
+    return ", ".join(f"{name} {value}" for name, value in sorted(values.items())) or "not stated"

@@ -18,7 +18,6 @@ from zslcore.methods import registry
 from zslcore.methods._scaled import ScaledScorer
 from zslcore.methods.base import Scorer
 from zslcore.methods.clusterable.estimator import ClusterableScorer
-from zslcore.methods.clusterable.train import FEEDBACK_SCALE
 from zslcore.model.model import Model
 from zslcore.scaling import Scaler
 
@@ -154,7 +153,7 @@ class _Linear(nn.Module):
 class _Clusterable(nn.Module):
     """The main method: M(F(x)), its classifiers, and R's logits."""
 
-    directions: Tensor
+    attribute_logits: Tensor
 
     def __init__(self, scorer: ClusterableScorer) -> None:
         super().__init__()
@@ -166,11 +165,11 @@ class _Clusterable(nn.Module):
         self.parts = nn.ModuleList([*trained.modules, *scorer.classifier.modules])  # so that their weights are known
         self.feedback = scorer.feedback
         if self.feedback:
-            self.register_buffer("directions", torch.from_numpy(trained.directions(scorer.signatures)))
+            self.register_buffer("attribute_logits", torch.from_numpy(trained.attribute_logits(scorer.signatures)))
 
     def forward(self, x: Tensor) -> Tensor:
         tuned = self.after(self.mapping(self.before(x)))
         logits = self.classifier.logits(self.trained.projected(tuned))
         if self.feedback:
-            logits = logits + self.feedback * FEEDBACK_SCALE * self.trained.predicted(tuned) @ self.directions.T
+            logits = logits + self.feedback * self.trained.predicted(tuned) @ self.attribute_logits.T
         return functional.log_softmax(logits, dim=1)

@@ -153,7 +153,7 @@ class _Linear(nn.Module):
 class _Clusterable(nn.Module):
     """The main method: M(F(x)), its classifiers, and R's logits."""
 
-    of_attributes: Tensor
+    attribute_logits: Tensor
 
     def __init__(self, scorer: ClusterableScorer) -> None:
         super().__init__()
@@ -165,11 +165,11 @@ class _Clusterable(nn.Module):
         self.parts = nn.ModuleList([*trained.modules, *scorer.classifier.modules])  # so that their weights are known
         self.feedback = scorer.feedback
         if self.feedback:
-            self.register_buffer("of_attributes", torch.from_numpy(trained.attribute_logits(scorer.signatures)))
+            self.register_buffer("attribute_logits", torch.from_numpy(trained.attribute_logits(scorer.signatures)))
 
     def forward(self, x: Tensor) -> Tensor:
         tuned = self.after(self.mapping(self.before(x)))
         logits = self.classifier.logits(self.trained.projected(tuned))
         if self.feedback:
-            logits = logits + self.feedback * self.trained.predicted(tuned) @ self.of_attributes.T
+            logits = logits + self.feedback * self.trained.predicted(tuned) @ self.attribute_logits.T
         return functional.log_softmax(logits, dim=1)

@@ -280,7 +280,12 @@ def check_distinct(
     names: of the classes, for the message; their row numbers where absent. what: of the classes is looked at, after
     scaling, say. nearer: rows at most so far apart are the same.
     """
-    pairs = KDTree(signatures).query_pairs(nearer, output_type="ndarray")
+    rows64 = np.asarray(signatures, np.float64)
+    direction = np.random.default_rng(0).normal(size=rows64.shape[1])
+    places = rows64 @ (direction / np.linalg.norm(direction))  # near rows have near places: one dimension to search
+    rounding = 1e-9 * np.abs(places).max(initial=0.0)
+    pairs = KDTree(places[:, None]).query_pairs(nearer + rounding, output_type="ndarray")
+    pairs = pairs[np.linalg.norm(rows64[pairs[:, 0]] - rows64[pairs[:, 1]], axis=1) <= nearer]
     if len(pairs):
         first = pairs.min()
         rows = [first, *np.sort(pairs[pairs[:, 0] == first, 1])]

@@ -10,8 +10,8 @@ repro: setup ## run the whole pipeline on the data sets of params.yaml and print
 	@sed -n '/^| data set/,/^$$/p' report/report.md
 
 baseline: repro ## commit what the pipeline gives now: `zsl gate` holds later runs against it
-	git add dvc.lock results
-	git commit -m "Baseline of the default pipeline" -- dvc.lock results
+	git add dvc.lock results models
+	git commit -m "Baseline of the default pipeline" -- dvc.lock results models
 
 test: setup ## the test suite, a worker on each processor
 	python -m pytest -n auto --dist loadgroup --no-loadscope-reorder

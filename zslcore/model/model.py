@@ -22,7 +22,7 @@ from zslcore.methods.base import Evident, Explained, Method, Scorer, TrainsClass
 from zslcore.model.classes import check_names, signature
 from zslcore.model.header import Header
 from zslcore.model.images import Extractor, Picture
-from zslcore.model.kept import kept_classifiers
+from zslcore.model.classifier_cache import cached_classifiers
 from zslcore.model.prediction import Prediction
 
 AT_ONCE = 2**22
@@ -147,7 +147,7 @@ class Model:
         model = dataclasses.replace(self, header=header, signatures=signatures, seen=seen, methods=methods)
         for seed, method in zip(header.seeds, methods, strict=True):
             if isinstance(method, TrainsClassifiers):
-                state = kept_classifiers(method, signatures, seen, seed, self.cache)
+                state = cached_classifiers(method, signatures, seen, seed, self.cache)
                 method.set_classifiers(state, signatures, seen, seed)
         return model
 

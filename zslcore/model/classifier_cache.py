@@ -1,4 +1,4 @@
-"""Classifiers of new label spaces, kept by all they depend on, so that the second call starts at once."""
+"""Classifiers of new label spaces, cached by all they depend on, so that the second call starts at once."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from zslcore.methods.base import Method, TrainsClassifiers
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def kept_classifiers(
+def cached_classifiers(
     method: Method[Any],
     signatures: NDArray[np.float32],
     seen_mask: NDArray[np.bool_],

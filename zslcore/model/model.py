@@ -20,9 +20,9 @@ from zslcore.layers import validate
 from zslcore.methods import registry
 from zslcore.methods.base import Evident, Explained, Method, Scorer, TrainsClassifiers, check_distinct
 from zslcore.model.classes import check_names, signature
+from zslcore.model.classifier_cache import cached_classifiers
 from zslcore.model.header import Header
 from zslcore.model.images import Extractor, Picture
-from zslcore.model.classifier_cache import cached_classifiers
 from zslcore.model.prediction import Prediction
 
 AT_ONCE = 2**22

@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, chdir, contextmanager, suppress
@@ -29,7 +30,15 @@ from zslcore.project.params import Params, Resolved
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("untimed")
 
-LONGEST = ("test_faults", "test_pipeline", "test_remove_rename", "test_experiments", "test_ray_engine", "test_sweep")
+FIRST = (
+    "test_cluster",
+    "test_faults",
+    "test_pipeline",
+    "test_remove_rename",
+    "test_experiments",
+    "test_ray_engine",
+    "test_sweep",
+)
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
 
@@ -43,12 +52,13 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests share what they set up, so one worker runs them all; the longest files begin first.
 
-    What needs the Ray cluster is one group, too, whatever its file: the cluster starts once.
+    What needs the Ray cluster is one group, too, whatever its file: the cluster starts once, after the tests that look
+    for one in vain.
     """
     for item in items:
         group = "ray" if "cluster" in getattr(item, "fixturenames", ()) else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +89,7 @@ def cluster() -> Iterator[Any]:
 
 def _of_ray(process: psutil.Process) -> bool:
     with suppress(psutil.Error):  # it has ended by now
-        return "ray" in " ".join(process.cmdline())
+        return bool(re.search(r"(^|[/ ])(ray::|raylet|gcs_server|ray/)", " ".join(process.cmdline())))
     return False
 
 

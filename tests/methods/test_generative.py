@@ -74,7 +74,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "rff-gzsl": {**GAN, "mapped": 8},
     "f-vaegan-d2": {**GAN, "kl_weight": 0.1, "adversarial": 1.0},
     "tf-vaegan": {**GAN, "kl_weight": 0.1, "adversarial": 1.0, "strength": 0.3},
-    "jgm-zsl": {**GAN, "kl_weight": 0.1, "cls_weight": 0.01, "perceptual": 0.1},
+    "jgm-zsl": {**GAN, "epochs": 60, "kl_weight": 0.1, "cls_weight": 0.01, "perceptual": 0.1},
 }
 
 

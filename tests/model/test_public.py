@@ -57,7 +57,7 @@ def test_every_method_is_an_estimator() -> None:
 def test_it_predicts_what_the_method_predicts(toy_task: Task) -> None:
     train, mask = toy_task.train, toy_task.seen_mask
     new = toy_task.signatures[~mask]
-    model = zsl.ESZSL(alpha=1.0).fit(train.features, train.labels, train.signatures)
+    model = zsl.ESZSL(alpha=1.0, signature_scaling="l2").fit(train.features, train.labels, train.signatures)
     expected = model.method_.for_classes(new, np.zeros(len(new), bool)).scores(toy_task.unseen_features)
     np.testing.assert_array_equal(model.predict(toy_task.unseen_features, new), expected.argmax(axis=1))
     by_name = {f"new {k}": values for k, values in enumerate(new)}

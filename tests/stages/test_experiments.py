@@ -54,7 +54,8 @@ EXPERIMENTS: dict[str, Any] = {
 }
 
 
-def test_a_plain_repro_never_runs_an_experiment() -> None:
+def test_a_plain_repro_never_runs_an_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     with Repo(str(ROOT)) as repo:
         own = [stage.addressing for stage in repo.index.stages if not stage.addressing.startswith("experiments/")]
         reached = {found.addressing for name in own for found in repo.stage.collect(name, with_deps=True)}

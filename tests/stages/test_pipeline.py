@@ -46,16 +46,16 @@ WORDS = {
     "zslcore/io/artifacts.py": ("no such file", "no such file, edited"),
     "zslcore/progress.py": ("\n\n\n", "\n\n\nEDITED = True\n\n\n"),
 }
-LOSSES = ("select", "finetune", "train", "generate", "classify", "tsne")
+LOSSES = ("select", "finetune", "train", "generate", "classify", "package", "tsne")
 EDITS: dict[str, tuple[dict[str, tuple[str, str]], set[str]]] = {
     "a loss": ({"zslcore/nn/losses.py": ("\n\n\n", "\n\n\nEDITED = 1\n\n\n")}, both(*LOSSES)),
     "a data set's file": (
         {"data/finches.yaml": ("  epochs: 5", "  epochs: 6")},
-        {"select@finches", "classify@finches"},
+        {"select@finches", "classify@finches", "package@finches"},
     ),
     "a parameter": (
         {"params.yaml": ("noise: {strength: 0.2", "noise: {strength: 0.5")},
-        both("select", "train", "tsne"),
+        both("select", "train", "package", "tsne"),
     ),
     "a docstring, a comment, messages, a progress bar": (WORDS, set()),
 }

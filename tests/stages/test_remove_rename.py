@@ -46,7 +46,7 @@ stages:
 
 artifacts:
   ant:
-    path: artifacts/ant/dataset.h5
+    path: models/ant.zsl
 """
 EXPERIMENT = """
 vars: [../params.yaml]

@@ -143,7 +143,7 @@ def _side_by_side(
             if retry == RETRIES:
                 raise ZSLError(_why_died(mine, workers)) from error
         finally:
-            for worker in mine:
+            for worker in mine | (set(multiprocessing.active_children()) - others):  # Ctrl-C while they were begun
                 worker.kill()
             pool.shutdown(cancel_futures=True)
         if not left:

@@ -164,7 +164,7 @@ def test_a_renamed_data_set_keeps_its_files_in_dvc_s_cache_and_can_be_renamed_ba
     assert '"dataset": "wasp"' in Path("results/wasp/metrics.json").read_text()
     with Repo() as repo:
         assert repo.status(targets=["data/wasp.dvc"]) == {}
-        assert repo.artifacts.read()["dvc.yaml"]["wasp"].path == "artifacts/wasp/dataset.h5"
+        assert repo.artifacts.read()["dvc.yaml"]["wasp"].path == "models/wasp.zsl"
     assert shell("git check-ignore data/wasp").strip() == "data/wasp"
     study = "import optuna; print(optuna.get_all_study_names('sqlite:///.zsl/tune/wasp.db'))"
     assert "['wasp']" in shell(f'python -c "{study}"')

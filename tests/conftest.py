@@ -89,7 +89,8 @@ def cluster() -> Iterator[Any]:
 
 def _of_ray(process: psutil.Process) -> bool:
     with suppress(psutil.Error):  # it has ended by now
-        return bool(re.search(r"(^|[/ ])(ray::|raylet|gcs_server|ray/)", " ".join(process.cmdline())))
+        line = " ".join(process.cmdline())  # Python's fork server names the folders it imports from, Ray's among them
+        return "multiprocessing." not in line and bool(re.search(r"(^|[/ ])(ray::|raylet|gcs_server|ray/)", line))
     return False
 
 

@@ -14,7 +14,7 @@ from zslcore.errors import ZSLError
 from zslcore.project.fresh import LOCK, OF_EXPERIMENTS, check_results
 from zslcore.project.params import Params
 
-CODE = {"prepare": "c1", "train": "c2", "evaluate": "c3", "tsne": "c4"}
+CODE = {"prepare": "c1", "train": "c2", "evaluate": "c3", "tsne": "c4", "package": "c5"}
 METRICS = "results/toy/metrics.json"
 
 
@@ -38,7 +38,7 @@ def as_yaml(path: Path, value: Any) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What `dvc repro` leaves of a run of three stages, and of one that comes after none of them but the first."""
+    """What `dvc repro` leaves of stages: three in a row, one after the first alone, one that writes no result."""
     write_project(tmp_path, {"train": {"epochs": 5}}, {"toy": {}})
     raw, data, model = "data/toy", "artifacts/toy/dataset.h5", "artifacts/toy/trained.safetensors"
     train = Params(tmp_path).resolve("toy").plain()["train"]
@@ -49,6 +49,7 @@ def project(tmp_path: Path) -> Path:
         "train@toy": stage("train", [file(data, "data")], [file(model, "model")], train=train, device="cpu"),
         "evaluate@toy": stage("evaluate", [file(model, "model")], [file(METRICS, "{}")], preset="best"),
         "tsne@toy": stage("tsne", [file(data, "data")], [file("results/toy/tsne.csv", "x,y\n")]),
+        "package@toy": stage("package", [file(METRICS, "{}")], [file("models/toy.zsl", "model")]),
         "evaluate@other": stage("evaluate", [file("artifacts/other/x.h5", "x")], [], preset="paper"),
     }
     as_yaml(tmp_path / LOCK, {"schema": "2.0", "stages": stages})
@@ -88,6 +89,7 @@ def test_code_that_changed_since(project: Path) -> None:
     check(project, "evaluate", CODE | {"tsne": "new"})
     with pytest.raises(ZSLError, match="the code of tsne was edited"):
         check(project, None, CODE | {"tsne": "new"})
+    check(project, None, CODE | {"package": "new"})  # it writes no result; `dvc repro` may run it after the report
 
 
 def test_a_stage_that_ran_alone(project: Path) -> None:

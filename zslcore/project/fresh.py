@@ -33,12 +33,16 @@ def check_results(
     """Raise ZSLError, which names what is wrong, unless a data set's results are what `dvc repro` would leave.
 
     code: name of a stage -> hash of its code now. of: a stage, so that only those it comes after count, and itself;
-    None: all. experiments: the results of experiments, too, which need not be new, but as DVC left them.
+    None: those that write results, and what they come after. experiments: the results of experiments, too, which need not be new, but as DVC left them.
     """
     name, stages = resolved.dataset, _stages(root / LOCK)
     if stages:
         ran = {key.partition("@")[0]: entry for key, entry in stages.items() if key.partition("@")[2] == name}
-        wanted = ran if of is None else _up_to(of, ran)
+        written = f"{(RESULTS / name).as_posix()}/"
+        writers = [
+            key for key, entry in ran.items() if any(path.startswith(written) for path, _ in _files(entry, "outs"))
+        ]
+        wanted = {key: entry for last in (writers if of is None else [of]) for key, entry in _up_to(last, ran).items()}
         if of is not None and of not in ran:
             raise _old(name, f"{LOCK} has no {of}@{name}", "were not made by `dvc repro`")
         for stage, entry in wanted.items():

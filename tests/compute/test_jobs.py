@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -161,6 +162,26 @@ def test_stopping_ends_the_workers_at_once(jobs: None) -> None:
     assert mine()
     waiting.close()
     assert not mine()
+
+
+def test_an_interruption_while_workers_begin_ends_them_too(
+    jobs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(pool: ProcessPoolExecutor, *job: object) -> None:
+        submit(pool, *job)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs(write_late, {"": tmp_path / "late"}, [("", (k,)) for k in range(2)]))
+    assert not (tmp_path / "late").exists()
+
+
+def write_late(path: Path, value: int) -> None:
+    time.sleep(3)
+    path.touch()
 
 
 def die_or_rest(shared: int, value: int) -> int:

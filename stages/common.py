@@ -16,6 +16,12 @@ INTERRUPTED = 130
 """The exit code that typer makes of Ctrl-C."""
 
 DatasetName = Annotated[str, typer.Argument(help="Name of the data set, as in params.yaml.")]
+Weights = Annotated[
+    str | None, typer.Option(help="The backbone's weights, where the model's file has none: file:PATH.")
+]
+TrustedBackbone = Annotated[
+    str | None, typer.Option(help="A backbone outside timm, package.module:function, which you trust to run.")
+]
 
 
 def listed(names: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`zsl predict`: a trained model names images, also by classes it has just been told of."""
+"""`zsl predict`: a trained model names images, also by classes that were described just now."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from stages.common import print_table, say
+from stages.common import TrustedBackbone, Weights, print_table, say
 from zslcore.errors import printable, unknown
 from zslcore.evaluation.explain import in_words
 from zslcore.features.batches import local
@@ -54,12 +54,8 @@ def command(
         float, typer.Option(min=0, max=1, help="Share of images of known classes that may be called none of these.")
     ] = 0.05,
     engine: Annotated[str, typer.Option(help="Where to compute features: local or ray.")] = "local",
-    weights: Annotated[
-        str | None, typer.Option(help="The backbone's weights, where the model's file has none: file:PATH.")
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="A backbone outside timm, package.module:function, which you trust to run.")
-    ] = None,
+    weights: Weights = None,
+    backbone: TrustedBackbone = None,
 ) -> None:
     """Name images, one row each, in their order; an image that cannot be read has a row that says why."""
     if engine not in ENGINES:

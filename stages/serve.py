@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stages.common import say
+from stages.common import TrustedBackbone, Weights, say
 from stages.predict import CACHE
 from zslcore.errors import ZSLError
 from zslcore.model.model import Model
@@ -15,12 +15,8 @@ def command(
     model: Annotated[Path, typer.Argument(help="A model file, as `zsl package` writes it.")],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: on every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: a free one.", min=0, max=65535)] = 8000,
-    weights: Annotated[
-        str | None, typer.Option(help="The backbone's weights, where the model's file has none: file:PATH.")
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="A backbone outside timm, package.module:function, which you trust to run.")
-    ] = None,
+    weights: Weights = None,
+    backbone: TrustedBackbone = None,
     token: Annotated[
         str | None, typer.Option(envvar="ZSL_TOKEN", help="What clients have to show, as a bearer token.")
     ] = None,

@@ -1,7 +1,9 @@
-"""How many jobs run side by side on this machine; importable without torch."""
+"""How many jobs run side by side on this machine, and computing with one thread; importable without torch."""
 
 import multiprocessing
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from zslcore.errors import ZSLError
 
@@ -23,3 +25,18 @@ def at_once() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with a single thread, in torch and in numpy: what comes out does not depend on the number of cores."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -12,14 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from zslcore.compute.cluster import as_zsl_error, connect, worker_capacity
-from zslcore.compute.cores import at_once
+from zslcore.compute.cores import at_once, one_thread
 from zslcore.errors import ZSLError
 from zslcore.progress import progress
 from zslcore.training.device import resolve_device
@@ -33,18 +31,6 @@ CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "sp
 """A fork starts in milliseconds, where a new interpreter imports torch for seconds, and shares what is in memory."""
 DIES_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux's prctl."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with a single thread, in torch and in numpy: what comes out does not depend on the number of cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def in_order(

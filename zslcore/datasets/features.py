@@ -13,7 +13,7 @@ from zslcore.datasets.arrays import FORMATS, Arrays, Column, fill, is_array_file
 from zslcore.datasets.dataset import SPLITS, Dataset, hold_out_by_name
 from zslcore.datasets.folder import read_unseen
 from zslcore.datasets.names import Meant, by_matching, near_names, some
-from zslcore.datasets.source import Source
+from zslcore.datasets.source import MatchNames, Source, SplitName, SplitSeed, TestShare
 from zslcore.datasets.tables import clean, read_lines, read_rows, read_table
 from zslcore.errors import ZSLError, unknown
 
@@ -51,13 +51,10 @@ class FeaturesSource(Source):
     splits: tuple[Path, ...] = Field(
         (), description="Instead of UNSEEN: trainval, test_seen, test_unseen or ignored for each row, as labels are."
     )
-    match_names: bool = Field(
-        False,
-        description="Match names of classes that differ in case, signs or a number in front; what matched is said.",
-    )
-    test_share: float = Field(0.2, gt=0, lt=1, description="Part of each seen class's images that is test_seen.")
-    split_seed: int = Field(0, ge=0, description="Seed that draws the test_seen images.")
-    split_name: str | None = Field(None, description="What results call the split; default: own split.")
+    match_names: MatchNames = False
+    test_share: TestShare = 0.2
+    split_seed: SplitSeed = 0
+    split_name: SplitName = None
 
     def files(self) -> tuple[Path, ...]:
         """Every file named in the settings."""

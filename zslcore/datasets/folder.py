@@ -14,6 +14,7 @@ from pydantic import Field
 from zslcore.datasets.dataset import Dataset, hold_out_by_name, is_utf8, shown
 from zslcore.datasets.image_files import is_image
 from zslcore.datasets.names import Meant, by_matching, near_names, some
+from zslcore.datasets.source import MatchNames, SplitName, SplitSeed, TestShare
 from zslcore.datasets.source import Source as DataSource
 from zslcore.datasets.tables import Table, clean, read_classes, read_rows, read_table
 from zslcore.errors import ZSLError, unknown
@@ -47,13 +48,10 @@ class FolderSource(DataSource):
     image_attributes: Path | None = Field(
         None, description="What is visible in each image, in the signature's entries: .csv."
     )
-    match_names: bool = Field(
-        False,
-        description="Match names of classes that differ in case, signs or a number in front; what matched is said.",
-    )
-    test_share: float = Field(0.2, gt=0, lt=1, description="Part of each seen class's images that is test_seen.")
-    split_seed: int = Field(0, ge=0, description="Seed that draws the test_seen images.")
-    split_name: str | None = Field(None, description="What results call the split; default: own split.")
+    match_names: MatchNames = False
+    test_share: TestShare = 0.2
+    split_seed: SplitSeed = 0
+    split_name: SplitName = None
 
     def files(self) -> tuple[Path, ...]:
         """The tables; the images themselves are read by the extraction."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +12,14 @@ from zslcore.datasets.dataset import Dataset, sources_of
 from zslcore.errors import ZSLError
 from zslcore.settings import Section
 from zslcore.signatures.described import Described
+
+MatchNames = Annotated[
+    bool,
+    Field(description="Match names of classes that differ in case, signs or a number in front; what matched is said."),
+]
+TestShare = Annotated[float, Field(gt=0, lt=1, description="Part of each seen class's images that is test_seen.")]
+SplitSeed = Annotated[int, Field(ge=0, description="Seed that draws the test_seen images.")]
+SplitName = Annotated[str | None, Field(description="What results call the split; default: own split.")]
 
 
 class Source(Section, ABC):

@@ -18,6 +18,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from zslcore.compute.cores import one_thread
 from zslcore.errors import ZSLError, first_line, nearest
 
 MINILM = "all-MiniLM-L6-v2"
@@ -94,7 +95,7 @@ class SentenceTransformer:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, e) float32."""
-        with _one_thread(), _quiet():
+        with one_thread(), _quiet():
             found = self._model.encode(list(texts), batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
         return np.asarray(found, np.float32)
 
@@ -123,7 +124,7 @@ class ClipText:
         """(texts, e) float32."""
         import torch
 
-        with _one_thread(), torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             parts = [
                 self._clip.model.encode_text(self._clip.tokenise(list(texts[start : start + BATCH])))
                 for start in range(0, len(texts), BATCH)
@@ -151,7 +152,7 @@ class TfidfSvd:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self._count = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"\b\w+\b")
-        with _one_thread():
+        with one_thread():
             counts = self._count.fit_transform(texts)
             most = min(counts.shape) - 1
             if most < 1:
@@ -160,7 +161,7 @@ class TfidfSvd:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(texts, e) float32."""
-        with _one_thread():
+        with one_thread():
             return np.asarray(self._turn.transform(self._count.transform(texts)), np.float32)
 
 
@@ -202,21 +203,6 @@ def _fingerprint(module: Any) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().view(-1).numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, so that vectors are the same on any number of cores."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def check_results(
     """Raise ZSLError, which names what is wrong, unless a data set's results are what `dvc repro` would leave.
 
     code: name of a stage -> hash of its code now. of: a stage, so that only those it comes after count, and itself;
-    None: those that write results, and what they come after. experiments: the results of experiments, too, which need not be new, but as DVC left them.
+    None: those that write results, and what they come after. experiments: the results of experiments, too, which need
+    not be new, but as DVC left them.
     """
     name, stages = resolved.dataset, _stages(root / LOCK)
     if stages:

@@ -12,8 +12,9 @@ from stages.common import say
 from stages.doctor import summary
 from zslcore.datasets import registry
 from zslcore.datasets.source import Source
+from zslcore.features.backbones import without_download
 from zslcore.io.artifacts import write_text
-from zslcore.project.edit import text_like, with_name, with_source
+from zslcore.project.edit import text_like, with_name, with_source, with_values
 from zslcore.project.git import git_add_line
 from zslcore.project.import_data import Planned, check_copies, check_ready, install_files, plan_copies
 from zslcore.project.names import check_name
@@ -116,7 +117,14 @@ def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bo
         file: with_source(start, settings),
         PARAMS_FILE: with_name(PARAMS_FILE.read_text(encoding="utf-8"), name),
     }
-    for note in check_ready(data, Planned(name, texts[file]).resolve(name).pipeline):
+    pipeline = Planned(name, texts[file]).resolve(name).pipeline
+    if data.features is None and (installed := without_download(pipeline.extract)):
+        texts[file] = with_values(texts[file], "extract", {"backbone": installed})
+        say(
+            f"{name}: note: the weights of {pipeline.extract.backbone} are not on this machine and cannot be had now: "
+            f"{file} says {installed}, whose weights are installed; take the line out where they can be downloaded"
+        )
+    for note in check_ready(data, pipeline):
         say(f"{name}: note: {note}")
     about = f"{name}: {summary(data)}"
     if dry_run:

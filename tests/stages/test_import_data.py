@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -25,6 +28,7 @@ from zslcore.datasets import registry
 from zslcore.datasets.dataset import Dataset
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
+from zslcore.features import backbones
 from zslcore.project import import_data as imports
 from zslcore.project.edit import with_name, with_source, with_values
 from zslcore.project.params import Params
@@ -44,6 +48,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copyfile(file, folder / "data" / file.name)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub that answers, if only to say that it has nothing, in place of the one that may or may not be in reach."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(backbones.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        yield
+        server.shutdown()
 
 
 @pytest.fixture
@@ -85,6 +99,18 @@ def photos(tmp_path: Path) -> Path:
     (folder / "words.csv").write_text("\n".join(["class,a,b", *rows]), encoding="utf-8")
     (folder / "new.txt").write_text("moa\n", encoding="utf-8")
     return folder
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_backbone_is_one_whose_weights_can_be_had(
+    reached: bool, project: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not reached:
+        monkeypatch.setattr(backbones.constants, "ENDPOINT", "http://127.0.0.1:1")
+    folder(photos / "pictures", photos / "new.txt", "mine", signatures=photos / "words.csv", no_dvc=True)
+    expected = "resnet101.tv_in1k" if reached else "tf_efficientnet_lite0"
+    assert Params().resolve("mine").pipeline.extract.backbone == expected
+    assert ("resnet101.tv_in1k are not on this machine" in capsys.readouterr().err) is not reached
 
 
 def add_pair(pair: Path, name: str = "toy", **options: object) -> None:

@@ -11,15 +11,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import timm
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
 from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 from torch import nn
 
 from zslcore.errors import ZSLError, first_line
 from zslcore.nn.state import put_state
+from zslcore.settings import Extract
 
 
 @dataclass(frozen=True)
@@ -164,10 +168,44 @@ def _file(name: str, path: str) -> nn.Module:
         raise ZSLError(f"{file}: not weights of {name} ({_why(error)}); take the file made for it") from error
 
 
+def without_download(extract: Extract) -> str | None:
+    """A backbone whose weights are installed, where those of the one set are neither here nor to be had; else None."""
+    if extract.weights != "pretrained" or ":" in extract.backbone or obtainable(extract.backbone):
+        return None
+    return next(iter(PACKAGED))
+
+
+def obtainable(name: str) -> bool:
+    """Whether pretrained weights of a timm model are installed, cached, or on a hub that answers now.
+
+    Of a model whose weights lie elsewhere than on the hub it is True, as only the download tells.
+    """
+    source = None if name in PACKAGED else timm.get_pretrained_cfg(name)
+    if source is None or not source.hf_hub_id:
+        return True
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(source.hf_hub_id, file), str) for file in files) or _hub_answers()
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached, asked once and briefly: its own client tries for half a minute a file."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=10):
+            return True
+    except HTTPError:  # an answer, too
+        return True
+    except OSError:
+        return False
+
+
 def _pretrained(name: str, path: str) -> nn.Module:
     if name in PACKAGED:
         return _packaged(name, PACKAGED[name]())
     try:
+        if not obtainable(name):
+            raise ConnectionError(f"no answer from {constants.ENDPOINT}")
         return timm.create_model(name, num_classes=0, pretrained=True)
     except Exception as error:  # hub, network and format errors have no common class
         source = timm.get_pretrained_cfg(name)

@@ -88,11 +88,11 @@ def with_section(text: str, name: str, values: Mapping[str, Any]) -> str:
     return _dump(yaml, data)
 
 
-def with_values(text: str, preset: str, values: Mapping[str, Any]) -> str:
-    """The text of data/<name>.yaml with other values under one preset: {"train": {"lr": 0.01}}."""
+def with_values(text: str, name: str, values: Mapping[str, Any]) -> str:
+    """The text of data/<name>.yaml with other values in a section, or under a preset: {"train": {"lr": 0.01}}."""
     yaml = _yaml()
     data = yaml.load(text) or CommentedMap()
-    _put(data, {preset: values})
+    _put(data, {name: values})
     return _dump(yaml, data)
 
 

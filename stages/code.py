@@ -9,7 +9,7 @@ from zslcore.project.code import code_hash
 from zslcore.project.params import Resolved
 
 REACHED: dict[str, Iterable[str]] = {
-    "compare": methods.METHODS,
+    **dict.fromkeys(("compare", "grid"), methods.METHODS),
     **dict.fromkeys(("metric-learning", "mining"), ("metric-learning", "eszsl")),
 }
 """Methods that the stages of experiments reach by name."""

@@ -16,6 +16,7 @@ STAGES = {
     "clusterability": "stages.clusterability",
     "fewshot": "stages.fewshot",
     "compare": "stages.compare",
+    "grid": "stages.grid",
     "metric-learning": "stages.metric_learning",
     "mining": "stages.mining",
 }

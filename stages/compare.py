@@ -112,9 +112,9 @@ def _load(workspace: Workspace, method: str) -> tuple[type[Method[Any]], Dataset
     return cls, data, seen.composed(composition), workspace.features()
 
 
-def code(method: str, root: Path = ROOT) -> str:
+def code(method: str, by: str = "zslcore.experiments.compare", root: Path = ROOT) -> str:
     """A hash of the code that a method's figures depend on: no other method's, nor their registry.
 
-    method: its name, or package.module:Class.
+    method: its name, or package.module:Class. by: the module that measures it.
     """
-    return code_hash("zslcore.experiments.compare", registry.target(method).partition(":")[0], root=root)
+    return code_hash(by, registry.target(method).partition(":")[0], root=root)

@@ -1,5 +1,7 @@
 """Stage `evaluate`: T1, U, S, H and what else a reader needs, as mean ± std over the seeds."""
 
+from typing import Any
+
 import numpy as np
 from h5py import File
 from numpy.typing import NDArray
@@ -7,11 +9,19 @@ from numpy.typing import NDArray
 from stages.common import DatasetName, say
 from stages.lines import headline, sizes
 from stages.workspace import Workspace
+from zslcore.datasets.dataset import choosable
+from zslcore.errors import ZSLError
 from zslcore.evaluation import per_class, protocol
 from zslcore.evaluation.metrics import Scores
+from zslcore.experiments.compare import compare
+from zslcore.experiments.settings import Compare
 from zslcore.io import artifacts
+from zslcore.methods.eszsl import ESZSL
 from zslcore.progress import track
-from zslcore.settings import number_or
+from zslcore.settings import Select, number_or
+
+CANDIDATES = 40
+"""Settings of ESZSL that are tried."""
 
 
 def command(dataset: DatasetName) -> None:
@@ -49,9 +59,37 @@ def command(dataset: DatasetName) -> None:
         data.attribute_names,
     )
     per_class.write_csv(workspace.result("explained.csv"), explained)
-    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data), **metrics})
+    simple = eszsl(workspace)
+    beside = {} if simple is None else {ESZSL.name: simple}
+    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data), **metrics, **beside})
     say(f"{dataset}: {headline(metrics)}")
+    if simple is not None:
+        say(f"{dataset}: ESZSL, in closed form: {headline(simple)}")
     say(f"{dataset}: {sizes(classes)}")
+
+
+def eszsl(workspace: Workspace) -> dict[str, Any] | None:
+    """What ESZSL, a closed form, reaches with the main method's signatures, on the same images: as `compare` gives it.
+
+    Its settings are chosen on the validation tasks of `select`. None where too few classes are seen to choose on, and
+    where ESZSL cannot be fitted: two classes have one signature, say.
+    """
+    seen = workspace.seen()
+    if not choosable(seen):
+        return None
+    choice = as_select(workspace.settings.select)
+    try:
+        measured = compare(ESZSL, workspace.data, seen, workspace.features(), None, choice, workspace.seeds)
+    except ZSLError as error:
+        say(f"{workspace.dataset}: not measured for comparison: {error}")
+        return None
+    del measured["about"]["validation"]["tried"]
+    return measured
+
+
+def as_select(settings: Select) -> Compare:
+    """How ESZSL's settings are chosen: on the very tasks on which `select` chooses the main method's."""
+    return Compare(budget=CANDIDATES, splits=settings.splits, holdout=protocol.HOLDOUT, seed=settings.seed)
 
 
 def _arrays(file: File, group: str) -> dict[str, NDArray[np.float32]]:

@@ -1,5 +1,6 @@
 """Stage `package`: the trained model as one file that names images anywhere, and its card."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,18 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from stages.common import DatasetName, say
+from stages.evaluate import as_select
 from stages.workspace import Workspace
 from zslcore.compute.jobs import in_order
 from zslcore.evaluation import protocol
 from zslcore.evaluation.result_cache import CACHE
 from zslcore.evaluation.search import validation_tasks
-from zslcore.experiments.compare import check_data, chosen_settings, load_given
+from zslcore.experiments.compare import Given, check_data, chosen_settings, load_given
 from zslcore.experiments.settings import Compare
 from zslcore.io.artifacts import read_json, write_text
 from zslcore.layers import validate
 from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.eszsl import ESZSL
 from zslcore.model.card import card
 from zslcore.model.model import Model
 from zslcore.model.package import of_pipeline, package
@@ -34,19 +37,47 @@ def command(
         str | None,
         typer.Option(
             help=f"Another method: its settings in {GIVEN}, else chosen on validation classes as `compare` does, then "
-            "fitted here. Default: the main method, as the pipeline trained it."
+            "fitted here. Default: what `package.method` says, mostly the main method, as the pipeline trained it."
         ),
     ] = None,
 ) -> None:
     """Write the model that `zsl predict` reads, models/<data set>.zsl (-<method>.zsl), and its card."""
     workspace = Workspace(dataset)
-    main = method in (None, Clusterable.name)
-    model = _main(workspace) if main else _other(workspace, str(method))
-    path = MODELS / f"{dataset if main else f'{dataset}-{model.header.method}'}.zsl"
+    if method in (None, Clusterable.name):
+        model, path = _preferred(workspace, method), MODELS / f"{dataset}.zsl"
+    else:
+        kind = registry.get(str(method))
+        given = load_given(GIVEN).get(kind.name, {}).get(dataset) if GIVEN.exists() else None
+        model = _other(workspace, kind, given, workspace.section("compare"))
+        path = MODELS / f"{dataset}-{kind.name}.zsl"
     model.save(path)
     write_text(path.with_suffix(".md"), card(model.header))
     seeds = f"{len(model.methods)} seed{'s' * (len(model.methods) > 1)}"
     say(f"{path}: {len(model.classes)} classes, {seeds}, {path.stat().st_size / 1e6:.1f} MB; {path.with_suffix('.md')}")
+
+
+def _preferred(workspace: Workspace, method: str | None) -> Model:
+    """The main method, or ESZSL as `evaluate` chose it, where the settings leave it open and it is preferred."""
+    if method is None and workspace.settings.package.method == "auto":
+        selected, metrics = (read_json(workspace.result(f"{name}.json")) for name in ("selected", "metrics"))
+        name = preferred(selected, metrics)
+        say(f"{workspace.dataset}: preferred on validation classes: {name}")
+        if name == ESZSL.name:
+            about = metrics[name]["about"]
+            given = Given(settings=about["settings"], calibration=about["calibration"])
+            return _other(workspace, ESZSL, given, as_select(workspace.settings.select))
+    return _main(workspace)
+
+
+def preferred(selected: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """The better of the main method and ESZSL by T1 and H on validation classes; the main one where that is unknown.
+
+    selected: what `select` wrote; metrics: what `evaluate` wrote, of which no test figure is looked at.
+    """
+    simple = metrics.get(ESZSL.name, {}).get("about", {}).get("validation") or {}
+    main = selected.get("validation", {})
+    known = {"T1", "H"} <= simple.keys() & main.keys()
+    return ESZSL.name if known and simple["T1"] + simple["H"] > main["T1"] + main["H"] else Clusterable.name
 
 
 def _main(workspace: Workspace) -> Model:
@@ -64,12 +95,10 @@ def _main(workspace: Workspace) -> Model:
     )
 
 
-def _other(workspace: Workspace, name: str) -> Model:
-    kind, data = registry.get(name), workspace.data
+def _other(workspace: Workspace, kind: type[Method[Any]], given: Given | None, choice: Compare) -> Model:
+    data = workspace.data
     check_data(data)
-    given = load_given(GIVEN).get(kind.name, {}).get(workspace.dataset) if GIVEN.exists() else None
     fixed = {"device": workspace.device} if "device" in kind.Settings.model_fields else {}
-    choice: Compare = workspace.section("compare")
     chosen = chosen_settings(kind, workspace.seen(), given, choice, None, CACHE, fixed)
     settings = validate(kind.Settings, chosen["settings"], f"method '{kind.name}'")
     tasks = validation_tasks(workspace.seen(), choice.splits, choice.holdout, choice.seed)
@@ -99,5 +128,5 @@ def _seeds(workspace: Workspace) -> list[int]:
 
 
 def _about(workspace: Workspace, metrics: dict[str, Any]) -> dict[str, Any]:
-    figures = {name: values for name, values in metrics.items() if name != "about"}
+    figures = {name: values for name, values in metrics.items() if name not in ("about", ESZSL.name)}
     return {"preset": workspace.resolved.preset, "source": dict(workspace.resolved.source), "metrics": figures}

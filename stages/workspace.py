@@ -99,8 +99,7 @@ class Workspace:
         return datasets.load_seen(self.artifact("dataset.h5"), self.artifact("features.h5"))
 
     def features(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Features (n, d) of these images, or of all."""
-        rows = np.arange(len(self.data.labels)) if rows is None else rows
+        """Features (n, d) of these images, or of all, as `load_features` gives them."""
         return datasets.load_features(self.artifact("features.h5"), rows)
 
     def about(self, data: Dataset) -> dict[str, Any]:

@@ -202,6 +202,9 @@ class TSNESettings(Section):
 class Package(Section):
     """The trained model as one file."""
 
+    method: Literal["clusterable", "auto"] = Field(
+        "clusterable", description="the main method; auto: ESZSL in its place where validation classes prefer it"
+    )
     seeds: Literal["all", "first"] = Field("all", description="whose models vote, by the mean of their probabilities")
     include_backbone: bool = Field(False, description="put the backbone's weights into the file, not their hash alone")
 

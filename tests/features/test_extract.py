@@ -274,6 +274,9 @@ def test_skipped_images_leave_the_splits_and_a_repair_computes_only_them(folder)
     kept = np.concatenate([data.trainval, data.test_seen, data.test_unseen])
     assert sorted(kept) == [row for row in range(COUNT) if row not in (1, 5, 12, 17)]
     assert (datasets.load_features(Path("features.h5"), kept) == whole[kept]).all()
+    every = datasets.load_features(Path("features.h5"), None)
+    assert (every[kept] == whole[kept]).all()
+    assert not every[[1, 5, 12, 17]].any()
     seen = datasets.load_seen(Path("dataset.h5"), Path("features.h5"))
     assert (seen.features == whole[data.trainval]).all()
     for name, content in before.items():

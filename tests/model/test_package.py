@@ -10,6 +10,8 @@ import pytest
 
 from stages import inspect
 from stages import package as stage
+from tests.conftest import write_project
+from tests.model.conftest import SETTINGS
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import BadFile, ZSLError
 from zslcore.evaluation.metrics import harmonic_mean, per_class_top1
@@ -81,6 +83,26 @@ def test_another_method_is_packaged_with_its_settings(packaged: Path, tmp_path: 
     assert (model.header.settings["alpha"], model.header.calibration, model.header.seeds) == (2.0, 0.25, (3,))
     figures = model.header.about["metrics"]
     assert accuracy(model, toy, toy.test_unseen, "unseen") == pytest.approx(figures["zsl"]["T1"]["mean"])
+
+
+def test_auto_packages_what_validation_classes_prefer(packaged: Path, tmp_path: Path, toy: Dataset) -> None:
+    """Here ESZSL, whose settings and factor are those that `evaluate` chose; where the main one leads there, it."""
+    folder = tmp_path / "copy"
+    shutil.copytree(packaged, folder)
+    selected, metrics = folder / "results/toy/selected.json", artifacts.read_json(folder / "results/toy/metrics.json")
+    simple = metrics["eszsl"]
+    worse = {name: simple["about"]["validation"][name] - 1 for name in ("T1", "H")}
+    artifacts.write_json(selected, {**artifacts.read_json(selected), "validation": worse})
+    write_project(folder, {"seeds": [3, 4], "package": {"method": "auto"}}, {"toy": SETTINGS})
+    with chdir(folder):
+        stage.command("toy")
+    model = Model.load(folder / "models/toy.zsl")
+    assert (model.header.method, model.header.calibration) == ("eszsl", simple["about"]["calibration"])
+    assert accuracy(model, toy, toy.test_unseen, "unseen") == pytest.approx(simple["zsl"]["T1"]["mean"])
+    better = {name: value + 2 for name, value in worse.items()}
+    tested = {"zsl": {"T1": {"mean": 0.0}}}  # no test figure counts
+    assert stage.preferred({"validation": better}, metrics | tested) == "clusterable"
+    assert stage.preferred({"validation": {}}, metrics) == stage.preferred({"validation": better}, {}) == "clusterable"
 
 
 def test_a_new_label_space_is_trained_once(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

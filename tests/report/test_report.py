@@ -78,6 +78,22 @@ def test_measured_and_published_are_told_apart(folder: Path) -> None:
     assert "repeats the SE-ZSL row" in markdown
 
 
+def test_eszsl_of_the_run_stands_under_the_pipeline_and_noise_is_called_noise(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    hard = random.uniform(20, 80, 30)
+    classes_csv(folder, list(hard))
+    simple = {"about": {"title": "eszsl"}, "zsl": {"T1": value(61.9, 61.9)}, "gzsl": {}}
+    simple["classes"] = lists(list(hard + random.normal(0, 20, 30)))
+    write_json(folder / "results/cub-x/metrics.json", {**metrics(), "eszsl": simple})
+    write_json(folder / "results/cub-x/methods/dem.json", {"about": {"title": "dem"}, "zsl": {"T1": value(70.0)}})
+    markdown, _ = report(folder)
+    summary = markdown.split("## cub-x")[0]
+    assert summary.index("| cub-x | proposed split | 61.2") < summary.index("| cub-x: ESZSL, in closed form | proposed")
+    table = [line for line in markdown.splitlines() if "| **measured here** |" in line]
+    assert [line.split("**")[1] for line in table] == ["this pipeline", "eszsl", "dem"]
+    assert "is NOT shown to differ from eszsl. What is not shown is within the noise" in markdown
+
+
 def test_methods_alone_and_clip_apart(folder: Path) -> None:
     (folder / "results/cub-x/metrics.json").unlink()
     write_json(

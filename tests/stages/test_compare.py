@@ -192,7 +192,7 @@ def test_an_edited_file_concerns_the_methods_that_import_it(tmp_path: Path) -> N
     shutil.copytree(ROOT / "zslcore", tmp_path / "zslcore")
 
     def keys() -> dict[str, str]:
-        return {name: compare.code(name, tmp_path) for name in METHODS}
+        return {name: compare.code(name, root=tmp_path) for name in METHODS}
 
     def touched(file: str, line: str = "EDITED = True") -> set[str]:
         before = keys()

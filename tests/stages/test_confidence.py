@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from stages import classify, evaluate, extract, finetune, generate, report, select, train
+from stages.workspace import Workspace
 from tests.conftest import make_dataset, write_project
 from zslcore.datasets import dataset as datasets
 from zslcore.evaluation.strangers import STRANGERS
+from zslcore.io import artifacts
 from zslcore.io.artifacts import read_json
 
 SETTINGS = {
@@ -56,6 +58,32 @@ def test_not_a_byte_of_the_choice_depends_on_a_test_row(project: Path) -> None:
     assert chosen["confidence"]["stranger"] == max(chosen["strangers"], key=chosen["strangers"].get)
     assert all(temperature > 0 for temperature in chosen["confidence"]["temperature"].values())
     assert len(chosen["confidence"]["quantiles"]) == 201
+
+
+def test_nor_does_the_choice_of_eszsl(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings, calibration factor and validation figures: what the settings of `package: {method: auto}` rest on."""
+    monkeypatch.chdir(project)
+    toy, other = (evaluate.eszsl(Workspace(name)) for name in ("toy", "other"))
+    assert toy is not None
+    assert other is not None
+    assert toy == read_json(Path("results/toy/metrics.json"))["eszsl"]
+    assert toy["zsl"] != other["zsl"], "the test images differ"
+    assert {**toy["about"], "dataset": "other"} == {**other["about"], "dataset": "other"}
+    assert toy["about"]["validation"]["splits"] == SETTINGS["select"]["splits"]
+
+
+def test_eszsl_is_left_out_where_two_classes_have_one_signature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_project(tmp_path, {}, {"twins": SETTINGS})
+    monkeypatch.chdir(tmp_path)
+    data = make_dataset(seen=6, unseen=2, per_class=4)
+    data.signatures[1] = data.signatures[0]
+    datasets.save(Path("artifacts/twins/dataset.h5"), data, {})
+    extract.command("twins")
+    artifacts.write_json(Path("results/twins/selected.json"), {})
+    assert evaluate.eszsl(Workspace("twins")) is None
+    assert "twins: not measured for comparison: eszsl: no candidate could be fitted" in capsys.readouterr().err
 
 
 def test_evaluate_says_how_far_off_the_promises_are(project: Path) -> None:

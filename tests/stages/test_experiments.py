@@ -232,7 +232,7 @@ def test_a_data_sets_file_wins_over_the_experiments_file(project: Path) -> None:
     """Experiments' values for one data set; each of their sections, whole, is in results/toy/settings.yaml."""
     settle(project, data={"fewshot": {"episodes": 7, "delta": {"samples": 3}}, "paper": {"fewshot": {"way": 4}}})
     stored = read_yaml(project / "results/toy/settings.yaml")
-    assert set(SECTIONS) - {"compare", "mining"} <= set(stored)
+    assert set(SECTIONS) - {"compare", "grid", "mining"} <= set(stored)
     fewshot_stored = Fewshot(**stored["fewshot"])
     wanted = Fewshot(**EXPERIMENTS["fewshot"]).model_dump()
     assert fewshot_stored.model_dump() == wanted | {"episodes": 7, "delta": wanted["delta"] | {"samples": 3}}

@@ -441,24 +441,26 @@ def load_seen(path: Path, features: Path) -> Seen:
 
 def load_features(
     path: Path,
-    rows: NDArray[np.int64],
+    rows: NDArray[np.int64] | None,
     format: artifacts.Format = artifacts.FEATURES,
     seed: int | None = None,
     name: str = "features",
 ) -> NDArray[np.float32]:
     """Rows (n, d) float32 of a features artifact, or of `name` in a seed's group of one that has a group a seed.
 
-    No other row is opened. Raises ZSLError when the artifact was made without that seed, or when a row asked for has
-    no features because its image was skipped.
+    No other row is opened. None: all rows, with zeros where an image was skipped, which stands in no split. Raises
+    ZSLError when the artifact was made without that seed, or when a row asked for has no features because its image was
+    skipped.
     """
     where = name if seed is None else f"seed={seed}/{name}"
     with artifacts.open_artifact(path, format) as file:
-        missing = np.intersect1d(rows, _skipped(file))
+        source = artifacts.dataset(file, where, ndim=2)
+        missing = np.intersect1d([] if rows is None else rows, _skipped(file))
         if len(missing):
             raise ZSLError(
                 f"{path}: {len(missing)} images were skipped as unreadable; mend or remove them, extract again"
             )
-        return artifacts.read_rows(artifacts.dataset(file, where, ndim=2), rows).astype(np.float32)
+        return artifacts.read_rows(source, np.arange(len(source)) if rows is None else rows).astype(np.float32)
 
 
 def copy_skipped(path: Path, format: artifacts.Format, file: h5py.File) -> None:

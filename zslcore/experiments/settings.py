@@ -76,6 +76,16 @@ class Compare(Section):
     seed: int = Field(0, ge=0, description="of the candidates, derived splits, held-out images and validation fits")
 
 
+class MethodGrid(Section):
+    """What `grid` combines: each backbone with each signatures and each method."""
+
+    backbones: tuple[str, ...] = Field((), description="timm models; none named: the data set's own")
+    signatures: tuple[str, ...] = Field(
+        (), description="sources, several joined by +; none named: each alone, and all joined"
+    )
+    methods: tuple[str, ...] = Field(("eszsl", "clusterable"), min_length=1, description="names of methods")
+
+
 class Mining(Section):
     """Metric learning with hard negative mining: Tables 1 and 2 and Fig. 1."""
 
@@ -143,6 +153,7 @@ SECTIONS: dict[str, type[Section]] = {
     "clusterability": Clusterability,
     "fewshot": Fewshot,
     "compare": Compare,
+    "grid": MethodGrid,
     "mining": Mining,
     "tune": Tune,
 }

@@ -133,22 +133,31 @@ def ablation_bars(rows: list[tuple[str, float, float]], label: str) -> bytes:
     return out[0]
 
 
-def accuracy_against_time(points: list[tuple[str, float, float, float | None]]) -> bytes:
-    """A dot a method over the logarithm of its time; points: (name, seconds, measured, published or None)."""
+def accuracy_against_time(
+    points: list[tuple[str, float, float, float | None]],
+    figure: str = "T1, percent",
+    time: str = "processor time to fit and score, s",
+    other: str = "published, other features",
+) -> bytes:
+    """A dot a method over the logarithm of its time; points: (name, seconds, measured, another figure or None).
+
+    figure, time, other: what the axes and the other figure are.
+    """
     hollow: dict[str, Any] = {"color": COLOURS[1], "markerfacecolor": "white", "markersize": 5}
     with _canvas(1, 8.4, 5.4) as (axes, out):
         axis = axes[0]
-        axis.set(xlabel="processor time to fit and score, s", ylabel="T1, percent", xscale="log")
+        axis.set(xlabel=time, ylabel=figure, xscale="log")
         axis.margins(x=0.08)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
-        for _, seconds, measured, published in points:
-            if published is not None:
-                axis.plot([seconds, seconds], [measured, published], color="#c3ccd5", linewidth=1, zorder=1)
-                axis.plot(seconds, published, "o", **hollow)
+        axis.minorticks_off()
+        for _, seconds, measured, another in points:
+            if another is not None:
+                axis.plot([seconds, seconds], [measured, another], color="#c3ccd5", linewidth=1, zorder=1)
+                axis.plot(seconds, another, "o", **hollow)
             axis.plot(seconds, measured, "o", color=COLOURS[0])
         axis.plot([], [], "o", color=COLOURS[0], label="measured here")
-        axis.plot([], [], "o", **hollow, label="published, other features")
+        axis.plot([], [], "o", **hollow, label=other)
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.08), ncols=2)
         _label(axis, points)
     return out[0]

@@ -4,14 +4,15 @@ import numpy as np
 from h5py import File
 from numpy.typing import NDArray
 
-from stages.common import DatasetName, say
-from stages.lines import headline, sizes
-from stages.workspace import Workspace
 from zslcore.evaluation import per_class, protocol
 from zslcore.evaluation.metrics import Scores
 from zslcore.io import artifacts
 from zslcore.progress import track
 from zslcore.settings import number_or
+
+from .common import DatasetName, say
+from .lines import headline, sizes
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

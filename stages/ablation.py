@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from stages.common import DatasetName, say
-from stages.lines import headline
-from stages.workspace import Workspace
 from zslcore.experiments.ablation import get_variant, load_variants, run_variant
 from zslcore.io import artifacts
+
+from .common import DatasetName, say
+from .lines import headline
+from .workspace import Workspace
 
 VARIANTS = "experiments/variants.yaml"
 

@@ -10,8 +10,6 @@ import torch
 from h5py import File
 from numpy.typing import NDArray
 
-from stages.common import DatasetName
-from stages.workspace import Workspace
 from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset, copy_skipped, load_features
 from zslcore.io import artifacts
@@ -20,6 +18,9 @@ from zslcore.methods.clusterable.train import Trained
 from zslcore.settings import Classify, Train
 from zslcore.synthesis.classifier import FeaturesAndLabels
 from zslcore.training.device import resolve_device
+
+from .common import DatasetName
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

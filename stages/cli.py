@@ -4,8 +4,6 @@ import ast
 import logging
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from stages.commands import STAGES, TOOLS
-from stages.common import run
 from zslcore.compute.cores import at_once
+
+from .commands import STAGES, TOOLS, imported
+from .common import run
 
 COMMANDS = {**STAGES, **TOOLS}
 
@@ -38,7 +37,7 @@ class Lazy(TyperGroup):
 
 
 def _load(module_name: str) -> Any:
-    module = import_module(module_name)
+    module = imported(module_name)
     if hasattr(module, "app"):
         return get_command(module.app)
     app = typer.Typer(add_completion=False)
@@ -48,9 +47,8 @@ def _load(module_name: str) -> Any:
 
 def _help(module_name: str) -> str:
     """The docstring of a module's `command`, or else its own, read without importing it."""
-    spec = find_spec(module_name)
-    assert spec is not None
-    tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
+    file = Path(__file__).with_name(f"{module_name.removeprefix('stages.')}.py")
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "command")
     return ast.get_docstring(next(functions, tree)) or ""  # type: ignore[arg-type]
 

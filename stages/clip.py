@@ -4,9 +4,6 @@ from typing import Annotated
 
 import typer
 
-from stages.common import DatasetName, say
-from stages.lines import headline
-from stages.workspace import Workspace
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import evaluate, summarise
@@ -14,6 +11,10 @@ from zslcore.experiments.clip import score
 from zslcore.features import image_sources
 from zslcore.features.clip import PROMPTS, load
 from zslcore.io import artifacts
+
+from .common import DatasetName, say
+from .lines import headline
+from .workspace import Workspace
 
 
 def command(

@@ -1,13 +1,14 @@
 """Experiment `clusterability`: do F and M make classes easier to find by k-means? (Table 4)"""
 
-from stages.common import DatasetName, say
-from stages.workspace import Workspace
 from zslcore.evaluation.protocol import summarise
 from zslcore.evaluation.selected import fill
 from zslcore.experiments.clusterability import measure, steps
 from zslcore.io import artifacts
 from zslcore.layers import flat
 from zslcore.progress import progress
+
+from .common import DatasetName, say
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from stages.commands import STAGES
 from zslcore.datasets import registry as kinds
 from zslcore.methods import registry as methods
 from zslcore.project.code import code_hash
 from zslcore.project.params import Resolved
+
+from .commands import STAGES
 
 REACHED: dict[str, Iterable[str]] = {
     **dict.fromkeys(("compare", "grid"), methods.METHODS),

@@ -1,4 +1,11 @@
-"""Every command by name: its file and one line here; a DVC stage stands in dvc.yaml too."""
+"""Every command by name: its file and one line here; a DVC stage stands in dvc.yaml too.
+
+The wheel has this folder as `zslcore.stages`: files here import each other by `from .other import`, and `imported`
+imports a name of the tables in either place.
+"""
+
+from importlib import import_module
+from types import ModuleType
 
 STAGES = {
     "prepare": "stages.prepare",
@@ -22,6 +29,8 @@ STAGES = {
 }
 """DVC stages whose code `resolve` hashes: name -> module with a `command`."""
 TOOLS = {
+    "init": "stages.init",
+    "upgrade": "stages.upgrade",
     "import": "stages.import_data",
     "download": "stages.download",
     "doctor": "stages.doctor",
@@ -40,3 +49,8 @@ TOOLS = {
     "export": "stages.export",
 }
 """Every other command: name -> module with a `command`, or with an `app` where there are subcommands (`import`)."""
+
+
+def imported(module: str) -> ModuleType:
+    """A module of the tables, `stages.train`, wherever this package stands."""
+    return import_module(f".{module.removeprefix('stages.')}", __package__)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zslcore.errors import BadFile, ZSLError, printable
+from zslcore.extras import missing
 from zslcore.project.remedies import remedy
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def run(command: Callable[[], Any], debug: bool = False) -> None:
             if isinstance(error, BadFile)
             else f"error: {error}"
         )
+        raise SystemExit(1) from error
+    except ModuleNotFoundError as error:
+        if debug or (needed := missing(error)) is None:
+            raise
+        say(f"error: {needed}")
         raise SystemExit(1) from error
     except SystemExit as end:
         if end.code == INTERRUPTED:

@@ -8,9 +8,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from stages.common import listed, say
-from stages.lines import headline
-from stages.workspace import Workspace
 from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
 from zslcore.evaluation.signatures import choose_composition
@@ -22,6 +19,10 @@ from zslcore.methods.base import Method
 from zslcore.project.code import ROOT, code_hash
 from zslcore.project.params import Params
 from zslcore.signatures.compose import of_attributes
+
+from .common import listed, say
+from .lines import headline
+from .workspace import Workspace
 
 GIVEN = "experiments/methods.yaml"
 PAPER = "experiments/paper.yaml"

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from stages.common import DatasetName
 from zslcore.datasets import registry
 from zslcore.datasets.dataset import SPLITS, Dataset
 from zslcore.project.import_data import check_ready
 from zslcore.project.params import Params, data_file
+
+from .common import DatasetName
 
 
 def command(dataset: DatasetName) -> None:

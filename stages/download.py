@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from stages.common import say
-from stages.import_data import NoDVC, Replace, add
 from zslcore.datasets import download
 from zslcore.errors import ZSLError
 from zslcore.project.names import check_name
 from zslcore.project.params import Params
+
+from .common import say
+from .import_data import NoDVC, Replace, add
 
 FOLDER = Path(".zsl/downloads")
 

@@ -6,9 +6,6 @@ import numpy as np
 from h5py import File
 from numpy.typing import NDArray
 
-from stages.common import DatasetName, say
-from stages.lines import headline, sizes
-from stages.workspace import Workspace
 from zslcore.datasets.dataset import choosable
 from zslcore.errors import ZSLError
 from zslcore.evaluation import per_class, protocol
@@ -19,6 +16,10 @@ from zslcore.io import artifacts
 from zslcore.methods.eszsl import ESZSL
 from zslcore.progress import track
 from zslcore.settings import Select, number_or
+
+from .common import DatasetName, say
+from .lines import headline, sizes
+from .workspace import Workspace
 
 CANDIDATES = 40
 """Settings of ESZSL that are tried."""

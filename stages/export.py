@@ -6,9 +6,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from stages.common import say
-from stages.predict import chosen
 from zslcore.errors import ZSLError
+
+from .common import say
+from .predict import chosen
 
 
 def command(
@@ -53,9 +54,10 @@ def _onnx(path: Path, onnx: Path, classes: Path | None, among: str) -> None:
 def _xlsa17(name: str, folder: Path) -> None:
     from dataclasses import replace
 
-    from stages.workspace import Workspace
     from zslcore.datasets import dataset as datasets
     from zslcore.datasets.xlsa17_files import write
+
+    from .workspace import Workspace
 
     workspace = Workspace(name)
     path, features = workspace.artifact("dataset.h5"), workspace.artifact("features.h5")

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from stages.common import say
-from stages.workspace import ARTIFACTS, Workspace
 from zslcore.compute.cluster import ADDRESS
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError, unknown
@@ -19,6 +17,9 @@ from zslcore.features.ray_engine import ray_engine
 from zslcore.layers import validate
 from zslcore.project.params import PARAMS_FILE, Params
 from zslcore.settings import Extract, number_or
+
+from .common import say
+from .workspace import ARTIFACTS, Workspace
 
 PLACE = "Images to take instead: a folder, a .txt list, .tar archives (a-{00..12}.tar), local or s3:// and the like."
 

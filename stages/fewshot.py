@@ -1,12 +1,13 @@
 """Experiment `fewshot`: few-shot recognition of unseen classes, with F trained on seen ones (Table 5)."""
 
-from stages.common import DatasetName, say
-from stages.lines import half_width
-from stages.workspace import Workspace
 from zslcore.experiments.fewshot.episodes import Base, measure
 from zslcore.experiments.fewshot.learners import BASELINE, ROWS
 from zslcore.io import artifacts
 from zslcore.training.device import resolve_device
+
+from .common import DatasetName, say
+from .lines import half_width
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common import DatasetName
-from stages.workspace import Workspace
 from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset, copy_skipped
 from zslcore.io import artifacts
@@ -16,6 +14,9 @@ from zslcore.methods.clusterable.finetune import finetune
 from zslcore.settings import Finetune
 from zslcore.training.device import resolve_device
 from zslcore.training.loop import Curve, write_curves
+
+from .common import DatasetName
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

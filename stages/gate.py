@@ -8,14 +8,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from stages.code import code_of
-from stages.common import print_table, say
 from zslcore.errors import ZSLError
 from zslcore.layers import validate
 from zslcore.project import gate
 from zslcore.project.fresh import check_results
 from zslcore.project.params import PARAMS_FILE, Params
 from zslcore.project.resolved import RESULTS, load_resolved
+
+from .code import code_of
+from .common import print_table, say
 
 
 class Format(StrEnum):

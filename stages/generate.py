@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common import DatasetName
-from stages.workspace import Workspace
 from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset
 from zslcore.io import artifacts
@@ -18,6 +16,9 @@ from zslcore.settings import Train, number_or
 from zslcore.synthesis.classifier import FeaturesAndLabels
 from zslcore.synthesis.generate import DEFAULT_PER_UNSEEN, generate
 from zslcore.training.device import resolve_device
+
+from .common import DatasetName
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

@@ -6,10 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from stages.common import DatasetName, listed, print_table, say
-from stages.compare import code
-from stages.lines import headline
-from stages.workspace import Workspace
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import sources_of
 from zslcore.errors import ZSLError
@@ -21,6 +17,11 @@ from zslcore.io.artifacts import atomic, sha256, write_json
 from zslcore.methods import registry
 from zslcore.report.figures import accuracy_against_time
 from zslcore.report.numbers import spread
+
+from .common import DatasetName, listed, print_table, say
+from .compare import code
+from .lines import headline
+from .workspace import Workspace
 
 FOLDER = Path(".zsl/grid")
 """Features of other backbones, and the figure, which shows times: no output of DVC."""

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
-from stages.common import say
-from stages.doctor import summary
 from zslcore.datasets import registry
 from zslcore.datasets.source import Source
 from zslcore.features.backbones import without_download
@@ -19,6 +17,9 @@ from zslcore.project.git import git_add_line
 from zslcore.project.import_data import Planned, check_copies, check_ready, install_files, plan_copies
 from zslcore.project.names import check_name
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
+
+from .common import say
+from .doctor import summary
 
 Command = Callable[..., None]
 

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from stages.common import DatasetName, say
-from stages.lines import spread
-from stages.workspace import Workspace
 from zslcore.evaluation.protocol import benchmark_task
 from zslcore.experiments.mining import Study
 from zslcore.io import artifacts
 from zslcore.progress import progress
+
+from .common import DatasetName, say
+from .lines import spread
+from .workspace import Workspace
 
 
 def open_study(workspace: Workspace) -> tuple[Study, dict[str, Any]]:

@@ -2,14 +2,15 @@
 
 import pandas as pd
 
-from stages.common import DatasetName, say
-from stages.lines import spread
-from stages.metric_learning import open_study
-from stages.workspace import Workspace
 from zslcore.evaluation.per_class import write_csv
 from zslcore.experiments.mining import convergence
 from zslcore.io import artifacts
 from zslcore.progress import progress
+
+from .common import DatasetName, say
+from .lines import spread
+from .metric_learning import open_study
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

@@ -7,9 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from stages.common import DatasetName, say
-from stages.evaluate import as_select
-from stages.workspace import Workspace
 from zslcore.compute.jobs import in_order
 from zslcore.evaluation import protocol
 from zslcore.evaluation.result_cache import CACHE
@@ -26,6 +23,10 @@ from zslcore.model.card import card
 from zslcore.model.model import Model
 from zslcore.model.package import of_pipeline, package
 from zslcore.settings import number_or
+
+from .common import DatasetName, say
+from .evaluate import as_select
+from .workspace import Workspace
 
 MODELS = Path("models")
 GIVEN = Path("experiments/methods.yaml")

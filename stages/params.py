@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from stages.common import print_table
 from zslcore.errors import unknown
 from zslcore.layers import describe, flat
 from zslcore.methods import registry
 from zslcore.project.params import PARAMS_FILE, SECTIONS, Params
+
+from .common import print_table
 
 
 def command(

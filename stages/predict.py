@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from stages.common import TrustedBackbone, Weights, print_table, say
 from zslcore.errors import printable, unknown
 from zslcore.evaluation.explain import in_words
 from zslcore.features.batches import local
@@ -18,6 +17,8 @@ from zslcore.model.classes import read_candidates, read_descriptions
 from zslcore.model.model import Model
 from zslcore.model.places import Row, rows_of
 from zslcore.model.prediction import Prediction
+
+from .common import TrustedBackbone, Weights, print_table, say
 
 CACHE = Path(".zsl/classifiers")
 AT_ONCE = 256

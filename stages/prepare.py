@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from stages.common import DatasetName, say
-from stages.workspace import Workspace
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets import readiness, registry
 from zslcore.evaluation.selected import chosen_names
 from zslcore.project.params import data_file
+
+from .common import DatasetName, say
+from .workspace import Workspace
 
 
 def command(

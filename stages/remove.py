@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from stages.common import say
 from zslcore.errors import ZSLError
 from zslcore.project.belongings import Plan, removal
 from zslcore.project.git import git_add_line, in_git, not_in_git
 from zslcore.project.params import DATA, Params
+
+from .common import say
 
 Name = Annotated[str, typer.Argument(help="Name of the data set.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

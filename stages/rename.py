@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from stages.common import say
-from stages.remove import Yes, confirm
 from zslcore.project.belongings import LOCKS, rename_study, renaming
 from zslcore.project.git import git_add_line
 from zslcore.project.names import check_name
 from zslcore.project.params import Params
+
+from .common import say
+from .remove import Yes, confirm
 
 
 def command(

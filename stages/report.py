@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from stages.code import code_of
-from stages.common import say
-from stages.workspace import EXPERIMENTS
 from zslcore.errors import ZSLError
 from zslcore.project.fresh import check_results
 from zslcore.project.git import git_add_line
 from zslcore.project.params import Params
 from zslcore.project.resolved import load_resolved
 from zslcore.report.build import write_report
+
+from .code import code_of
+from .common import say
+from .workspace import EXPERIMENTS
 
 TIMINGS = Path(".zsl/bench")
 """Where bench/methods.py writes; no output of DVC."""

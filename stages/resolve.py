@@ -1,13 +1,14 @@
 """Stage `resolve`: every setting of a data set as it runs, and a hash of each stage's code."""
 
-from stages.code import code_of
-from stages.commands import STAGES
-from stages.common import DatasetName, say
 from zslcore.datasets import registry as kinds
 from zslcore.errors import ZSLError
 from zslcore.io.artifacts import write_text
 from zslcore.project.params import Params, data_file
 from zslcore.project.resolved import settings_file, text_of
+
+from .code import code_of
+from .commands import STAGES
+from .common import DatasetName, say
 
 
 def command(dataset: DatasetName) -> None:

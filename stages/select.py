@@ -2,14 +2,15 @@
 
 import pandas as pd
 
-from stages.common import DatasetName, say
-from stages.lines import named
-from stages.workspace import Workspace
 from zslcore.datasets.dataset import choosable
 from zslcore.evaluation.per_class import write_csv
 from zslcore.evaluation.selected import at_an_end, chosen_and_given, chosen_names, given
 from zslcore.evaluation.signatures import select_all
 from zslcore.io import artifacts
+
+from .common import DatasetName, say
+from .lines import named
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

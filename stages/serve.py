@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from stages.common import TrustedBackbone, Weights, say
-from stages.predict import CACHE
 from zslcore.errors import ZSLError
 from zslcore.model.model import Model
+
+from .common import TrustedBackbone, Weights, say
+from .predict import CACHE
 
 
 def command(

@@ -8,8 +8,6 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from stages.common import DatasetName, print_table, say
-from stages.workspace import ARTIFACTS, Workspace
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets import registry
 from zslcore.datasets.dataset import Dataset, sources_of
@@ -21,6 +19,9 @@ from zslcore.project.import_data import add_file
 from zslcore.project.params import DATA, Params, data_file
 from zslcore.signatures.described import Described
 from zslcore.signatures.encoders import MINILM
+
+from .common import DatasetName, print_table, say
+from .workspace import ARTIFACTS, Workspace
 
 
 def command(

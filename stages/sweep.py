@@ -4,15 +4,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from stages.common import listed, say
-from stages.lines import headline
-from stages.workspace import Workspace
 from zslcore.compute.cluster import ADDRESS
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import benchmark_task
 from zslcore.experiments.sweep import SweepData, parse_grid, sweep
 from zslcore.io import artifacts
 from zslcore.project.params import Params
+
+from .common import listed, say
+from .lines import headline
+from .workspace import Workspace
 
 
 def command(

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.common import DatasetName, say
-from stages.workspace import Workspace
 from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset, copy_skipped, load_features
 from zslcore.io import artifacts
@@ -17,6 +15,9 @@ from zslcore.methods.clusterable.train import train
 from zslcore.settings import Train
 from zslcore.training.device import resolve_device
 from zslcore.training.loop import Curve, write_curves
+
+from .common import DatasetName, say
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

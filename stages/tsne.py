@@ -1,11 +1,12 @@
 """Stage `tsne`: the data of Fig. 3, real and synthetic features of unseen classes in the plane."""
 
-from stages.common import DatasetName
-from stages.workspace import Workspace
 from zslcore.evaluation.per_class import write_csv
 from zslcore.evaluation.selected import fill
 from zslcore.experiments.tsne import PANELS, coordinates
 from zslcore.io.artifacts import read_json
+
+from .common import DatasetName
+from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from stages.common import DatasetName, say
-from stages.workspace import Workspace
 from zslcore.errors import ZSLError
 from zslcore.evaluation.per_class import write_csv
 from zslcore.experiments.tune import best_trial, best_values, compare, history, open_study, search
@@ -16,6 +14,9 @@ from zslcore.layers import flat
 from zslcore.project.edit import with_values
 from zslcore.project.params import Params, data_file
 from zslcore.report.numbers import difference
+
+from .common import DatasetName, say
+from .workspace import Workspace
 
 
 def command(

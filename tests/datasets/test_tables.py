@@ -145,7 +145,9 @@ def test_a_workbook_is_read_where_openpyxl_is_installed_and_named_elsewhere(
     path = workbook(tmp_path / "x.csv", "xl/workbook.xml")
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     for reader in (read_table, classes, unseen):
-        with pytest.raises(ZSLError, match=r"x\.csv: an Excel workbook; save it as CSV .*or `pip install openpyxl`"):
+        with pytest.raises(
+            ZSLError, match=r"x\.csv: an Excel workbook; save it as .*or pip install 'zslcore\[excel\]'"
+        ):
             reader(path)
     sheet = SimpleNamespace(
         title="one", iter_rows=lambda values_only: [("class", "size", None), ("kiwi", 0.5, None), (), ("moa", True)]

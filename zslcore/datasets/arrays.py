@@ -337,7 +337,7 @@ def _parquet(path: Path, stack: ExitStack) -> Mapping[str, Column]:
     try:
         from pyarrow import parquet, types
     except ImportError as error:
-        raise ZSLError(f"{path}: a Parquet file; `pip install pyarrow`, or save it as .npy") from error
+        raise ZSLError(f"{path}: a Parquet file; pip install 'zslcore[parquet]', or save it as .npy") from error
     file = stack.enter_context(parquet.ParquetFile(path, memory_map=True))
     count, schema = file.metadata.num_rows, file.schema_arrow
     columns: dict[str, Column] = {}

@@ -193,7 +193,7 @@ def _workbook(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError as error:
-        raise ZSLError(f"{path}: an Excel workbook; save it as CSV (UTF-8), or `pip install openpyxl`") from error
+        raise ZSLError(f"{path}: an Excel workbook; save it as CSV (UTF-8), or pip install 'zslcore[excel]'") from error
     try:
         sheets = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets
         rows = [[_text(value) for value in row] for row in sheets[0].iter_rows(values_only=True)]

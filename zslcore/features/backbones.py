@@ -14,16 +14,17 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import timm
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from numpy.typing import NDArray
-from timm.data.config import resolve_data_config
 from torch import nn
 
 from zslcore.errors import ZSLError, first_line
+from zslcore.extras import Lazy
 from zslcore.nn.state import put_state
 from zslcore.settings import Extract
+
+timm: Any = Lazy("timm")  # seconds, and an extra: a model that is given features does without
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def from_module(name: str, module: nn.Module, config: Mapping[str, Any]) -> Back
     side of the input in pixels. Raises ZSLError when the network does not take such pictures, or returns no features.
     """
     module = module.eval().requires_grad_(False)
-    preprocessing: dict[str, Any] = resolve_data_config(dict(config), model=module)  # type: ignore[no-untyped-call]
+    preprocessing: dict[str, Any] = timm.data.resolve_data_config(dict(config), model=module)
     channels, height, width = preprocessing["input_size"]
     try:
         with torch.inference_mode():

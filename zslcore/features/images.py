@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from timm.data.transforms_factory import create_transform
 
 from zslcore.datasets.image_files import BEGINNING, KINDS, MAX_PIXELS, check_size, what
 from zslcore.datasets.image_files import BadImage as BadImage  # for those who decode
+from zslcore.extras import Lazy
+
+timm: Any = Lazy("timm")
 
 MAX_RESIZED = 50_000_000
 """Pixels of a picture once its shorter side is what the network takes: one line of pixels would fill the memory."""
@@ -39,7 +41,7 @@ def transform(preprocessing: dict[str, Any], jpeg_downscaled: bool = False) -> T
     size where that leaves at least twice the size they are then resized to; some networks see the difference.
     What is returned raises BadImage for an image that cannot be decoded, or is too narrow to be resized.
     """
-    steps = create_transform(**preprocessing, is_training=False, use_prefetcher=True).transforms
+    steps = timm.data.create_transform(**preprocessing, is_training=False, use_prefetcher=True).transforms
     *geometry, _to_tensor = steps
     side = math.ceil(max(preprocessing["input_size"][1:]) / (preprocessing["crop_pct"] or 1))
 

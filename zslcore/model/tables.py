@@ -76,7 +76,7 @@ def _write_parquet(predictions: Iterable[Prediction], path: Path, model: str) ->
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise ZSLError(f"{path}: Parquet needs pyarrow: `pip install pyarrow`, or write .csv or .jsonl") from error
+        raise ZSLError(f"{path}: Parquet needs pip install 'zslcore[parquet]', or write .csv or .jsonl") from error
     text, number = pyarrow.string(), pyarrow.float64()
     contribution = pyarrow.struct({"attribute": text, "value": number, "more": pyarrow.bool_()})
     schema = pyarrow.schema(

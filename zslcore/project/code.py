@@ -15,6 +15,7 @@ PACKAGES = ("zslcore", "stages")
 LEFT_OUT = (
     "zslcore",
     "zslcore.errors",
+    "zslcore.extras",
     "zslcore.progress",
     "zslcore.settings",
     "zslcore.layers",
@@ -36,7 +37,8 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
     Modules of this project, and of each package that `modules` name. Imports inside functions count. A registry's
     "module:attribute" strings do not: name what they lead to.
     """
-    folders = {**dict.fromkeys(PACKAGES, root), **_elsewhere(modules)}
+    of_stages = root if (root / "stages").is_dir() else root / "zslcore"  # where the wheel has them
+    folders = {"zslcore": root, "stages": of_stages, **_elsewhere(modules)}
     files: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:

@@ -22,7 +22,7 @@ def read_yaml(path: Path, aliases: bool = True) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         _check_events(path, text, aliases)
-        raw = YAML(typ="safe", pure=True).load(text)
+        raw = YAML(typ="safe").load(text)
     except FileNotFoundError as error:
         raise ZSLError(f"{path}: no such file; run the command in the project's folder") from error
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
@@ -34,7 +34,7 @@ def read_yaml(path: Path, aliases: bool = True) -> dict[str, Any]:
 
 def _check_events(path: Path, text: str, aliases: bool) -> None:
     depth = 0
-    for event in YAML(pure=True).parse(text):
+    for event in YAML(typ="safe").parse(text):
         line = event.start_mark.line + 1
         if isinstance(event, AliasEvent) and not aliases:
             raise ZSLError(f"{path}: line {line}: aliases (*{event.anchor}) are not read; write the value out")

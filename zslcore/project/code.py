@@ -89,55 +89,47 @@ def _file(module: str, folders: Mapping[str, Path]) -> Path | None:
 
 
 @cache
-def _imports(source: str, package: str) -> tuple[str, ...]:
-    names = []
-    for node in ast.walk(ast.parse(source)):
+def _tree(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@cache
+def _imports(source: str, package: str) -> list[str]:
+    names: list[str] = []
+    blocks: list[ast.AST] = [_tree(source)]
+    while blocks:
+        node = blocks.pop()
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):  # no import stands in an expression
+            blocks += getattr(node, part, ())
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             module = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
             names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-    return tuple(names)
+    return names
 
 
 @cache
 def _meaning(source: str) -> str:
     """SHA-256 of a module's syntax tree, less what only people read; the same on every version of Python."""
     words: list[str] = []
-    _write(_Silent().visit(ast.parse(source)), words)
+    _write(_tree(source), words)
     return hashlib.sha256("".join(words).encode()).hexdigest()
 
 
-class _Silent(ast.NodeTransformer):
-    """Leaves out docstrings, the words of errors and messages, and descriptions of settings."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return None
-        if isinstance(node.value, ast.Call) and _name(node.value.func) in SPEAKERS:
-            return None
-        return self.generic_visit(node)
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        if isinstance(node.exc, ast.Call):
-            node.exc = node.exc.func
-        return self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in ("description", "help")]
-        return self.generic_visit(node)
-
-
-def _name(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-
-
 def _write(node: object, words: list[str]) -> None:
-    """A tree as text: types and fields that hold something, whatever else a version of Python gives its nodes."""
+    """A tree as text: types and fields that hold something, whatever else a version of Python gives its nodes.
+
+    Without docstrings, the words of errors and messages, and descriptions of settings.
+    """
     if isinstance(node, ast.AST):
         words.append(f"({type(node).__name__}")
         for field in node._fields:
             value = getattr(node, field, None)
+            if isinstance(value, list):
+                value = [item for item in value if not _is_silent(item)]
+            elif field == "exc" and isinstance(value, ast.Call):
+                value = value.func
             if value is not None and value != []:
                 words.append(f" {field}=")
                 _write(value, words)
@@ -147,3 +139,17 @@ def _write(node: object, words: list[str]) -> None:
             _write(item, words)
     else:
         words.append(repr(node))
+
+
+def _is_silent(node: object) -> bool:
+    """Whether a statement or an argument only tells a person something."""
+    if isinstance(node, ast.Expr):
+        value = node.value
+        if isinstance(value, ast.Constant):
+            return isinstance(value.value, str)
+        return isinstance(value, ast.Call) and _name(value.func) in SPEAKERS
+    return isinstance(node, ast.keyword) and node.arg in ("description", "help")
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")

@@ -29,7 +29,6 @@ from zslcore.features import backbones
 from zslcore.features.batches import decode_and_compute, decode_image
 from zslcore.features.extract import plan_of_store, write
 from zslcore.features.image_sources import Folder, ImageRef
-from zslcore.features.images import transform
 from zslcore.features.network import Network
 from zslcore.features.store import open_store
 from zslcore.settings import Extract
@@ -60,6 +59,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet101.tv_in1k")
     parser.add_argument("--weights", default="random", help="random (the speed is the same), pretrained, file:PATH")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+    parser.add_argument("--output", default="pooled", choices=["pooled", "map", "both"])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--count", type=int, default=256, help="images a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -67,7 +67,11 @@ def main() -> None:
     parser.add_argument("--cpu-time", action="store_true", help="count processor time of all threads, not the clock's")
     options = parser.parse_args()
     settings = Extract(
-        backbone=options.backbone, weights=options.weights, precision=options.precision, compile=options.compile
+        backbone=options.backbone,
+        weights=options.weights,
+        precision=options.precision,
+        compile=options.compile,
+        output=options.output,
     )
     backbone = backbones.load(settings.backbone, settings.weights)
     with tempfile.TemporaryDirectory() as temporary:
@@ -81,7 +85,7 @@ def main() -> None:
             store.want(images)
             plan = plan_of_store(store, backbone, settings, options.device)
         started = time.perf_counter()
-        network, prepare = Network(plan, backbone), transform(backbone.preprocessing, plan.jpeg_downscaled)
+        network, prepare = Network(plan, backbone), plan.transform(backbone)
         ready = time.perf_counter() - started
         batch = np.stack([np.asarray(decode_image(image, prepare).pixels) for image in images[: plan.batch_size]])
         print(f"{options.backbone}, {len(files)} images, {plan}", flush=True)
@@ -99,7 +103,7 @@ def main() -> None:
                 batches = store.pending(plan.batch_size)
                 for done, outcomes in decode_and_compute(network, prepare, batches, store.knows):
                     store.commit(done, outcomes)
-                write(store, place / "features.h5", count, backbone.dimensions, False, plan.as_dict(), None)
+                write(store, place / "features.h5", count, network.layout, False, plan.as_dict(), None)
 
         def alone() -> None:
             for first in range(0, len(files), len(batch)):

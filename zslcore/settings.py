@@ -40,6 +40,8 @@ def number_or(value: Number | Auto, default: Default) -> Number | Default:
     return default if isinstance(value, str) else value
 
 
+Output = Literal["pooled", "map", "both"]
+Views = Literal[1, "flip", "five"]
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 """At least one number, each at least 1."""
 
@@ -64,6 +66,14 @@ class Extract(Section):
     compile: bool = Field(False, description="torch.compile the network; pays on some GPUs")
     workers: WholeOrAuto = Field("auto", description="decoding threads; auto: one a core")
     on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")
+    output: Output = Field("pooled", description="a vector an image, the last feature map, or both")
+    views: Views = Field(1, description="what features are averaged over: 1; flip: and its mirror image; five: crops")
+
+    @model_validator(mode="after")
+    def _a_map_has_one_place(self) -> Self:
+        if self.views == "five" and self.output != "pooled":
+            raise ValueError("views: five averages over crops, whose maps show different places; use flip or 1")
+        return self
 
 
 def _positive(weights: Any) -> Any:

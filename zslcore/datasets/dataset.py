@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +19,8 @@ from zslcore.io import artifacts
 from zslcore.signatures.compose import GIVEN, Composition, Sources, compose
 from zslcore.signatures.source import Source
 
+Read = Callable[[Path, NDArray[np.int64]], NDArray[np.float32]]
+"""Features of these rows of an artifact."""
 SPLITS = ("trainval", "test_seen", "test_unseen")
 BLOCK = 2**22
 """Numbers that are checked at once."""
@@ -413,8 +415,10 @@ class Seen:
         return compose(sources_of(self), self.composition, seen)
 
 
-def load_seen(path: Path, features: Path) -> Seen:
+def load_seen(path: Path, features: Path, read: Read | None = None) -> Seen:
     """Read what fitting may look at, from a data set and its features; no test row of either file is opened.
+
+    read: gives the features of these rows of the file, where they are not the pooled vectors.
 
     Raises ZSLError when a file is damaged or of another version, or a trainval image has no features; StaleFile where
     the features are not those of this data set.
@@ -428,7 +432,7 @@ def load_seen(path: Path, features: Path) -> Seen:
             attributes = artifacts.read_rows(artifacts.dataset(file, "image_attributes", np.float32, ndim=2), rows)
         return Seen(
             name=str(artifacts.attribute(file, "name")),
-            features=load_features(features, rows),
+            features=(read or load_features)(features, rows),
             labels=artifacts.read_rows(labels, rows),
             signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
             seen=artifacts.array(file, "seen", np.int64, ndim=1),
@@ -454,6 +458,8 @@ def load_features(
     """
     where = name if seed is None else f"seed={seed}/{name}"
     with artifacts.open_artifact(path, format) as file:
+        if where == "features" and where not in file and "maps" in file:
+            raise ZSLError(f"{path}: holds feature maps alone; set extract.output to both, and extract again")
         source = artifacts.dataset(file, where, ndim=2)
         missing = np.intersect1d([] if rows is None else rows, _skipped(file))
         if len(missing):
@@ -486,9 +492,10 @@ def _skipped(file: h5py.File) -> NDArray[np.int64]:
 def _skipped_of(path: Path, images: int, features: Path, format: artifacts.Format) -> NDArray[np.int64]:
     """The rows that an artifact made of a data set skipped. Raises StaleFile where it was made of another one."""
     with artifacts.open_artifact(features, format, {"dataset": path}) as file:
-        if "features" in file and (count := len(artifacts.dataset(file, "features", ndim=2))) != images:
-            problem = f"features of {count} images, but {path} has {images}: they are of another data set"
-            raise StaleFile(features, problem, format.stage)
+        for name in ("features", "maps"):
+            if name in file and (count := len(artifacts.dataset(file, name))) != images:
+                problem = f"features of {count} images, but {path} has {images}: they are of another data set"
+                raise StaleFile(features, problem, format.stage)
         return _skipped(file)
 
 

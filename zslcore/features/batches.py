@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zslcore.features import image_sources
 from zslcore.features.backbones import Backbone
 from zslcore.features.image_sources import ImageRef
-from zslcore.features.images import BadImage, NoMemory, Transform, transform
+from zslcore.features.images import BadImage, NoMemory, Transform
 from zslcore.features.network import ExtractionPlan, Network
 from zslcore.features.prefetch import prefetch
 from zslcore.features.store import Outcome, Store
@@ -77,18 +77,16 @@ class Batch:
     def _outcome(self, image: Decoded, row: NDArray[np.float32]) -> Outcome:
         if image.pixels is None:
             return Outcome(image.key, None, image.reason)
-        if not np.isfinite(row).all():
-            precision = self.network.plan.precision
-            return Outcome(image.key, None, f"its features overflow in {precision}: set extract.precision to fp32")
-        return Outcome(image.key, row)
+        if reason := self.network.overflows(row):
+            return Outcome(image.key, None, reason)
+        return Outcome(image.key, self.network.record(row))
 
 
 def local(workers: int | None = None) -> Engine:
     """The engine of one machine: `workers` threads (None: one a core) decode while the network computes."""
 
     def compute(plan: ExtractionPlan, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
-        prepare = transform(backbone.preprocessing, plan.jpeg_downscaled)
-        return decode_and_compute(Network(plan, backbone), prepare, batches, store.knows, workers)
+        return decode_and_compute(Network(plan, backbone), plan.transform(backbone), batches, store.knows, workers)
 
     return compute
 

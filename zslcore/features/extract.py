@@ -22,17 +22,19 @@ from zslcore.features.backbones import Backbone
 from zslcore.features.batches import Engine, decode_image, local
 from zslcore.features.image_sources import ImageRef, ImageSource, Missing
 from zslcore.features.images import transform
-from zslcore.features.network import ExtractionPlan, plan_extraction
+from zslcore.features.network import UNSAID, ExtractionPlan, plan_extraction
+from zslcore.features.regions import framed, layout
 from zslcore.features.store import Store, open_store
 from zslcore.io import artifacts
 from zslcore.progress import progress
-from zslcore.settings import Extract, number_or
+from zslcore.settings import Extract, Views, number_or
 from zslcore.training.device import resolve_device
 
 logger = logging.getLogger(__name__)
 
 STORE = Path(".zsl/features")
 ROWS_AT_ONCE = 1024
+BYTES_AT_ONCE = 2**26
 SAMPLE = 16
 """Images on which what is `auto` is decided."""
 LOOKED_AT = 10 * SAMPLE
@@ -57,7 +59,9 @@ def extract(
     engine: Engine | None = None,
     store_folder: Path = STORE,
 ) -> Summary:
-    """Write the features (n, d) float32 of a prepared data set's images; where it has features, copy them.
+    """Write the features of a prepared data set's images; where it has features, copy them.
+
+    The file has `features` (n, d) float32, `maps` (n, h, w, c) float16, or both, as `output` says.
 
     With `on_bad_image: skip`, rows of bad images are zeros and listed in `skipped` (k,) int64; readers leave them out
     of every split (`datasets.load(..., features=out)`). What is `auto` is decided on trainval images. Raises ZSLError
@@ -69,6 +73,8 @@ def extract(
         with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
             trainval = artifacts.array(file, "trainval", np.int64, ndim=1)
         return extract_images(images, out, settings, device, engine, store_folder, inputs, trainval)
+    if settings.output != "pooled":
+        raise ZSLError(f"{dataset}: its features were given, and have no maps; set extract.output to pooled")
     with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
         source = artifacts.dataset(file, "features", np.float32, ndim=2)
         with artifacts.create(out, artifacts.FEATURES, {"given": True}, inputs) as target:
@@ -99,13 +105,15 @@ def extract_images(
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
         store.join_left()
         count, pending = store.want(images)
+        kept = layout(backbone, settings.output)
+        logger.info("%d images, %d to compute: %s", count, pending, disk(count, pending, kept))
         sampled = None if decide_on is None else of_rows(images, decide_on)
         if planned is not None:
             _begin(store, planned, backbone)
         plan = plan_of_store(store, backbone, settings, device, sampled=sampled)
         fill(store, pending, plan, backbone, engine or local(number_or(settings.workers, None)))
         about = {"extract": plan.as_dict(), "preprocessing": backbone.preprocessing}
-        skipped = write(store, out, count, backbone.dimensions, settings.on_bad_image == "fail", about, inputs)
+        skipped = write(store, out, count, kept, settings.on_bad_image == "fail", about, inputs)
     return Summary(count, pending, skipped)
 
 
@@ -145,6 +153,7 @@ def digest_of(everything: Any) -> str:
 def store_path(folder: Path, backbone: Backbone, settings: Extract, device: str) -> Path:
     """Path of the store for these settings: its name hashes all that features depend on, `auto` as it stands."""
     asked = settings.model_dump(include={"batch_size", "precision", "compile"})
+    asked |= {name: value for name in UNSAID if (value := getattr(settings, name)) != UNSAID[name]}
     kind, versions = resolve_device(device).type, artifacts.library_versions()
     everything = [FEATURES_VERSION, backbone.fingerprint, backbone.preprocessing, asked, kind, versions]
     return folder / f"{backbone.name.replace(':', '.')}-{digest_of(everything)}.sqlite"
@@ -166,9 +175,9 @@ def plan_of_store(
     """
     kept, when = store.settings(), "decided when the store was begun"
     if kept is None:
-        plain, downscaled = sample(sampled or (), backbone)
+        plain, downscaled = sample(sampled or (), backbone, settings.views)
         if not len(plain):
-            plain, downscaled = sample(chain.from_iterable(store.pending(SAMPLE)), backbone)
+            plain, downscaled = sample(chain.from_iterable(store.pending(SAMPLE)), backbone, settings.views)
         kept = plan_extraction(backbone, settings, device, plain, downscaled).as_dict()
         when = f"decided now, on {len(plain)} images" if len(plain) else "for this run alone: no image can be read"
         kept = store.begin(kept) if keep and len(plain) else kept
@@ -200,9 +209,11 @@ def of_rows(images: ImageSource, rows: NDArray[np.int64]) -> Iterator[ImageRef]:
     return (image for row, image in enumerate(images) if row in wanted and not isinstance(image, Missing))
 
 
-def sample(images: Iterable[ImageRef], backbone: Backbone) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def sample(
+    images: Iterable[ImageRef], backbone: Backbone, views: Views = 1
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pixels (k, height, width, 3) of the first readable images, decoded whole and small; k ≤ SAMPLE."""
-    ways = [transform(backbone.preprocessing, downscale) for downscale in (False, True)]
+    ways = [transform(framed(backbone, views), downscale) for downscale in (False, True)]
     good: list[list[NDArray[np.uint8]]] = []
     for looked_at, image in enumerate(images):
         if len(good) == SAMPLE or (good and looked_at >= LOOKED_AT):
@@ -242,40 +253,51 @@ def forecast(
             else:
                 done += len(batch)
         rate = done / max(time.monotonic() - started, 1e-9)
-        disk = (count + pending) * backbone.dimensions * 4 / 1e6
-        return Forecast(count, pending, store.missing(), rate, pending / rate if done else 0.0, disk)
+        megabytes = (count + pending) * layout(backbone, settings.output).itemsize / 1e6
+        return Forecast(count, pending, store.missing(), rate, pending / rate if done else 0.0, megabytes)
+
+
+def disk(count: int, pending: int, kept: np.dtype[Any]) -> str:
+    """What a run takes of the disk, for people; kept: the record of an image."""
+    return f"{pending * kept.itemsize / 1e6:.1f} MB more in the store, {count * kept.itemsize / 1e6:.1f} MB in the file"
 
 
 def write(
     store: Store,
     out: Path,
     count: int,
-    dimensions: int,
+    kept: np.dtype[Any],
     fail_on_bad: bool,
     about: Mapping[str, Any],
     inputs: dict[str, Path] | None,
 ) -> list[tuple[str, str]]:
     """Write the wanted features in order; returns (name, reason) of each image that has none.
 
-    inputs: files for the artifact's provenance; None: the images' names are written instead. Raises ZSLError that
-    lists the images without features, where `fail_on_bad` is set or none has any.
+    kept: the record of an image, each field of it an array of the file. inputs: files for the artifact's provenance;
+    None: the images' names are written instead. Raises ZSLError that lists the images without features, where
+    `fail_on_bad` is set or none has any.
     """
     skipped: list[tuple[str, str]] = []
     rows: list[int] = []
     with artifacts.create(out, artifacts.FEATURES, about, inputs) as file:
-        features = file.create_dataset("features", (count, dimensions), np.float32)
-        buffer = np.zeros((min(count, ROWS_AT_ONCE), dimensions), np.float32)
+        fields = {
+            name: file.create_dataset(name, (count, *kind.shape), kind.base, chunks=_chunks(kind))
+            for name in kept.names or ()
+            for kind in [kept[name]]
+        }
+        buffer = np.zeros(min(count, max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // kept.itemsize))), kept)
         names = None if inputs else file.create_dataset("names", (count,), h5py.string_dtype())
         name_buffer: list[str] = []
-        for row, (name, values, reason) in enumerate(store.results()):
+        for row, (name, values, reason) in enumerate(store.results(kept)):
             name_buffer.append(name)
             place = row % len(buffer)
-            buffer[place] = 0 if values is None else values
+            buffer[place] = np.zeros((), kept) if values is None else values[0]
             if values is None:
                 skipped.append((name, reason or "unknown"))
                 rows.append(row)
             if place == len(buffer) - 1 or row == count - 1:
-                features[row - place : row + 1] = buffer[: place + 1]
+                for field, target in fields.items():
+                    target[row - place : row + 1] = buffer[field][: place + 1]
                 if names is not None:
                     names[row - place : row + 1] = name_buffer
                 name_buffer.clear()
@@ -283,6 +305,11 @@ def write(
             raise ZSLError(report(skipped, count))
         write_skipped(file, rows, skipped)
     return skipped
+
+
+def _chunks(kind: np.dtype[Any]) -> tuple[int, ...] | None:
+    """One image a chunk for maps; vectors lie in one piece."""
+    return (1, *kind.shape) if len(kind.shape) > 1 else None
 
 
 def write_skipped(file: h5py.File, rows: list[int], skipped: list[tuple[str, str]]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from zslcore.errors import ZSLError, first_line
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
-from zslcore.settings import Extract, number_or
+from zslcore.features.images import Transform, transform
+from zslcore.features.regions import Regions, framed, layout
+from zslcore.settings import Extract, Output, Views, number_or
 from zslcore.training.device import fast_precisions, resolve_device
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ PROCESSORS = torch.get_num_threads()
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 STORED_NAMES = {"cpu_splits": "parts", "jpeg_downscaled": "scaled"}
 """What files of features (version 1) and stores call these, where it is something else."""
+UNSAID = {"output": "pooled", "views": 1}
+"""What these are where files and stores do not say: they are left out so that older ones hold the same."""
 MIN_COSINE = 0.9995
 """Between an image's features on a faster path and in plain fp32: `auto` takes that path only where no image of the
 sample has a smaller one."""
@@ -41,7 +45,7 @@ class ExtractionPlan:
 
     precision: fp32, bf16 or fp16; batch_size: images (the last batch is padded); compiled: by torch.compile;
     cpu_splits: parts of a batch, each computed by one thread of a CPU, so that no layer waits for the slowest thread;
-    jpeg_downscaled: large JPEGs are decoded at a fraction of their size (`transform`).
+    jpeg_downscaled: large JPEGs are decoded at a fraction of their size (`transform`); output, views: as in `Extract`.
     """
 
     backbone: str
@@ -54,27 +58,40 @@ class ExtractionPlan:
     cpu_splits: int
     jpeg_downscaled: bool
     fingerprint: str
+    output: Output = "pooled"
+    views: Views = 1
 
     def __str__(self) -> str:
         """For people."""
         compiled = "compiled" if self.compiled else "not compiled"
         jpegs = "decoded small where large" if self.jpeg_downscaled else "decoded whole"
         batches = f"batches of {self.batch_size} in {self.cpu_splits} part{'s' * (self.cpu_splits > 1)}"
-        return f"{self.backbone} on {self.device} in {self.precision}, {compiled}, {batches}, JPEGs {jpegs}"
+        wanted = "" if self.output == "pooled" else ", maps" if self.output == "map" else ", vectors and maps"
+        views = "" if self.views == 1 else f", views: {self.views}"
+        how = f"{self.precision}, {compiled}, {batches}, JPEGs {jpegs}{wanted}{views}"
+        return f"{self.backbone} on {self.device} in {how}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values under the names they have in files (`STORED_NAMES`)."""
-        return {STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        said = {name: value for name, value in asdict(self).items() if name not in UNSAID or UNSAID[name] != value}
+        return {STORED_NAMES.get(name, name): value for name, value in said.items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """The plan that `as_dict` stored."""
         stored_names = {field.name: STORED_NAMES.get(field.name, field.name) for field in fields(cls)}
-        return cls(**{name: stored[stored_name] for name, stored_name in stored_names.items()})
+        given = {name: stored[stored_name] for name, stored_name in stored_names.items() if name not in UNSAID}
+        return cls(**given, **{name: stored.get(name, value) for name, value in UNSAID.items()})
+
+    def transform(self, backbone: Backbone) -> Transform:
+        """Image files to the pixels that `Network` takes."""
+        return transform(framed(backbone, self.views), self.jpeg_downscaled)
 
 
 class Network:
     """Pixels to features, in batches of the plan's size but for `unpadded`; the backbone itself is not changed.
+
+    Features are (n, d) float32; with maps a row holds the map, flat, too, and `record` puts it in shape.
 
     A batch goes through `stage`, `start` and `finish`. On CUDA the first copies on a stream of its own, and the second
     returns at once: one batch can be staged while another is computed. backbone: None loads the plan's. threads:
@@ -85,7 +102,9 @@ class Network:
     def __init__(self, plan: ExtractionPlan, backbone: Backbone | None = None, threads: int | None = None) -> None:
         self.plan = plan
         self.backbone = backbone or backbones.load(plan.backbone, plan.weights, plan.image_size)
-        channels, height, width = self.backbone.preprocessing["input_size"]
+        channels, *crop = self.backbone.preprocessing["input_size"]
+        _, height, width = framed(self.backbone, plan.views)["input_size"]
+        self.layout = layout(self.backbone, plan.output)
         self.split_size = math.ceil(plan.batch_size / plan.cpu_splits)
         self.shape = self.split_size * plan.cpu_splits, height, width, channels
         self.device, self.dtype = torch.device(plan.device), DTYPES[plan.precision]
@@ -94,8 +113,11 @@ class Network:
         if self.on_cuda and plan.precision == "fp32":  # else convolutions round to TensorFloat-32, of 10 bits
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self.threads = ThreadPoolExecutor(threads or plan.cpu_splits, initializer=torch.set_num_threads, initargs=(1,))
-        example = torch.linspace(-2, 2, channels * height * width).view(1, channels, height, width)
-        module: Any = copy.deepcopy(folded(self.backbone.module, example)).to(self.device, self.dtype)
+        example = torch.linspace(-2, 2, channels * math.prod(crop)).view(1, channels, *crop)
+        module: Any = copy.deepcopy(folded(self.backbone.module, example))
+        if (plan.output, plan.views) != ("pooled", 1):
+            module = Regions(module, plan.output, plan.views, cast(tuple[int, int], tuple(crop)))
+        module = module.to(self.device, self.dtype)
         self.module: Any = module.to(memory_format=torch.channels_last)
         mean, std = (torch.tensor(self.backbone.preprocessing[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
         self.mean, self.std = mean.to(self.device), std.to(self.device)
@@ -112,6 +134,26 @@ class Network:
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (n, d) float32 of pixels (n, height, width, 3); n is at most the batch size."""
         return self.finish(self.start(self.stage(pixels), len(pixels)))
+
+    def record(self, row: NDArray[np.float32]) -> NDArray[Any]:
+        """What is stored of an image, from its row of `finish`: a vector as it is, else a record of `layout`."""
+        if self.plan.output == "pooled":
+            return row
+        record, start = np.zeros((), self.layout), 0
+        for name in self.layout.names or ():
+            kind, shape = self.layout[name].subdtype or (self.layout[name], ())
+            end = start + math.prod(shape)
+            record[name] = row[start:end].reshape(shape).astype(kind)
+            start = end
+        return record
+
+    def overflows(self, row: NDArray[np.float32]) -> str | None:
+        """Why a row of `finish` cannot be stored, where it holds more than its numbers can."""
+        if not np.isfinite(row).all():
+            return f"its features overflow in {self.plan.precision}: set extract.precision to fp32"
+        if self.plan.output != "pooled" and np.abs(row).max() > np.finfo(np.float16).max:
+            return "its feature map overflows in float16: set extract.output to pooled"
+        return None
 
     def unpadded(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Features (n, d) float32 of any number of pictures (height, width, 3), in the caller's thread.
@@ -234,6 +276,8 @@ def plan_extraction(
         cpu_splits=1 if where.type == "cuda" else min(PROCESSORS, batch_size),
         jpeg_downscaled=False,
         fingerprint=backbone.fingerprint,
+        output=settings.output,
+        views=settings.views,
     )
     if not len(sample) or (settings.precision == "fp32" and not settings.compile):
         return plan

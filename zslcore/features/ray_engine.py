@@ -26,7 +26,6 @@ from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.features.batches import Batch, Computed, Decoded, Engine, decode_image
 from zslcore.features.image_sources import ImageRef
-from zslcore.features.images import transform
 from zslcore.features.network import ExtractionPlan, Network
 from zslcore.features.store import Outcome, Store, open_store
 
@@ -71,7 +70,7 @@ class Worker:
                 "copy the same file to every machine"
             )
         self.network = Network(plan, backbone, processors)
-        self.prepare = transform(backbone.preprocessing, plan.jpeg_downscaled)
+        self.prepare = plan.transform(backbone)
         self.decoders = ThreadPoolExecutor(processors)
         self.decoded: dict[int, list[Decoded]] = {}
         self.part: Path | None = None

@@ -31,6 +31,7 @@ CREATE TEMP TABLE wanted (
 CREATE TEMP TABLE elsewhere (key BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
+VECTOR = np.dtype("<f4")
 LOCKED_SECONDS = 600.0
 """How long to wait for another process that has the store to itself."""
 
@@ -38,12 +39,12 @@ LOCKED_SECONDS = 600.0
 class Outcome(NamedTuple):
     """Features of an image, or why it has none.
 
-    key: SHA-256 of its bytes, or None when they could not be read. features: (d,) float32, or None where they are in
-    the store already or where `reason` says why the image is bad.
+    key: SHA-256 of its bytes, or None when they could not be read. features: (d,) float32, or a record with the feature
+    map (`regions.layout`); None where they are in the store already or where `reason` says why the image is bad.
     """
 
     key: bytes | None
-    features: NDArray[np.float32] | None = None
+    features: NDArray[Any] | None = None
     reason: str | None = None
 
 
@@ -128,8 +129,7 @@ class Store:
             if key is not None and reason is not None:
                 self._db.execute("INSERT OR IGNORE INTO bad VALUES (?, ?)", [key, reason])
             elif key is not None and features is not None:
-                value = features.astype("<f4").tobytes()
-                self._db.execute("INSERT OR IGNORE INTO features VALUES (?, ?)", [key, value])
+                self._db.execute("INSERT OR IGNORE INTO features VALUES (?, ?)", [key, features.tobytes()])
 
     @contextmanager
     def parts(self) -> Iterator[Path | None]:
@@ -169,15 +169,18 @@ class Store:
             part.unlink()
         shutil.rmtree(folder, ignore_errors=True)  # gone already where another run has joined it
 
-    def results(self) -> Iterator[tuple[str, NDArray[np.float32] | None, str | None]]:
-        """Yield (name, features (d,) float32 or None, reason or None) of every wanted image, in order."""
+    def results(self, kind: np.dtype[Any] = VECTOR) -> Iterator[tuple[str, NDArray[Any] | None, str | None]]:
+        """Yield (name, features or None, reason or None) of every wanted image, in order.
+
+        kind: what features are an array of: (d,) float32, or (1,) of a record.
+        """
         query = """
             SELECT name, features.value, coalesce(wanted.reason, bad.reason)
             FROM wanted LEFT JOIN files USING (token) LEFT JOIN features USING (key) LEFT JOIN bad USING (key)
             ORDER BY row
         """
         for name, value, reason in self._db.execute(query):
-            yield name, None if value is None else np.frombuffer(value, "<f4"), reason
+            yield name, None if value is None else np.frombuffer(value, kind), reason
 
 
 @contextmanager

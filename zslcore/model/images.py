@@ -17,7 +17,7 @@ from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.features.batches import Batch, Decoded, decode_image
 from zslcore.features.image_sources import Missing, whole_file
-from zslcore.features.images import BadImage, Transform, transform
+from zslcore.features.images import BadImage, Transform
 from zslcore.features.network import PROCESSORS, ExtractionPlan, Network
 from zslcore.features.store import Outcome
 from zslcore.model.header import BackboneHeader
@@ -51,7 +51,8 @@ class Extractor:
         plan = ExtractionPlan.from_dict(self.header.plan)
         device = resolve_device("auto")
         precision = plan.precision if plan.precision in fast_precisions(device) else "fp32"
-        return replace(plan, device=str(device), precision=precision, weights=self.weights or plan.weights)
+        weights = self.weights or plan.weights
+        return replace(plan, device=str(device), precision=precision, weights=weights, output="pooled")
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -110,7 +111,7 @@ class Extractor:
 
     @cached_property
     def _prepare(self) -> Transform:
-        return transform(self.backbone.preprocessing, self.plan.jpeg_downscaled)
+        return self.plan.transform(self.backbone)
 
     @cached_property
     def network(self) -> Network:

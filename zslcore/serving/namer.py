@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
-from zslcore.features.images import transform
 from zslcore.features.network import Network
 from zslcore.model.model import Model
 from zslcore.model.prediction import Prediction
@@ -48,7 +47,7 @@ class Namer:
     def __init__(self, model: Model, limits: Limits, network: Network | None = None) -> None:
         self.network, self.limits, self.pending = network or _network(model), limits, 0
         plan = self.network.plan
-        self.prepare = transform(self.network.backbone.preprocessing, plan.jpeg_downscaled)
+        self.prepare = plan.transform(self.network.backbone)
         device = torch.device(plan.device).type
         cores = torch.get_num_threads()
         self.decoding = ThreadPoolExecutor(cores)

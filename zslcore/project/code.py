@@ -46,7 +46,7 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
             continue
         files[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += [package, *_imports(path.read_text(encoding="utf-8"), package)]
+        waiting += [package, *imports(path.read_text(encoding="utf-8"), package)]
     return dict(sorted(files.items()))
 
 
@@ -87,7 +87,8 @@ def _file(module: str, folders: Mapping[str, Path]) -> Path | None:
 
 
 @cache
-def _imports(source: str, package: str) -> tuple[str, ...]:
+def imports(source: str, package: str) -> tuple[str, ...]:
+    """The names that a module in `package` imports, anywhere in it; of `from a import b` both a and a.b."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-STAGES = ("prepare", "extract", "select", "finetune", "train", "generate", "classify", "evaluate", "tsne", "report")
+STAGES = ("prepare", "extract", "select", "finetune", "train", "generate", "classify", "evaluate", "report")
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear_pointwise"}
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STAGES = ("prepare", "extract", "select", "finetune", "train", "generate", "classify", "evaluate", "tsne", "report")
+STAGES = ("prepare", "extract", "select", "finetune", "train", "generate", "classify", "evaluate", "report")
 LIMIT = 2.5
 
 

@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-from zslcore.datasets import folder, mat5, matfile, tables
+from zslcore.datasets import folder, mat5, matfile
 from zslcore.errors import ZSLError
+from zslcore.io import tables
 
 CLASSES = ("kiwi", "moa", "tūī")
 HEADER = b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM"

@@ -29,7 +29,8 @@ def command(dataset: DatasetName) -> None:
     """Compute the metrics and the plots' data from the scores of the test images."""
     workspace = Workspace(dataset)
     data = workspace.data_of("scores.h5", artifacts.SCORES)
-    factor = number_or(workspace.filled.classify.calibration, 0.0)
+    made_with = artifacts.params(workspace.artifact("scores.h5"), artifacts.SCORES)
+    factor = number_or(made_with["classify"]["calibration"], 0.0)
     confidence = workspace.confidence
     runs = {}
     with artifacts.open_artifact(workspace.artifact("scores.h5"), artifacts.SCORES) as file:

@@ -1,4 +1,4 @@
-"""Stage `finetune`: F with the Gaussian similarity loss (eq. 7-9); writes F(x) of all images and F."""
+"""Stage `finetune`: F with the Gaussian similarity loss (eq. 7-9)."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from zslcore.compute.jobs import in_order
-from zslcore.datasets.dataset import Dataset, copy_skipped
 from zslcore.io import artifacts
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.settings import Finetune
@@ -20,31 +19,26 @@ from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:
-    """Train F on trainval, once a seed, and apply it to all images."""
+    """Train F on trainval, once a seed."""
     workspace = Workspace(dataset)
-    settings, data, features = workspace.settings.finetune, workspace.data, workspace.features()
+    settings, data = workspace.settings.finetune, workspace.data
     device = resolve_device(workspace.device)
     inputs = workspace.inputs("dataset.h5", "features.h5")
     about = {"finetune": settings.model_dump(), "seeds": workspace.seeds}
     weights: dict[str, NDArray[Any]] = {}
     curves: dict[int, Curve] = {}
-    fit = partial(_seed, features, data, settings, device)
-    with artifacts.create(workspace.artifact("finetuned.h5"), artifacts.FINETUNED, about, inputs) as file:
-        fits = in_order(f"{dataset}: finetune", fit, [(seed,) for seed in workspace.seeds], device)
-        for seed, (mapped, state, curve) in zip(workspace.seeds, fits, strict=True):
-            file[f"seed={seed}/features"] = mapped
-            curves[seed] = curve
-            weights |= {f"seed={seed}/{name}": value for name, value in state.items()}
-        copy_skipped(inputs["features"], artifacts.FEATURES, file)
-        file.flush()  # a full disk is noticed here, before either output is replaced
-        path = workspace.artifact("finetuned.safetensors")
-        artifacts.save_tensors(path, artifacts.FINETUNED, weights, about, inputs)
+    fit = partial(_seed, workspace.features(data.trainval), data.train_labels, settings, device)
+    fits = in_order(f"{dataset}: finetune", fit, [(seed,) for seed in workspace.seeds], device)
+    for seed, (state, curve) in zip(workspace.seeds, fits, strict=True):
+        weights |= {f"seed={seed}/{name}": value for name, value in state.items()}
+        curves[seed] = curve
+    artifacts.save_tensors(workspace.artifact("finetuned.safetensors"), artifacts.FINETUNED, weights, about, inputs)
     write_curves(workspace.result("finetune.csv"), curves)
 
 
 def _seed(
-    features: NDArray[np.float32], data: Dataset, settings: Finetune, device: torch.device, seed: int
-) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]], Curve]:
-    """F(x) of all images, F's weights, and the curve of its training."""
-    tuned = finetune(features[data.trainval], data.train_labels, settings, seed, device)
-    return tuned(features), tuned.state(), tuned.curve
+    features: NDArray[np.float32], labels: NDArray[np.int64], settings: Finetune, device: torch.device, seed: int
+) -> tuple[dict[str, NDArray[Any]], Curve]:
+    """F's weights, and the curve of its training."""
+    tuned = finetune(features, labels, settings, seed, device)
+    return tuned.state(), tuned.curve

@@ -27,7 +27,7 @@ def command(dataset: DatasetName) -> None:
     settings, data = workspace.filled.generate, workspace.data
     device = resolve_device(workspace.device)
     inputs = workspace.inputs("dataset.h5", "trained.safetensors")
-    made_with, weights = artifacts.read_tensors(inputs["trained"], artifacts.PROJECTED)
+    made_with, weights = artifacts.read_tensors(inputs["trained"], artifacts.TRAINED)
     sides = {
         "unseen": (data.unseen, number_or(settings.per_unseen, DEFAULT_PER_UNSEEN)),
         "seen": (data.seen, settings.per_seen),

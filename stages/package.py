@@ -13,7 +13,7 @@ from zslcore.evaluation.result_cache import CACHE
 from zslcore.evaluation.search import validation_tasks
 from zslcore.experiments.compare import Given, check_data, chosen_settings, load_given
 from zslcore.experiments.settings import Compare
-from zslcore.io.artifacts import read_json, write_text
+from zslcore.io.artifacts import DATASET, params, read_json, write_text
 from zslcore.layers import validate
 from zslcore.methods import registry
 from zslcore.methods.base import Method
@@ -83,8 +83,8 @@ def preferred(selected: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _main(workspace: Workspace) -> Model:
     settings, data = workspace.filled, workspace.data
-    paths = workspace.artifact("model.safetensors"), workspace.artifact("projected.h5")
-    methods = of_pipeline(data, *paths, ClusterableSettings.of(settings, workspace.device), _seeds(workspace))
+    fitted, of_method = workspace.artifact("model.safetensors"), ClusterableSettings.of(settings, workspace.device)
+    methods = of_pipeline(data, workspace.features(data.trainval), fitted, of_method, _seeds(workspace))
     return package(
         data,
         methods,
@@ -130,4 +130,5 @@ def _seeds(workspace: Workspace) -> list[int]:
 
 def _about(workspace: Workspace, metrics: dict[str, Any]) -> dict[str, Any]:
     figures = {name: values for name, values in metrics.items() if name not in ("about", ESZSL.name)}
-    return {"preset": workspace.resolved.preset, "source": dict(workspace.resolved.source), "metrics": figures}
+    source = params(workspace.artifact("dataset.h5"), DATASET)
+    return {"preset": workspace.resolved.preset, "source": source, "metrics": figures}

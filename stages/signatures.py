@@ -11,13 +11,13 @@ from rich.table import Table
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets import registry
 from zslcore.datasets.dataset import Dataset, sources_of
+from zslcore.datasets.described import Described
 from zslcore.errors import ZSLError
 from zslcore.evaluation.signatures import judge_all
 from zslcore.layers import validate
 from zslcore.project.edit import with_section, with_source
 from zslcore.project.import_data import add_file
 from zslcore.project.params import DATA, Params, data_file
-from zslcore.signatures.described import Described
 from zslcore.signatures.encoders import MINILM
 
 from .common import DatasetName, print_table, say

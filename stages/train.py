@@ -1,18 +1,19 @@
-"""Stage `train`: M, C, E and G jointly (eq. 1-4, 10, 11); writes M(F(x)) of all images and the weights."""
+"""Stage `train`: M, C, E and G jointly (eq. 1-4, 10, 11), on F(x)."""
 
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from zslcore.compute.jobs import in_order
-from zslcore.datasets.dataset import Dataset, copy_skipped, load_features
+from zslcore.datasets.dataset import Dataset
 from zslcore.io import artifacts
+from zslcore.methods.clusterable.finetune import Finetuned
 from zslcore.methods.clusterable.train import train
-from zslcore.settings import Train
+from zslcore.settings import Finetune, Train
 from zslcore.training.device import resolve_device
 from zslcore.training.loop import Curve, write_curves
 
@@ -21,45 +22,38 @@ from .workspace import Workspace
 
 
 def command(dataset: DatasetName) -> None:
-    """Train the projection, its classifier and the CVAE on trainval, once a seed."""
+    """Train the projection, its classifier and the CVAE on trainval, once a seed; writes them, with F."""
     workspace = Workspace(dataset)
-    settings, data = workspace.filled.train, workspace.data_of("finetuned.h5", artifacts.FINETUNED)
+    settings, data = workspace.filled.train, workspace.data
     device = resolve_device(workspace.device)
-    inputs = workspace.inputs("dataset.h5", "finetuned.h5")
-    about = {"train": settings.model_dump(), "seeds": workspace.seeds}
+    inputs = workspace.inputs("dataset.h5", "features.h5", "finetuned.safetensors")
+    of_f, f = artifacts.read_tensors(inputs["finetuned"], artifacts.FINETUNED)
+    about = {**of_f, "train": settings.model_dump(), "seeds": workspace.seeds}
+    features = workspace.features(data.trainval)
     weights: dict[str, NDArray[Any]] = {}
     curves = {}
-    fit = partial(_seed, inputs["finetuned"], data, settings, device)
-    with artifacts.create(workspace.artifact("projected.h5"), artifacts.PROJECTED, about, inputs) as file:
-        fits = in_order(f"{dataset}: train", fit, [(seed,) for seed in workspace.seeds], device)
-        for seed, fitted in zip(workspace.seeds, fits, strict=True):
-            for warning in fitted.warnings:
-                say(f"{dataset}, seed {seed}: warning: {warning}")
-            file[f"seed={seed}/features"] = fitted.projected
-            if fitted.signatures is not None:
-                file[f"seed={seed}/signatures"] = fitted.signatures
-            file[f"seed={seed}"].attrs["warnings"] = "\n".join(fitted.warnings)
-            weights |= {f"seed={seed}/{name}": value for name, value in fitted.state.items()}
-            curves[seed] = fitted.curve
-        copy_skipped(inputs["finetuned"], artifacts.FINETUNED, file)
-        file.flush()  # a full disk is noticed here, before either output is replaced
-        path = workspace.artifact("trained.safetensors")
-        artifacts.save_tensors(path, artifacts.PROJECTED, weights, about, inputs)
+    fit = partial(_seed, features, data, Finetune(**of_f["finetune"]), f, settings, device)
+    fits = in_order(f"{dataset}: train", fit, [(seed,) for seed in workspace.seeds], device)
+    for seed, (state, curve, warnings) in zip(workspace.seeds, fits, strict=True):
+        for warning in warnings:
+            say(f"{dataset}, seed {seed}: warning: {warning}")
+        weights |= {f"seed={seed}/{name}": value for name, value in state.items()}
+        curves[seed] = curve
+    artifacts.save_tensors(workspace.artifact("trained.safetensors"), artifacts.TRAINED, weights, about, inputs)
     write_curves(workspace.result("train.csv"), curves)
 
 
-class _Fitted(NamedTuple):
-    """Of one seed: M(F(x)) and R's signatures of all images, the weights, and how training went."""
-
-    projected: NDArray[np.float32]
-    signatures: NDArray[np.float32] | None
-    state: dict[str, NDArray[Any]]
-    curve: Curve
-    warnings: list[str]
-
-
-def _seed(finetuned: Path, data: Dataset, settings: Train, device: torch.device, seed: int) -> _Fitted:
-    features = load_features(finetuned, np.arange(len(data.labels)), artifacts.FINETUNED, seed)
-    trained = train(features[data.trainval], data.train_labels, data.signatures[data.seen], settings, seed, device)
-    predicted = trained.predict_signatures(features) if settings.feedback else None
-    return _Fitted(trained.project(features), predicted, trained.state(), trained.curve, trained.warnings)
+def _seed(
+    features: NDArray[np.float32],
+    data: Dataset,
+    of_f: Finetune,
+    f: Mapping[str, NDArray[Any]],
+    settings: Train,
+    device: torch.device,
+    seed: int,
+) -> tuple[dict[str, NDArray[Any]], Curve, list[str]]:
+    """Of one seed: the weights, F's among them, the curve of training, and what to warn of."""
+    finetuned = Finetuned.from_state(of_f, artifacts.under(f, f"seed={seed}/"), device)
+    signatures = data.signatures[data.seen]
+    trained = train(finetuned(features), data.train_labels, signatures, settings, seed, device)
+    return {**finetuned.state(), **trained.state()}, trained.curve, trained.warnings

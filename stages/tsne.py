@@ -14,5 +14,5 @@ def command(dataset: DatasetName) -> None:
     workspace = Workspace(dataset)
     selected = read_json(workspace.result("selected.json"))
     panels = {name: fill(workspace.settings.override(over), selected) for name, over in PANELS.items()}
-    table = coordinates(workspace.data, workspace.features(), panels, workspace.settings.tsne, workspace.device)
-    write_csv(workspace.result("tsne.csv"), table)
+    table = coordinates(workspace.data, workspace.features(), panels, workspace.section("tsne"), workspace.device)
+    write_csv(workspace.experiment("tsne.csv"), table)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from zslcore.errors import ZSLError
-from zslcore.scaling import Scaler
+from zslcore.scaling import Scaler, class_means
 
 FEATURES = arrays(np.float32, (7, 4), elements=st.floats(-100, 100, width=32))
 
@@ -107,3 +107,9 @@ def test_no_scaling_lets_a_row_through_that_is_not_finite(scaling: str) -> None:
     x[4, 1] = np.inf
     with pytest.raises(ZSLError, match="1 of 6 rows"):
         scaler(x)
+
+
+def test_class_means_by_loop() -> None:
+    random = np.random.default_rng(0)
+    x, labels = random.normal(size=(9, 4)), np.array([2, 0, 1, 1, 0, 2, 2, 2, 0])
+    np.testing.assert_allclose(class_means(x, labels, 3), [x[labels == k].mean(axis=0) for k in range(3)])

@@ -1,4 +1,4 @@
-"""Feature scaling, fitted on training rows only and reused everywhere."""
+"""Feature scaling, fitted on training rows only and reused everywhere; means by class."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -121,3 +121,10 @@ _LENGTHS: dict[str, Callable[[int], np.float32]] = {
     **dict.fromkeys(("l2", "centred", "power"), lambda dimensions: np.float32(1)),
     **dict.fromkeys(("sphere", "centred_sphere"), lambda dimensions: np.sqrt(np.float32(dimensions))),
 }
+
+
+def class_means(features: NDArray[Any], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """(n, d) -> (classes, d) float64: the mean of each class's rows; every class needs one."""
+    sums = np.zeros((classes, features.shape[1]))
+    np.add.at(sums, labels, features)
+    return sums / np.bincount(labels, minlength=classes)[:, None]

@@ -200,15 +200,6 @@ class Classify(Section):
     calibration: NumberOrAuto = Field("auto", description="factor off seen scores; auto: select decides")
 
 
-class TSNESettings(Section):
-    """Fig. 3: real and synthetic features of some unseen classes in the plane."""
-
-    classes: int = Field(10, ge=2, description="unseen classes, drawn by seed; all where there are fewer")
-    per_class: int = Field(40, ge=1, description="real and synthetic features a class, at most; not stated")
-    perplexity: float = Field(30.0, gt=0, description="of t-SNE; not stated")
-    seed: int = Field(0, ge=0, description="of the classes, the fits and t-SNE")
-
-
 class Package(Section):
     """The trained model as one file."""
 
@@ -230,7 +221,6 @@ class Settings(Section):
     generate: Generate = Generate()
     classify: Classify = Classify()
     package: Package = Package()
-    tsne: TSNESettings = TSNESettings()
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -33,10 +33,8 @@ TOY = {
 FILES: dict[str, artifacts.Format] = {
     "dataset.h5": artifacts.DATASET,
     "features.h5": artifacts.FEATURES,
-    "finetuned.h5": artifacts.FINETUNED,
     "finetuned.safetensors": artifacts.FINETUNED,
-    "projected.h5": artifacts.PROJECTED,
-    "trained.safetensors": artifacts.PROJECTED,
+    "trained.safetensors": artifacts.TRAINED,
     "synthetic.h5": artifacts.SYNTHETIC,
     "scores.h5": artifacts.SCORES,
     "model.safetensors": artifacts.MODEL,

@@ -49,15 +49,6 @@ def read_features(path: Path) -> None:
     np.testing.assert_array_equal(datasets.load_features(path, EVERYTHING), make.toy().features)
 
 
-def read_seed(format: artifacts.Format, width: int) -> Callable[[Path], None]:
-    def read(path: Path) -> None:
-        found = datasets.load_features(path, EVERYTHING, format, seed=0)
-        assert found.shape == (12, width)
-        assert np.isfinite(found).all()
-
-    return read
-
-
 def read_weights(format: artifacts.Format) -> Callable[[Path], None]:
     def read(path: Path) -> None:
         for values in artifacts.under(artifacts.load_tensors(path, format), "seed=0/").values():
@@ -117,10 +108,8 @@ def read_classifiers(path: Path) -> None:
 READERS: dict[str, Callable[[Path], None]] = {
     "dataset.h5": read_dataset,
     "features.h5": read_features,
-    "finetuned.h5": read_seed(artifacts.FINETUNED, 3),
     "finetuned.safetensors": read_weights(artifacts.FINETUNED),
-    "projected.h5": read_seed(artifacts.PROJECTED, 3),
-    "trained.safetensors": read_weights(artifacts.PROJECTED),
+    "trained.safetensors": read_weights(artifacts.TRAINED),
     "model.safetensors": read_model,
     "synthetic.h5": read_arrays(artifacts.SYNTHETIC, ("unseen/features", (2, 3)), ("unseen/labels", (2,))),
     "scores.h5": read_arrays(artifacts.SCORES, ("zsl", (3, 1)), ("joint_seen", (3, 4)), ("joint_unseen", (3, 4))),

@@ -36,8 +36,8 @@ SETTINGS = {
     "select": {"splits": 2, "train_epochs": [2, 4], "classify_epochs": [2], "per_unseen": [5]},
     "finetune": {"epochs": 2},
     "train": {"hidden": 32, "projection": 16, "batch_size": 32, "members": 2},
-    "tsne": {"classes": 2, "per_class": 5},
 }
+EXPERIMENTS = {"tsne": {"classes": 2, "per_class": 5}}
 CHAIN = (stages.select, stages.finetune, stages.train, stages.generate, stages.classify, stages.tsne)
 
 
@@ -58,7 +58,7 @@ def test_a_pipeline_gives_the_same_bytes_however_many_run_at_once(
         folder.mkdir()
         monkeypatch.chdir(folder)
         monkeypatch.setenv("ZSL_JOBS", count)
-        write_project(folder, {"seeds": [0, 1, 2]}, {"toy": SETTINGS})
+        write_project(folder, {"seeds": [0, 1, 2]}, {"toy": SETTINGS}, EXPERIMENTS)
         datasets.save(Path("artifacts/toy/dataset.h5"), toy, {})
         with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
             file["features"] = toy.features
@@ -69,9 +69,14 @@ def test_a_pipeline_gives_the_same_bytes_however_many_run_at_once(
             assert torch.get_num_threads() == threads
         finally:
             torch.set_num_threads(before)
-        paths = [path for name in ("artifacts", "results") for path in Path(name).rglob("*.*") if path.is_file()]
+        paths = [
+            path
+            for name in ("artifacts", "results", "experiments")
+            for path in Path(name).rglob("*.*")
+            if path.is_file()
+        ]
         written[count] = {str(path): path.read_bytes() for path in paths}
-    assert {"artifacts/toy/scores.h5", "results/toy/tsne.csv"} <= written["1"].keys()
+    assert {"artifacts/toy/scores.h5", "experiments/results/toy/tsne.csv"} <= written["1"].keys()
     assert written["1"] == written["2"]
 
 

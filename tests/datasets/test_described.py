@@ -11,9 +11,9 @@ from tests.datasets.test_folder import NAMES, write
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.birds import source as birds
 from zslcore.datasets.dataset import Dataset
+from zslcore.datasets.described import Described
 from zslcore.datasets.folder import FolderSource
 from zslcore.errors import ZSLError
-from zslcore.signatures.described import Described
 from zslcore.signatures.texts import ClassTexts
 
 TEXTS = {

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zslcore.datasets import folder, matfile, tables
+from zslcore.datasets import folder, matfile
 from zslcore.errors import ZSLError
+from zslcore.io import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("fuzz_targets", ROOT / "fuzz" / "targets.py")

@@ -8,8 +8,8 @@ import pytest
 
 from zslcore.datasets.dataset import Dataset
 from zslcore.datasets.folder import FolderSource
-from zslcore.datasets.tables import read_table
 from zslcore.errors import ZSLError
+from zslcore.io.tables import read_table
 
 NAMES = ("kiwi", "moa", "tūī", "weka")
 SIGNATURES = "class,size,colour\nweka,0.1,1\nkiwi,0.5,-2e-1\nmoa,1,0\ntūī,0.2,3\n"

@@ -10,10 +10,11 @@ import torch
 from zslcore import progress
 from zslcore.datasets.dataset import Dataset
 from zslcore.experiments import tsne
+from zslcore.experiments.settings import TSNESettings
 from zslcore.experiments.tsne import PANELS, coordinates
 from zslcore.methods.clusterable.finetune import Finetuned, finetune
 from zslcore.methods.clusterable.train import Trained, train
-from zslcore.settings import Finetune, Generate, Settings, Train, TSNESettings
+from zslcore.settings import Finetune, Generate, Settings, Train
 from zslcore.synthesis.generate import generate
 
 SETTINGS = Settings(

@@ -176,15 +176,15 @@ def test_features_that_name_no_data_set_must_have_a_row_an_image(home: Path) -> 
 def test_an_artifact_of_an_older_run_is_refused(home: Path) -> None:
     weights = home / "trained.safetensors"
     for step, value in enumerate((VALUES, VALUES + 1)):
-        artifacts.save_tensors(weights, artifacts.PROJECTED, {"w": value}, {}, {"dataset": home / "dataset.h5"})
+        artifacts.save_tensors(weights, artifacts.TRAINED, {"w": value}, {}, {"dataset": home / "dataset.h5"})
         if not step:
-            write(home / "projected.h5", inputs={"dataset": home / "dataset.h5", "trained": weights})
-            everything(home / "projected.h5")
-    with pytest.raises(StaleFile, match=r"projected\.h5: made of another trained .*trained\.safetensors"):
-        everything(home / "projected.h5")
+            write(home / "scores.h5", inputs={"dataset": home / "dataset.h5", "trained": weights})
+            everything(home / "scores.h5")
+    with pytest.raises(StaleFile, match=r"scores\.h5: made of another trained .*trained\.safetensors"):
+        everything(home / "scores.h5")
     make_home(home, per_class=6, seed=1)
     with pytest.raises(StaleFile, match=r"trained\.safetensors: made of another dataset"):
-        artifacts.read_tensors(weights, artifacts.PROJECTED)
+        artifacts.read_tensors(weights, artifacts.TRAINED)
 
 
 def test_of_two_files_with_one_name_either_may_be_the_input(home: Path) -> None:
@@ -193,10 +193,10 @@ def test_of_two_files_with_one_name_either_may_be_the_input(home: Path) -> None:
             write(home / name)
         else:
             artifacts.save_tensors(home / name, artifacts.FINETUNED, {"w": VALUES}, {})
-        everything(write(home / "projected.h5", inputs={"finetuned": home / name}))
+        everything(write(home / "scores.h5", inputs={"finetuned": home / name}))
     (home / "finetuned.safetensors").unlink()
     with pytest.raises(StaleFile, match="another finetuned"):
-        everything(home / "projected.h5")
+        everything(home / "scores.h5")
 
 
 def test_to_ask_reads_no_data(home: Path) -> None:

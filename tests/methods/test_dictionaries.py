@@ -7,10 +7,11 @@ import pytest
 from scipy.optimize import minimize
 
 from zslcore.evaluation.protocol import Task
-from zslcore.methods._linalg import class_means, simplex_codes
+from zslcore.methods._linalg import simplex_codes
 from zslcore.methods.cdl import CDL, CDLSettings
 from zslcore.methods.jlse import JLSE, JLSESettings, bilinear_ridge
 from zslcore.methods.lad import LAD, LADSettings
+from zslcore.scaling import class_means
 
 PLAIN = {"scaling": "none", "signature_scaling": "none"}
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from zslcore.errors import ZSLError
-from zslcore.methods._linalg import class_means, project_to_simplex, ridge, row_span, simplex_codes
+from zslcore.methods._linalg import project_to_simplex, ridge, row_span, simplex_codes
 
 
 @pytest.mark.parametrize(("n", "d"), [(20, 5), (5, 20)])
@@ -31,12 +31,6 @@ def test_a_singular_system_is_an_error(shape: tuple[int, int]) -> None:
     x[:, 0] = 1
     with pytest.raises(ZSLError, match="singular system without enough regularisation"):
         ridge(x, np.ones((shape[0], 2)), 0.0)
-
-
-def test_class_means_by_loop() -> None:
-    random = np.random.default_rng(0)
-    x, labels = random.normal(size=(9, 4)), np.array([2, 0, 1, 1, 0, 2, 2, 2, 0])
-    np.testing.assert_allclose(class_means(x, labels, 3), [x[labels == k].mean(axis=0) for k in range(3)])
 
 
 @given(st.integers(0, 1000))

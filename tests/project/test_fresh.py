@@ -14,7 +14,7 @@ from zslcore.errors import ZSLError
 from zslcore.project.fresh import LOCK, OF_EXPERIMENTS, check_results
 from zslcore.project.params import Params
 
-CODE = {"prepare": "c1", "train": "c2", "evaluate": "c3", "tsne": "c4", "package": "c5"}
+CODE = {"prepare": "c1", "train": "c2", "evaluate": "c3", "select": "c4", "package": "c5"}
 METRICS = "results/toy/metrics.json"
 
 
@@ -43,12 +43,12 @@ def project(tmp_path: Path) -> Path:
     raw, data, model = "data/toy", "artifacts/toy/dataset.h5", "artifacts/toy/trained.safetensors"
     train = Params(tmp_path).resolve("toy").plain()["train"]
     (tmp_path / METRICS).write_text("{}")
-    (tmp_path / "results/toy/tsne.csv").write_text("x,y\n")
+    (tmp_path / "results/toy/selection.csv").write_text("x,y\n")
     stages = {
         "prepare@toy": stage("prepare", [file(raw, "raw")], [file(data, "data")]),
         "train@toy": stage("train", [file(data, "data")], [file(model, "model")], train=train, device="cpu"),
         "evaluate@toy": stage("evaluate", [file(model, "model")], [file(METRICS, "{}")], preset="best"),
-        "tsne@toy": stage("tsne", [file(data, "data")], [file("results/toy/tsne.csv", "x,y\n")]),
+        "select@toy": stage("select", [file(data, "data")], [file("results/toy/selection.csv", "x,y\n")]),
         "package@toy": stage("package", [file(METRICS, "{}")], [file("models/toy.zsl", "model")]),
         "evaluate@other": stage("evaluate", [file("artifacts/other/x.h5", "x")], [], preset="paper"),
     }
@@ -86,9 +86,9 @@ def test_parameters_that_changed_since(project: Path) -> None:
 def test_code_that_changed_since(project: Path) -> None:
     with pytest.raises(ZSLError, match="the code of train was edited since it ran"):
         check(project, "evaluate", CODE | {"train": "new"})
-    check(project, "evaluate", CODE | {"tsne": "new"})
-    with pytest.raises(ZSLError, match="the code of tsne was edited"):
-        check(project, None, CODE | {"tsne": "new"})
+    check(project, "evaluate", CODE | {"select": "new"})
+    with pytest.raises(ZSLError, match="the code of select was edited"):
+        check(project, None, CODE | {"select": "new"})
     check(project, None, CODE | {"package": "new"})  # it writes no result; `dvc repro` may run it after the report
 
 
@@ -111,9 +111,9 @@ def test_a_result_that_was_edited(project: Path) -> None:
         with pytest.raises(ZSLError, match=rf"^{METRICS}: not the file that `dvc repro` wrote"):
             check(project, of)
     (project / METRICS).write_text("{}")
-    (project / "results/toy/tsne.csv").write_text("x,y\n0,0\n")
+    (project / "results/toy/selection.csv").write_text("x,y\n0,0\n")
     check(project, "evaluate")
-    with pytest.raises(ZSLError, match=r"tsne\.csv: not the file"):
+    with pytest.raises(ZSLError, match=r"selection\.csv: not the file"):
         check(project)
 
 

@@ -34,7 +34,6 @@ PARAMS = {
     "select": {"splits": 1, "train_epochs": [2], "per_unseen": [5], "classify_epochs": [3]},
     "finetune": {"epochs": 1},
     "train": {"hidden": 16, "projection": 8},
-    "tsne": {"classes": 3, "per_class": 5},
 }
 SETTINGS = "results/${item.dataset}/settings.yaml"
 """How experiments/dvc.yaml names the resolved settings of a data set."""
@@ -42,6 +41,7 @@ TUNE = {"space": {"train.lr": {"low": 0.001, "high": 0.01, "log": True}}}
 EXPERIMENTS: dict[str, Any] = {
     "ablation": {"settings": {}},
     "clusterability": {"n_init": 1},
+    "tsne": {"classes": 3, "per_class": 5},
     "fewshot": {
         "way": 3,
         "shots": [1, 2],
@@ -119,7 +119,7 @@ def test_from_files_to_the_report(project: Path, capsys: pytest.CaptureFixture[s
     report.command(experiments=False)
     report.command(experiments=True)
     short, long = (project / f"{folder}report.md" for folder in ("report/", "experiments/report/"))
-    for title in ("Ablation", "Clusterability", "Few-shot"):
+    for title in ("Ablation", "Real and synthetic features", "Clusterability", "Few-shot"):
         assert f"### {title}" not in short.read_text(encoding="utf-8")
         assert f"### {title}" in long.read_text(encoding="utf-8")
     assert "### Real and synthetic features" in short.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from tests.stages import warm
+from zslcore.io import artifacts
 
 BOTH = ("birds", "finches")
 
@@ -46,7 +47,7 @@ WORDS = {
     "zslcore/io/artifacts.py": ("no such file", "no such file, edited"),
     "zslcore/progress.py": ("\n\n\n", "\n\n\nEDITED = True\n\n\n"),
 }
-LOSSES = ("select", "finetune", "train", "generate", "classify", "package", "tsne")
+LOSSES = ("select", "finetune", "train", "generate", "classify", "package")
 EDITS: dict[str, tuple[dict[str, tuple[str, str]], set[str]]] = {
     "a loss": ({"zslcore/nn/losses.py": ("\n\n\n", "\n\n\nEDITED = 1\n\n\n")}, both(*LOSSES)),
     "a data set's file": (
@@ -55,7 +56,7 @@ EDITS: dict[str, tuple[dict[str, tuple[str, str]], set[str]]] = {
     ),
     "a parameter": (
         {"params.yaml": ("noise: {strength: 0.2", "noise: {strength: 0.5")},
-        both("select", "train", "package", "tsne"),
+        both("select", "train", "package"),
     ),
     "a docstring, a comment, messages, a progress bar": (WORDS, set()),
 }
@@ -103,6 +104,10 @@ def test_plots_tell_seeds_panels_classes_and_kinds_apart(project, repo: Path) ->
     tune.write_text("trial,state,score\n0,complete,50.5\n1,pruned,\n")
     axes = ["--template", "trials", "-x", "trial", "-y", "score"]  # as zsl tune says
     search = json.loads(project.dvc("plots", "show", "--json", *axes, "experiments/results/birds/tune.csv"))
+    figure = repo / "experiments/results/finches/tsne.csv"
+    figure.parent.mkdir(parents=True)
+    figure.write_text("panel,class,kind,x,y\nwith noise,finch 1,real,0.5,1.5\n")
+    search["data"] |= json.loads(project.dvc("plots", "show", "--json", "experiments/results/finches/tsne.csv"))["data"]
     shutil.rmtree(repo / "experiments/results")
     shown = json.loads(project.dvc("plots", "show", "--json"))
     assert not shown.get("errors")
@@ -115,7 +120,7 @@ def test_plots_tell_seeds_panels_classes_and_kinds_apart(project, repo: Path) ->
         assert set(apart[path].values()) <= set(spec["data"]["values"][0]), path
     for name in ("finetune", "train", "curve"):
         assert apart[f"results/birds/{name}.csv"]["color"] == "seed"
-    figure = apart["results/finches/tsne.csv"]
+    figure = apart["experiments/results/finches/tsne.csv"]
     assert [figure[name] for name in ("column", "color", "shape")] == ["panel", "class", "kind"]
     assert apart["experiments/results/birds/tune.csv"]["y"] == "score"
 
@@ -129,7 +134,7 @@ def test_a_fresh_clone_gives_the_same_bytes(project, tmp_path: Path) -> None:
     clone.dvc("repro", "evaluate@birds")
     first, second = (one.bytes("artifacts/birds", "results/birds") for one in (project, clone))
     assert second == {name: first[name] for name in second}
-    assert {"artifacts/birds/projected.h5", "results/birds/metrics.json"} <= second.keys()
+    assert {"artifacts/birds/trained.safetensors", "results/birds/metrics.json"} <= second.keys()
     first, second = (YAML(typ="safe").load((one.folder / "dvc.lock").read_text()) for one in (project, clone))
     assert second["stages"] == {name: first["stages"][name] for name in second["stages"]}
 
@@ -184,18 +189,18 @@ def test_an_edit_touches_the_stages_that_it_changes_and_no_other(project) -> Non
 
 
 def test_artifacts_tell_the_resolved_values(repo: Path) -> None:
-    with h5py.File(repo / "artifacts/birds/projected.h5") as file:
-        assert json.loads(file.attrs["params"])["train"]["hidden"] == 32
-        assert file.attrs["created_by"] == "train"
-        assert set(json.loads(file.attrs["inputs"])) == {"dataset", "finetuned"}
+    with h5py.File(repo / "artifacts/birds/scores.h5") as file:
+        assert json.loads(file.attrs["params"])["classify"]["epochs"] == 5
+        assert file.attrs["created_by"] == "classify"
+        assert set(json.loads(file.attrs["inputs"])) == {"dataset", "features", "trained", "synthetic"}
 
 
 def test_a_value_set_for_an_experiment_beats_the_data_set_s_and_stands_in_the_artifact(
     project, repo: Path, tmp_path: Path
 ) -> None:
     def hidden(folder: Path) -> float:
-        with h5py.File(folder / "artifacts/birds/projected.h5") as file:
-            return json.loads(file.attrs["params"])["train"]["hidden"]
+        made_with, _ = artifacts.read_tensors(folder / "artifacts/birds/trained.safetensors", artifacts.TRAINED)
+        return made_with["train"]["hidden"]
 
     assert hidden(repo) == 32
     copy = tmp_path / "copy"
@@ -254,7 +259,7 @@ def test_what_a_killed_dvc_leaves_of_its_own_is_mended_as_documented(project, re
 
 
 def test_a_failed_stage_leaves_what_was_there(project, repo: Path) -> None:
-    before = (repo / "artifacts/birds/projected.h5").read_bytes()
+    before = (repo / "artifacts/birds/trained.safetensors").read_bytes()
     original = (repo / "params.yaml").read_text()
     project.set_params(lambda raw: raw["train"].update(lr=1e30))
     outdated = project.zsl("train", "birds", ok=False)
@@ -264,5 +269,5 @@ def test_a_failed_stage_leaves_what_was_there(project, repo: Path) -> None:
     assert "error: results/birds/settings.yaml: train.lr is 0.001 there, but now 1e+30; run `zsl resolve" in outdated
     assert "error: train: the loss (total) is nan" in said
     assert "Traceback" not in said
-    assert (repo / "artifacts/birds/projected.h5").read_bytes() == before
+    assert (repo / "artifacts/birds/trained.safetensors").read_bytes() == before
     assert not list((repo / "artifacts/birds").glob(".*.tmp"))

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-STAGES = ("resolve", "prepare", "extract", "select", "finetune", "train", "generate", "classify", "evaluate", "tsne")
+STAGES = ("resolve", "prepare", "extract", "select", "finetune", "train", "generate", "classify", "evaluate", "package")
 IMPORTED = [
     "stages.cli",
     *(f"stages.{stage}" for stage in STAGES),

@@ -443,24 +443,16 @@ def load_seen(path: Path, features: Path, read: Read | None = None) -> Seen:
         )
 
 
-def load_features(
-    path: Path,
-    rows: NDArray[np.int64] | None,
-    format: artifacts.Format = artifacts.FEATURES,
-    seed: int | None = None,
-    name: str = "features",
-) -> NDArray[np.float32]:
-    """Rows (n, d) float32 of a features artifact, or of `name` in a seed's group of one that has a group a seed.
+def load_features(path: Path, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    """Rows (n, d) float32 of a features artifact; no other row is opened.
 
-    No other row is opened. None: all rows, with zeros where an image was skipped, which stands in no split. Raises
-    ZSLError when the artifact was made without that seed, or when a row asked for has no features because its image was
-    skipped.
+    None: all rows, with zeros where an image was skipped, which stands in no split. Raises ZSLError when a row asked
+    for has no features because its image was skipped, or when the file holds feature maps alone.
     """
-    where = name if seed is None else f"seed={seed}/{name}"
-    with artifacts.open_artifact(path, format) as file:
-        if where == "features" and where not in file and "maps" in file:
+    with artifacts.open_artifact(path, artifacts.FEATURES) as file:
+        if "maps" in file and "features" not in file:
             raise ZSLError(f"{path}: holds feature maps alone; set extract.output to both, and extract again")
-        source = artifacts.dataset(file, where, ndim=2)
+        source = artifacts.dataset(file, "features", ndim=2)
         missing = np.intersect1d([] if rows is None else rows, _skipped(file))
         if len(missing):
             raise ZSLError(
@@ -469,19 +461,19 @@ def load_features(
         return artifacts.read_rows(source, np.arange(len(source)) if rows is None else rows).astype(np.float32)
 
 
-def copy_skipped(path: Path, format: artifacts.Format, file: h5py.File) -> None:
-    """Put into an artifact which rows the one it is made of lacks, where there are any."""
-    rows = skipped_rows(path, format)
+def copy_skipped(features: Path, file: h5py.File) -> None:
+    """Put into an artifact which rows the features it is made of lack, where there are any."""
+    rows = skipped_rows(features)
     if len(rows):
         file["skipped"] = rows
 
 
-def skipped_rows(path: Path, format: artifacts.Format = artifacts.FEATURES) -> NDArray[np.int64]:
-    """Rows (k,) int64 of an artifact without features, because their images were bad and skipped.
+def skipped_rows(path: Path) -> NDArray[np.int64]:
+    """Rows (k,) int64 of a features artifact that are without features, because their images were bad and skipped.
 
     Raises ZSLError when the file is damaged or of another version.
     """
-    with artifacts.open_artifact(path, format) as file:
+    with artifacts.open_artifact(path, artifacts.FEATURES) as file:
         return _skipped(file)
 
 

@@ -14,8 +14,8 @@ from zslcore.datasets.dataset import SPLITS, Dataset, hold_out_by_name
 from zslcore.datasets.folder import read_unseen
 from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import MatchNames, Source, SplitName, SplitSeed, TestShare
-from zslcore.datasets.tables import clean, read_lines, read_rows, read_table
 from zslcore.errors import ZSLError, unknown
+from zslcore.io.tables import clean, read_lines, read_rows, read_table
 
 FEATURES = ("features", "feature", "embeddings", "x")
 LABELS = ("labels", "label", "class", "classes", "y")

@@ -16,8 +16,8 @@ from zslcore.datasets.image_files import is_image
 from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import MatchNames, SplitName, SplitSeed, TestShare
 from zslcore.datasets.source import Source as DataSource
-from zslcore.datasets.tables import Table, clean, read_classes, read_rows, read_table
 from zslcore.errors import ZSLError, unknown
+from zslcore.io.tables import Table, clean, read_classes, read_rows, read_table
 from zslcore.layers import validate
 from zslcore.signatures.describe import Recipe, describe
 from zslcore.signatures.encoders import MINILM

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from zslcore.datasets.dataset import Dataset, sources_of
+from zslcore.datasets.described import Described
 from zslcore.errors import ZSLError
 from zslcore.settings import Section
-from zslcore.signatures.described import Described
 
 MatchNames = Annotated[
     bool,

@@ -16,8 +16,8 @@ from zslcore.datasets.dataset import Dataset, hold_out_by_name
 from zslcore.datasets.download import CVPR18, XLSA17
 from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.source import Source
-from zslcore.datasets.tables import read_classes, read_table
 from zslcore.errors import ZSLError
+from zslcore.io.tables import read_classes, read_table
 
 LARGEST = 2**53  # the largest whole number that MATLAB's own type of numbers counts to
 

@@ -259,6 +259,18 @@ class Scores:
     def _joint_ranks(self) -> dict[float, NDArray[np.int64]]:
         return {}
 
+    def stranger_sides(self, name: str, factor: float, temperature: float) -> list[Sides]:
+        """A score of strangers by draw of the unseen classes that play them, `factor` taken off seen ones' scores."""
+        key = name, factor, temperature
+        if key not in self._stranger_sides:
+            known = self.known(factor, temperature)
+            self._stranger_sides[key] = [sides(name, known, self.labels, draw) for draw in withheld(self.seen_mask)]
+        return self._stranger_sides[key]
+
+    @cached_property
+    def _stranger_sides(self) -> dict[tuple[str, float, float], list[Sides]]:
+        return {}
+
     @property
     def oracle_domain(self) -> JointAccuracy:
         """U, S and H as if it were known of each image whether its class is seen: separate label spaces."""
@@ -310,9 +322,8 @@ def _unseen_ece(scores: Scores, temperature: float) -> float:
 
 def _strangers(scores: Scores, factor: float, chosen: Confidence, measure: Callable[[Sides], float]) -> float:
     """Mean over draws of the unseen classes that play strangers."""
-    known = scores.known(factor, chosen.joint)
-    draws = withheld(scores.seen_mask)
-    return 100 * float(np.mean([measure(sides(chosen.stranger, known, scores.labels, draw)) for draw in draws]))
+    pairs = scores.stranger_sides(chosen.stranger, factor, chosen.joint)
+    return 100 * float(np.mean([measure(pair) for pair in pairs]))
 
 
 def _hit(k: int) -> dict[str, Metric]:

@@ -111,6 +111,15 @@ class Mining(Section):
     settings: dict[str, Any] = Field({}, description="other settings of metric-learning, for every row")
 
 
+class TSNESettings(Section):
+    """Fig. 3: real and synthetic features of some unseen classes in the plane."""
+
+    classes: int = Field(10, ge=2, description="unseen classes, drawn by seed; all where there are fewer")
+    per_class: int = Field(40, ge=1, description="real and synthetic features a class, at most; not stated")
+    perplexity: float = Field(30.0, gt=0, description="of t-SNE; not stated")
+    seed: int = Field(0, ge=0, description="of the classes, the fits and t-SNE")
+
+
 class Dimension(Section):
     """A range (low to high, in whole numbers where both are; log: even in the logarithm), or a list of choices."""
 
@@ -151,6 +160,7 @@ class Tune(Section):
 SECTIONS: dict[str, type[Section]] = {
     "ablation": Ablation,
     "clusterability": Clusterability,
+    "tsne": TSNESettings,
     "fewshot": Fewshot,
     "compare": Compare,
     "grid": MethodGrid,

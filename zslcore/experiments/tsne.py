@@ -10,9 +10,10 @@ from sklearn.manifold import TSNE
 
 from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset
+from zslcore.experiments.settings import TSNESettings
 from zslcore.methods.base import TrainData
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
-from zslcore.settings import Settings, TSNESettings
+from zslcore.settings import Settings
 from zslcore.synthesis.generate import generate
 from zslcore.training.seeding import stream
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from zslcore.errors import ZSLError
 from zslcore.features.images import BadImage, decode
+from zslcore.nn.clip import open_model
 from zslcore.signatures.names import readable
 
 PROMPTS = ("a photo of a {}.",)
@@ -64,22 +65,5 @@ class Clip:
 
 
 def load(name: str = "ViT-B-32", weights: str | None = None) -> Clip:
-    """A model by open_clip's name. weights: a tag of open_clip (downloaded once), a local file, or None: random.
-
-    Raises ZSLError when open_clip is not installed, or the name or the weights cannot be used.
-    """
-    try:
-        import open_clip
-    except ImportError as error:
-        raise ZSLError("CLIP needs open_clip: pip install 'zslcore[clip]'") from error
-    if name not in open_clip.list_models():
-        near = ", ".join(sorted(open_clip.list_models())[:5])
-        raise ZSLError(
-            f"unknown CLIP model '{name}'; python -c 'import open_clip; print(open_clip.list_models())' "
-            f"lists them ({near}, …)"
-        )
-    try:
-        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights)
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ZSLError(f"CLIP model '{name}': weights '{weights}' cannot be loaded ({error})") from error
-    return Clip(model.eval(), preprocess, open_clip.get_tokenizer(name))
+    """A model by open_clip's name and weights, None: random. Raises ZSLError where `open_model` does."""
+    return Clip(*open_model(name, weights))

@@ -18,10 +18,10 @@ import fsspec
 import numpy as np
 
 from zslcore.datasets.image_files import BadImage, is_image
-from zslcore.datasets.tables import lines_of
 from zslcore.errors import ZSLError, first_line
 from zslcore.features.prefetch import prefetch
 from zslcore.io import artifacts
+from zslcore.io.tables import lines_of
 
 MAX_BYTES = 2**28
 """Largest image file that is read; a sparse file or an archive's header may claim any size."""

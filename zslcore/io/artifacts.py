@@ -36,7 +36,7 @@ MAX_OBJECTS, MAX_DEPTH = 100_000, 8  # of an HDF5 file; the project's own have a
 TEXT_AT_ONCE = 2**28  # bytes that a block of strings may decode to at most
 UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)  # what h5py raises
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("numpy", "h5py", "torch", "timm", "scikit-learn", "scipy", "pillow")
 
 
@@ -70,7 +70,7 @@ class Format:
 DATASET = Format("zsl-dataset", 2, "prepare")
 FEATURES = Format("zsl-features", 2, "extract")
 FINETUNED = Format("zsl-finetuned", 2, "finetune")
-PROJECTED = Format("zsl-projected", 3, "train")
+TRAINED = Format("zsl-trained", 1, "train")
 SYNTHETIC = Format("zsl-synthetic", 2, "generate")
 SCORES = Format("zsl-scores", 2, "classify")
 MODEL = Format("zsl-model", 2, "classify")
@@ -78,7 +78,7 @@ METHOD = Format("zsl-method", 2, "fit", "fit the method and save it: Method(sett
 CHECKPOINT = Format("zsl-checkpoint", 2, "fit", "delete it to train anew")
 PACKAGED = Format("zsl-packaged-model", 1, "package")
 CLASSIFIERS = Format("zsl-classifiers", 1, "predict", "delete it: they are trained anew")
-FORMATS = (DATASET, FEATURES, FINETUNED, PROJECTED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT, PACKAGED, CLASSIFIERS)
+FORMATS = (DATASET, FEATURES, FINETUNED, TRAINED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT, PACKAGED, CLASSIFIERS)
 """Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""
 
 
@@ -156,7 +156,7 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def code(package: Path = PACKAGE) -> str:
-    """SHA-256 of a package's source files."""
+    """SHA-256 of a package's source files; by default of all of zslcore."""
     whole = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         whole.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())

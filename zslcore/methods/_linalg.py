@@ -55,12 +55,6 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Matrix:
     return np.eye(classes)[labels]
 
 
-def class_means(x: NDArray[Any], labels: NDArray[np.int64], classes: int) -> Matrix:
-    """(n, d) -> (classes, d) float64: the mean of each class's rows; every class needs one."""
-    indicator = one_hot(labels, classes)
-    return np.asarray(indicator.T @ x / indicator.sum(axis=0)[:, None])
-
-
 def simplex_codes(targets: NDArray[Any], atoms: NDArray[Any], strength: float, steps: int = 500) -> Matrix:
     """min over rows z ≥ 0 that sum to 1 of ½‖t − zᵀ atoms‖² + ½ strength ‖z‖², for every target row at once.
 

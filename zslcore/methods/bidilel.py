@@ -9,9 +9,10 @@ from scipy.linalg import LinAlgError, eigh
 from scipy.optimize import minimize
 
 from zslcore.errors import ZSLError
-from zslcore.methods._linalg import Matrix, class_means, row_span, simplex_codes
+from zslcore.methods._linalg import Matrix, row_span, simplex_codes
 from zslcore.methods._scaled import ScaledMethod, ScaledSettings, Score, squared_distances
 from zslcore.methods.base import Observe, TrainData
+from zslcore.scaling import class_means
 
 
 class BiDiLELSettings(ScaledSettings):

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.linalg import svd
 
-from zslcore.methods._linalg import class_means, ridge, solve_positive
+from zslcore.methods._linalg import ridge, solve_positive
 from zslcore.methods._scaled import FeatureScaling, ScaledMethod, ScaledSettings, Score, cosine
 from zslcore.methods.base import Observe, TrainData
+from zslcore.scaling import class_means
 
 
 class CDLSettings(ScaledSettings):

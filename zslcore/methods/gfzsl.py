@@ -8,9 +8,10 @@ from pydantic import Field
 from scipy.special import softmax
 
 from zslcore.errors import ZSLError
-from zslcore.methods._linalg import Matrix, class_means, solve_positive
+from zslcore.methods._linalg import Matrix, solve_positive
 from zslcore.methods._scaled import FeatureScaling, ScaledMethod, ScaledSettings, Score
 from zslcore.methods.base import Observe, TrainData
+from zslcore.scaling import class_means
 
 
 class GFZSLSettings(ScaledSettings):

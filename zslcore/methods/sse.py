@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from zslcore.methods._linalg import Array, class_means, simplex_codes
+from zslcore.methods._linalg import Array, simplex_codes
 from zslcore.methods._ranking import violations
 from zslcore.methods._scaled import FeatureScaling, ScaledMethod, Score
 from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate, TrainedSettings, train_batches
 from zslcore.methods.base import Observe, TrainData
+from zslcore.scaling import class_means
 from zslcore.training.seeding import seeded
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.datasets.tables import clean, read_classes, read_table
 from zslcore.errors import ZSLError, unknown
+from zslcore.io.tables import clean, read_classes, read_table
 
 
 def check_names(names: Collection[str], known: Collection[str]) -> None:

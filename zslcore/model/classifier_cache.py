@@ -10,8 +10,6 @@ from zslcore.errors import BadFile
 from zslcore.io import artifacts, digests
 from zslcore.methods.base import Method, TrainsClassifiers
 
-PACKAGE = Path(__file__).resolve().parents[1]
-
 
 def cached_classifiers(
     method: Method[Any],
@@ -30,7 +28,7 @@ def cached_classifiers(
     key = {
         "method": [method.name, method.settings.model_dump(mode="json"), seed],
         "arrays": digests.of_arrays({**method.state(), "signatures": signatures, "seen_mask": seen_mask}),
-        "by": [artifacts.code(PACKAGE), artifacts.library_versions()],
+        "by": [artifacts.code(), artifacts.library_versions()],
     }
     path = folder / f"{digests.of_json(key)[:32]}.safetensors"
     if path.exists():

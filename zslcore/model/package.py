@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.datasets.dataset import Dataset, load_features
+from zslcore.datasets.dataset import Dataset
 from zslcore.io import artifacts
 from zslcore.methods.base import Method
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.clusterable.finetune import Finetuned
+from zslcore.methods.clusterable.train import Trained
 from zslcore.model.header import BackboneHeader, Confidence, Header, of_method
 from zslcore.model.images import Extractor
 from zslcore.model.model import Model
+from zslcore.training.device import resolve_device
 
 
 def package(
@@ -55,19 +58,20 @@ def package(
 
 
 def of_pipeline(
-    data: Dataset, model: Path, projected: Path, settings: ClusterableSettings, seeds: Sequence[int]
+    data: Dataset, features: NDArray[np.float32], model: Path, settings: ClusterableSettings, seeds: Sequence[int]
 ) -> dict[int, Clusterable]:
     """The main method of each seed as the stages fitted it, with the very classifiers that `classify` trained.
 
-    model, projected: what `classify` and `train` wrote. settings: with what `select` chose.
+    features: (n, d) of trainval. model: what `classify` wrote. settings: with what `select` chose.
     """
     _, tensors = artifacts.read_tensors(model, artifacts.MODEL)
+    device = resolve_device(settings.device)
     fitted = {}
     for seed in seeds:
         parts = artifacts.under(tensors, f"seed={seed}/")
-        images = load_features(projected, data.trainval, artifacts.PROJECTED, seed)
+        finetuned = Finetuned.from_state(settings.finetune, parts, device)
         train: dict[str, NDArray[Any]] = {
-            "projected": images,
+            "projected": Trained.from_state(settings.train, parts, device).project(finetuned(features)),
             "labels": data.train_labels,
             "seen_signatures": data.signatures[data.seen],
         }

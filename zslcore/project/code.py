@@ -48,7 +48,7 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
             continue
         files[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += [package, *_imports(path.read_text(encoding="utf-8"), package)]
+        waiting += [package, *imports(path.read_text(encoding="utf-8"), package)]
     return dict(sorted(files.items()))
 
 
@@ -94,7 +94,8 @@ def _tree(source: str) -> ast.Module:
 
 
 @cache
-def _imports(source: str, package: str) -> list[str]:
+def imports(source: str, package: str) -> tuple[str, ...]:
+    """The names that a module in `package` imports, anywhere in it; of `from a import b` both a and a.b."""
     names: list[str] = []
     blocks: list[ast.AST] = [_tree(source)]
     while blocks:
@@ -106,7 +107,7 @@ def _imports(source: str, package: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             module = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
             names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-    return names
+    return tuple(names)
 
 
 @cache

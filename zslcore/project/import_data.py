@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from zslcore.datasets import readiness
 from zslcore.datasets.dataset import Dataset, is_utf8, shown
+from zslcore.datasets.described import Described
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
 from zslcore.evaluation.selected import chosen_names
@@ -20,7 +21,6 @@ from zslcore.io.artifacts import write_text
 from zslcore.progress import track
 from zslcore.project.params import Params, data_file
 from zslcore.settings import Settings
-from zslcore.signatures.described import Described
 
 LONGEST = 255
 """Bytes of the longest name of a file."""

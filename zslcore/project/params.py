@@ -69,9 +69,9 @@ class Resolved:
 
     @property
     def fit(self) -> str:
-        """A hash of all settings that shape a fit of the main method, but for the classifiers'."""
-        shaping = self.pipeline.model_dump_json(include={"finetune", "train", "generate"})
-        return hashlib.sha256(shaping.encode()).hexdigest()[:16]
+        """A hash of all settings that shape a fit of the main method, for stages that make fits of their own."""
+        shaping = self.pipeline.model_dump_json(include={"finetune", "train", "generate", "classify"})
+        return hashlib.sha256(f"{self.device} {shaping}".encode()).hexdigest()[:16]
 
     @classmethod
     def of(cls, dataset: str, values: Mapping[str, Any], where: Callable[[str], str]) -> "Resolved":

@@ -141,6 +141,15 @@ def clusterability(results: Results) -> Iterator[Block]:
     yield from _published(results, "table4", ("MI",), "variant of MI unknown")
 
 
+def tsne(results: Results) -> Iterator[Block]:
+    """Fig. 3."""
+    table = results.csv("tsne.csv")
+    if table is not None:
+        yield Heading(3, "Real and synthetic features (Fig. 3)")
+        caption = f"t-SNE of {table['class'].nunique()} unseen classes, a colour each: real features ×, synthetic •."
+        yield Figure(f"{results.dataset}-tsne", figures.tsne_panels(table), caption)
+
+
 def fewshot(results: Results) -> Iterator[Block]:
     """Table 5."""
     result = results.json("fewshot.json")

@@ -202,15 +202,6 @@ def why(results: Results) -> Iterator[Block]:
     yield Table(caption, ("images of", "confused", "why", "nearest seen classes"), tuple(rows))
 
 
-def tsne(results: Results) -> Iterator[Block]:
-    """Fig. 3."""
-    table = results.csv("tsne.csv")
-    if table is not None:
-        yield Heading(3, "Real and synthetic features (Fig. 3)")
-        caption = f"t-SNE of {table['class'].nunique()} unseen classes, a colour each: real features ×, synthetic •."
-        yield Figure(f"{results.dataset}-tsne", figures.tsne_panels(table), caption)
-
-
 def classes(results: Results) -> Iterator[Block]:
     """Accuracy of every class."""
     table = results.csv("classes.csv")

@@ -104,18 +104,18 @@ class ClipText:
     """The text tower of a model of open_clip (Radford et al., ICML 2021); it has seen images with such texts."""
 
     def __init__(self, name: str) -> None:
-        from zslcore.features.clip import load as load_clip  # open_clip takes seconds
+        from zslcore.nn.clip import open_model  # torch takes seconds
 
         _, _, rest = name.partition(":")
         model, _, weights = rest.partition(":")
         with _quiet():
-            self._clip = load_clip(model, weights or CLIP_WEIGHTS)
-        self.limit: int | None = int(getattr(self._clip.model, "context_length", 77))
-        self.fingerprint = _fingerprint(self._clip.model)
+            self._model, _, self._tokenise = open_model(model, weights or CLIP_WEIGHTS)
+        self.limit: int | None = int(getattr(self._model, "context_length", 77))
+        self.fingerprint = _fingerprint(self._model)
 
     def tokens(self, text: str) -> int:
         """How many tokens a text has, at most one more than `limit`."""
-        return int((self._clip.tokenise([text], context_length=int(self.limit or 0) + 1) != 0).sum())  # type: ignore[call-arg]
+        return int((self._tokenise([text], context_length=int(self.limit or 0) + 1) != 0).sum())  # type: ignore[call-arg]
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn nothing."""
@@ -126,7 +126,7 @@ class ClipText:
 
         with one_thread(), torch.inference_mode():
             parts = [
-                self._clip.model.encode_text(self._clip.tokenise(list(texts[start : start + BATCH])))
+                self._model.encode_text(self._tokenise(list(texts[start : start + BATCH])))
                 for start in range(0, len(texts), BATCH)
             ]
             return np.asarray(torch.cat(parts).float().numpy())

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zslcore.datasets.tables import clean, read_rows
 from zslcore.errors import ZSLError, nearest, printable
+from zslcore.io.tables import clean, read_rows
 from zslcore.signatures.names import readable
 
 LONGEST = 100_000

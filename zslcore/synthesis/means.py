@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.nn.blocks import apply_in_blocks
+from zslcore.scaling import class_means
 from zslcore.synthesis.classifier import FeaturesAndLabels
 
 SMALLEST_SPREAD = 1e-3
@@ -62,9 +63,7 @@ def condensed(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Featu
 
 
 def _means(features: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    sums = np.zeros((classes, features.shape[1]), np.float64)
-    np.add.at(sums, labels, features)
-    return (sums / np.bincount(labels, minlength=classes)[:, None]).astype(np.float32)
+    return class_means(features, labels, classes).astype(np.float32)
 
 
 def _distances(x: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:

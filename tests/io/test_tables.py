@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zslcore.datasets.folder import read_unseen
-from zslcore.datasets.tables import read_classes, read_table
 from zslcore.errors import ZSLError
+from zslcore.io.tables import read_classes, read_table
 
 CLASSES = ("kiwi", "moa", "tūī")
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

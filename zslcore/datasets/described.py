@@ -8,8 +8,8 @@ from pydantic import Field
 
 from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.names import near_names, some
-from zslcore.datasets.tables import clean, read_rows, read_table
 from zslcore.errors import ZSLError
+from zslcore.io.tables import clean, read_rows, read_table
 from zslcore.signatures.describe import Recipe, describe
 from zslcore.signatures.source import Source
 from zslcore.signatures.texts import for_classes, read_texts

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro baseline test check fuzz mutants setup soak clean
+.PHONY: repro baseline test check docs fuzz mutants setup soak clean
 
 repro: setup ## run the whole pipeline on the data sets of params.yaml and print the results
 	dvc repro
@@ -20,6 +20,9 @@ check: setup ## lint, format and types
 	ruff check .
 	ruff format --check .
 	mypy
+
+docs: setup ## the site in site/; a warning or a dead link is an error
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 
 FUZZ_SECONDS ?= 60
 fuzz: setup ## coverage-guided fuzzing of the importers of .mat and CSV, a minute each

@@ -9,6 +9,7 @@ if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$(id 
         >/dev/null 2>&1 || echo "Chromium cannot be installed: the page is not tested" >&2
 fi
 make check
+make docs
 make test
 make repro
 .venv/bin/zsl gate --against "${GATE_AGAINST:-HEAD}" --format markdown | tee -a "${GITHUB_STEP_SUMMARY:-/dev/null}"

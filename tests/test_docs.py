@@ -14,9 +14,22 @@ from zslcore.project.gate import GateSettings
 from zslcore.project.params import SECTIONS
 
 ROOT = Path(__file__).parents[1]
-TODAY = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+TODAY = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*TODAY, *sorted((ROOT / "docs/lab").glob("*.md"))]
-FOLDERS = ("zslcore", "stages", "tests", "docs", "experiments", "presets", "bench", "fuzz", "ci", ".ci", ".github")
+FOLDERS = (
+    "zslcore",
+    "stages",
+    "tests",
+    "docs",
+    "examples",
+    "experiments",
+    "presets",
+    "bench",
+    "fuzz",
+    "ci",
+    ".ci",
+    ".github",
+)
 SETTINGS: dict[str, Any] = {**SECTIONS, "gate": GateSettings}
 GONE = ("presets", "sources")
 """Sections that params.yaml once had."""

@@ -1,0 +1,106 @@
+"""Pages of the site that are made of the code, and those that stand in the repository's root. A hook of mkdocs.yml."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import zslcore
+from stages.cli import COMMANDS, _help
+from zslcore.layers import describe
+from zslcore.methods import registry
+from zslcore.project.gate import GateSettings
+from zslcore.project.params import SECTIONS
+
+ROOT = Path(__file__).resolve().parents[1]
+OF_ROOT = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
+    "SECURITY.md": "security.md",
+}
+"""File in the root -> its page."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Every generated page."""
+    made = {"settings.md": settings(), "method-settings.md": of_methods(), "commands.md": commands(), "api.md": api()}
+    for name, page in OF_ROOT.items():
+        made[page] = of_root((ROOT / name).read_text(encoding="utf-8"))
+    for page, text in made.items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Examples for doctest as code, which Markdown takes for quotations."""
+    blocks = re.split(r"(```.*?```)", markdown, flags=re.DOTALL)
+    fenced = [
+        re.sub(r"^(>>> .*(?:\n(?!\n).+)*)", r"```pycon\n\1\n```", text, flags=re.MULTILINE) for text in blocks[::2]
+    ]
+    blocks[::2] = fenced
+    return "".join(blocks)
+
+
+def of_root(text: str) -> str:
+    """A page of the root, whose links are as from docs/."""
+    text = re.sub(r"\]\(docs/", "](", text)
+    for name, page in OF_ROOT.items():
+        text = text.replace(f"]({name})", f"]({page})")
+    return text
+
+
+def table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
+
+
+def _of(model: Any) -> str:
+    rows = ((f"`{path}`", f"`{default}`", meaning) for path, default, meaning in describe(model))
+    return table(("setting", "default", "meaning"), rows)
+
+
+def settings() -> str:
+    """Every section of a data set's settings."""
+    text = (
+        "# Settings\n\nDefaults of the program. `params.yaml`, a preset and a data set's file set others; "
+        "`zsl params birds` shows the value that runs, and the file it stands in "
+        "([settings](architecture.md#settings)).\n"
+    )
+    for name, model in {**SECTIONS, "gate": GateSettings}.items():
+        text += f"\n## {name}\n\n{(model.__doc__ or '').strip()}\n\n{_of(model)}"
+    return text
+
+
+def of_methods() -> str:
+    """Every method: what it is, where it is from, its settings."""
+    text = "# Settings of each method\n\n`zsl params NAME` prints the same. [The methods](methods.md) compares them.\n"
+    for name in sorted(registry.METHODS, key=lambda name: registry.get(name).title.lower()):
+        method = registry.get(name)
+        text += f"\n## {method.title}\n\n`{name}`, {method.citation}; {method.family}. {method.summary}\n"
+        text += f"\n{_of(method.Settings)}"
+    return text
+
+
+def commands() -> str:
+    """Every command of `zsl`, by the first paragraph of its help."""
+    rows = (
+        (f"`zsl {name}`", " ".join(_help(module).partition("\n\n")[0].split())) for name, module in COMMANDS.items()
+    )
+    return f"# Commands\n\n`zsl COMMAND --help` says the rest.\n\n{table(('command', 'what it does'), rows)}"
+
+
+def api() -> str:
+    """Every public name, by its docstring."""
+    text = (
+        "# API\n\n`import zslcore as zsl`; every name below is `zsl.NAME`. [In Python](python.md) shows each at work.\n"
+    )
+    for name, module in sorted(zslcore.NAMES.items(), key=lambda item: item[0].lower()):
+        text += f"\n::: zslcore.{module}.{name}\n"
+    return text

@@ -1,5 +1,6 @@
 """Experiment `compare`: methods of the registry on data sets, one protocol, a small result each."""
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from zslcore.compute.cores import at_once, one_thread
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset, Seen, sources_of
 from zslcore.errors import ZSLError
 from zslcore.evaluation.signatures import choose_composition
@@ -70,37 +73,59 @@ def command(
         check_data(workspace.data)
         files[dataset] = {file: sha256(workspace.artifact(file)) for file in ("dataset.h5", "features.h5")}
     jobs = list_jobs(list(workspaces), list(names), tables, required=given)
+
+    calls = [
+        partial(
+            cached_compare,
+            partial(_load, workspaces[job.dataset], names[job.method]),
+            job.row,
+            workspaces[job.dataset].section("compare"),
+            workspaces[job.dataset].seeds,
+            workspaces[job.dataset].device,
+            among.get(job.method),
+            {
+                "compare": registry.target(names[job.method]),
+                "data": files[job.dataset],
+                "signatures": workspaces[job.dataset].settings.signatures.model_dump(),
+                "code": codes[job.method],
+            },
+            checkpoints,
+        )
+        for job in jobs
+    ]
     failures = []
-    for job in jobs:
-        workspace = workspaces[job.dataset]
-        try:
-            metrics = cached_compare(
-                partial(_load, workspace, names[job.method]),
-                job.row,
-                workspace.section("compare"),
-                workspace.seeds,
-                workspace.device,
-                among.get(job.method),
-                {
-                    "compare": registry.target(names[job.method]),
-                    "data": files[job.dataset],
-                    "signatures": workspace.settings.signatures.model_dump(),
-                    "code": codes[job.method],
-                },
-                checkpoints,
-            )
-        except ZSLError as error:
+    for job, metrics in zip(jobs, _measure(calls, workspaces[jobs[0].dataset].device), strict=True):
+        if isinstance(metrics, ZSLError):
             if len(jobs) == 1:
-                raise
-            failures.append(f"{job.dataset}, {job.method}: {error}")
+                raise metrics
+            failures.append(f"{job.dataset}, {job.method}: {metrics}")
             continue
         metrics["about"]["given"] = job.table
-        write_json(workspace.experiment(f"methods/{job.method}.json"), metrics)
+        write_json(workspaces[job.dataset].experiment(f"methods/{job.method}.json"), metrics)
         say(f"{job.dataset}, {job.method}: {headline(metrics)}")
         if (metrics["about"]["validation"] or {}).get("longest"):
             say(f"{job.dataset}, {job.method}: the longest training length that was tried is the best: try more epochs")
     if failures:
         raise ZSLError(f"{len(jobs) - len(failures)} of {len(jobs)} measured; not measured:\n" + "\n".join(failures))
+
+
+def _measure(calls: Sequence[Callable[[], dict[str, Any]]], device: str) -> Iterator[dict[str, Any] | ZSLError]:
+    """What each call gives, or the error that it raises: side by side, or each with its own fits side by side.
+
+    The latter where there are fewer calls than cores.
+    """
+    attempt = partial(_attempt, calls)
+    if len(calls) < at_once():
+        return map(attempt, range(len(calls)))
+    return in_order("compare", attempt, [(position,) for position in range(len(calls))], device)
+
+
+def _attempt(calls: Sequence[Callable[[], dict[str, Any]]], position: int) -> dict[str, Any] | ZSLError:
+    try:
+        with one_thread():
+            return calls[position]()
+    except ZSLError as error:
+        return error
 
 
 def _load(workspace: Workspace, method: str) -> tuple[type[Method[Any]], Dataset, Seen, NDArray[np.float32]]:

@@ -62,8 +62,8 @@ def command(dataset: DatasetName) -> None:
     )
     per_class.write_csv(workspace.result("explained.csv"), explained)
     simple = eszsl(workspace)
-    beside = {} if simple is None else {ESZSL.name: simple}
-    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data), **metrics, **beside})
+    linear = {} if simple is None else {ESZSL.name: simple}
+    artifacts.write_json(workspace.result("metrics.json"), {"about": workspace.about(data), **metrics, **linear})
     say(f"{dataset}: {headline(metrics)}")
     if simple is not None:
         say(f"{dataset}: ESZSL, in closed form: {headline(simple)}")

@@ -119,6 +119,17 @@ def test_grid_is_the_product_of_its_axes_and_one_of_it_is_chosen(toy: Dataset, t
     assert found["about"]["candidates"] == 4
 
 
+def test_a_row_is_the_same_however_many_fits_run_at_once(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = (({"train": {"projection": 4}}, {"train": {"projection": 8}}, {"train": {"projection": 0}}),)
+    found = []
+    for jobs in ("1", "2"):
+        monkeypatch.setenv("ZSL_JOBS", jobs)
+        found.append(run("CLS", {"CLS": Variant(title="CLS", grid=grid)}, toy, tmp_path))
+    assert found[0] == found[1]
+
+
 def test_choices_never_look_at_test_rows(toy: Dataset, tmp_path: Path) -> None:
     variants = {"NA": Variant(title="NA", settings={"train": {"projection": 0}})}
     honest = run("NA", variants, toy, tmp_path)

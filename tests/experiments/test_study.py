@@ -278,5 +278,30 @@ def test_best_values_that_were_put_in_place_are_the_present_ones(
     assert compare(study, changed, seen_of(toy), SPACE, "cpu") is None, "never tried"
 
 
+def test_a_search_is_the_same_however_many_trials_run_at_once(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Suggestions, pruning, fits that fail and the comparison by other seeds included."""
+
+    def known(seen: Any, settings: Settings, device: str, observe: Any) -> Any:
+        if settings.train.hidden == 16:
+            raise ZSLError("train: the loss is nan")
+        for splits in (1, 2):
+            observe(splits, 50.0 + settings.train.lr * settings.train.hidden * splits)
+        return {"validation": {"T1": 50 + settings.train.lr, "H": 50.0 + settings.select.seed}}, []
+
+    monkeypatch.setattr("zslcore.experiments.tune.select", known)
+    found = []
+    for jobs in ("1", "2"):
+        monkeypatch.setenv("ZSL_JOBS", jobs)
+        study = open_study(tmp_path / f"{jobs}.db", SETTINGS.override({"train": {"hidden": 8}}), "toy", SPACE)
+        search(study, SETTINGS.override({"train": {"hidden": 8}}), seen_of(toy), SPACE, 14, "cpu")
+        lead = compare(study, SETTINGS.override({"train": {"hidden": 8}}), seen_of(toy), SPACE, "cpu")
+        found.append((history(study).to_csv(), lead))
+    assert found[0] == found[1]
+    for state in ("complete", "pruned", "fail"):
+        assert state in found[0][0], "the space has trials of each kind"
+
+
 def test_nested() -> None:
     assert nested({"a.b": 1, "a.c.d": 2, "e": 3}) == {"a": {"b": 1, "c": {"d": 2}}, "e": 3}

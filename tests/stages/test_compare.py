@@ -139,6 +139,19 @@ def test_the_same_inputs_give_the_same_bytes(project: Path) -> None:
     assert file.read_bytes() == first
 
 
+def test_the_same_bytes_however_many_methods_run_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, two methods side by side, or, with more cores than methods, each method's fits."""
+    results, found = project / "experiments/results/toy/methods", []
+    for jobs in ("1", "2", "8"):
+        monkeypatch.setenv("ZSL_JOBS", jobs)
+        shutil.rmtree(project / ".zsl", ignore_errors=True)
+        with pytest.raises(ZSLError, match="2 of 3 measured"):
+            compare.command()
+        found.append({file.name: file.read_bytes() for file in results.iterdir()})
+        shutil.rmtree(results)
+    assert found[0] == found[1] == found[2]
+
+
 def test_what_is_done_is_kept_and_what_changed_is_measured_anew(
     project: Path, fits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,17 +49,31 @@ def select(
     table of all scores, in percent.
     Raises ZSLError where too few classes are seen to hold any out, or a fit fails.
     """
-    candidates = [Candidate(*combination) for combination in product(*candidate_values(settings).values())]
-    longest = max(candidate.train_epochs for candidate in candidates)
-    splits = validation_splits(seen, settings.select.splits, settings.select.seed)
-    scored: dict[Candidate, list[Scores]] = {candidate: [] for candidate in candidates}
-    fit = partial(_score_candidates, seen, settings, device, candidates, longest)
-    of_splits = in_order(f"{seen.name}: select", fit, [(held_out,) for held_out in splits], device)
-    for number, of_split in enumerate(of_splits, 1):
-        for candidate, result in of_split.items():
-            scored[candidate].append(result)
+    splits = _splits(seen, settings)
+    fit = partial(_score_candidates, seen, device)
+    of_splits = []
+    for of_split in in_order(f"{seen.name}: select", fit, [(settings, held_out) for held_out in splits], device):
+        of_splits.append(of_split)
         if observe is not None:
-            observe(number, max(_figures(tasks)["score"] for tasks in scored.values()))
+            means = (_figures([done[candidate] for done in of_splits]) for candidate in of_split)
+            observe(len(of_splits), max(mean["score"] for mean in means))
+    return _best(settings, of_splits)
+
+
+def select_each(seen: Seen, each: Sequence[Settings], device: str, what: str) -> list[tuple[dict[str, Any], list[Row]]]:
+    """`select` by each of these settings: the fits of all, one a split, are jobs of one list. what: for its bar."""
+    jobs = [(settings, held_out) for settings in each for held_out in _splits(seen, settings)]
+    of_splits = in_order(what, partial(_score_candidates, seen, device), jobs, device)
+    return [_best(settings, list(islice(of_splits, len(_splits(seen, settings))))) for settings in each]
+
+
+def _splits(seen: Seen, settings: Settings) -> list[NDArray[np.int64]]:
+    return validation_splits(seen, settings.select.splits, settings.select.seed)
+
+
+def _best(settings: Settings, of_splits: Sequence[dict[Candidate, Scores]]) -> tuple[dict[str, Any], list[Row]]:
+    """The choice and the table of `select`, from the scores of each candidate on each split."""
+    scored = {candidate: [of_split[candidate] for of_split in of_splits] for candidate in of_splits[0]}
     means = {candidate: _figures(tasks) for candidate, tasks in scored.items()}
     best = max(means, key=lambda candidate: (means[candidate]["score"], *(-value for value in candidate)))
     calibration = number_or(settings.classify.calibration, means[best]["calibration"])
@@ -71,7 +85,7 @@ def select(
             "epochs": best.classify_epochs,
             "calibration": calibration,
         },
-        "validation": {"T1": means[best]["T1"], "H": means[best]["H"], "splits": len(splits)},
+        "validation": {"T1": means[best]["T1"], "H": means[best]["H"], "splits": len(of_splits)},
         "confidence": confidence.section(),
         "strangers": strangers,
     }
@@ -79,18 +93,15 @@ def select(
 
 
 def _score_candidates(
-    seen: Seen,
-    settings: Settings,
-    device: str,
-    candidates: Sequence[Candidate],
-    longest: int,
-    held_out: NDArray[np.int64],
+    seen: Seen, device: str, settings: Settings, held_out: NDArray[np.int64]
 ) -> dict[Candidate, Scores]:
-    """The scores of each candidate on one split, from a fit of `longest` epochs that each is scored in.
+    """The scores of each candidate on one split, from one fit as long as the longest, that each is scored in.
 
     held_out: the classes that play the unseen ones.
     """
+    candidates = [Candidate(*combination) for combination in product(*candidate_values(settings).values())]
     task = validation_task(seen, held_out, seed=settings.select.seed)
+    longest = max(candidate.train_epochs for candidate in candidates)
     train = settings.train.model_copy(update={"epochs": longest})
     base = ClusterableSettings.of(settings.model_copy(update={"train": train}), device)
     method = Clusterable(base)
@@ -108,7 +119,7 @@ def _score_candidates(
                 scored[candidate] = score(method, task, settings.select.seed)
 
     method.fit(task.train, settings.select.seed, observe)
-    return scored
+    return {candidate: scored[candidate] for candidate in candidates}
 
 
 def _figures(scored: Sequence[Scores]) -> dict[str, float]:

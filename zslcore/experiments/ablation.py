@@ -14,14 +14,13 @@ from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation import per_class
 from zslcore.evaluation.metrics import Scores
 from zslcore.evaluation.protocol import Task, benchmark_task, evaluate, score, summarise
-from zslcore.evaluation.select import select
+from zslcore.evaluation.select import select_each
 from zslcore.evaluation.selected import at_an_end, fill
 from zslcore.experiments.settings import Ablation, Overrides
 from zslcore.io.artifacts import read_json
 from zslcore.io.yaml import read_yaml
 from zslcore.layers import flat, merge, validate
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
-from zslcore.progress import track
 from zslcore.settings import Section, Settings, number_or
 
 
@@ -128,8 +127,7 @@ def _run(settings: Settings, task: Task, device: str, seed: int) -> tuple[Scores
 
 def _choose(seen: Seen, candidates: Mapping[str, Settings], device: str, title: str) -> tuple[dict[str, Any], str]:
     """What `select` chose for the candidate with the best validation score, and which candidate that is."""
-    chosen = {}
-    for name, settings in track(candidates.items(), f"{title}: candidates", len(candidates)):
-        chosen[name], _ = select(seen, settings, device)
+    found = select_each(seen, list(candidates.values()), device, f"{title}: candidates")
+    chosen = {name: choice for name, (choice, _) in zip(candidates, found, strict=True)}
     best = max(chosen, key=lambda name: chosen[name]["validation"]["T1"] + chosen[name]["validation"]["H"])
     return chosen[best], best

@@ -4,7 +4,10 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from math import inf
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import optuna
@@ -12,6 +15,7 @@ import pandas as pd
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Seen
 from zslcore.errors import ZSLError, first_line
 from zslcore.evaluation.intervals import Interval, mean_interval
@@ -20,11 +24,14 @@ from zslcore.evaluation.select import select
 from zslcore.experiments.settings import Dimension, Tune
 from zslcore.io.sqlite import remedy
 from zslcore.layers import flat, nested
-from zslcore.progress import progress
 from zslcore.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+ROUND = 4
+"""Trials that are suggested together: more would learn less from each other, fewer leave cores without work."""
+UNPRUNED = 5
+"""Trials that must be complete before any is pruned."""
 REPEATS = 5
 """Seeds, none of which any trial used, that the best trial and the present settings are compared on."""
 
@@ -75,7 +82,6 @@ def open_study(path: Path, settings: Settings, dataset: str, tune: Tune) -> optu
         study = optuna.create_study(
             study_name=dataset,
             storage=f"sqlite:///{path}",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
             direction="maximize",
             load_if_exists=True,
         )
@@ -89,7 +95,8 @@ def open_study(path: Path, settings: Settings, dataset: str, tune: Tune) -> optu
                     f"{path}: a study with another {kind} ({len(study.trials)} trials); "
                     f"put the parameters back as they were, or move the file away"
                 )
-    study.sampler = optuna.samplers.TPESampler(seed=tune.seed + len(study.trials))  # else trials would repeat
+    # Another seed, or trials would repeat; a constant liar keeps those of a round apart.
+    study.sampler = optuna.samplers.TPESampler(seed=tune.seed + len(study.trials), constant_liar=True)
     return study
 
 
@@ -111,11 +118,25 @@ def present_values(settings: Settings, tune: Tune) -> dict[str, Any]:
     return {name: values[name] for name in tune.space}
 
 
+class Tried(NamedTuple):
+    """What became of a trial.
+
+    reached: best score after each split, in percent. figures: T1 and H, in percent; None where the trial failed (why
+    stands in `failed`) or was pruned.
+    """
+
+    reached: list[float]
+    figures: dict[str, float] | None = None
+    failed: str | None = None
+
+
 def search(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, trials: int, device: str) -> None:
     """Run `trials` more trials: each is `select` with the suggested values, pruned between class splits.
 
-    The first of them tries the present settings, where no trial has. A trial's score, which is maximised, is the mean
-    of T1 and H, in percent. Raises ZSLError when the study's trials were made on other data.
+    Trials of a round (`ROUND`) are suggested together and are jobs side by side: what is suggested, and what is pruned,
+    depends on the rounds before, and so not on how many run at once. The first trial tries the present settings, where
+    no trial has. A trial's score, which is maximised, is the mean of T1 and H, in percent. Raises ZSLError when the
+    study's trials were made on other data.
     """
     dataset = str(study.study_name)
     data = digest(seen.features, seen.labels, seen.signatures)
@@ -123,10 +144,26 @@ def search(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, tria
         raise ZSLError(
             f"study of '{dataset}': its {len(study.trials)} trials were made on other data; move its file away"
         )
-
     present = present_values(settings, tune)
+    with _as_zsl_error(f"study of '{dataset}'"):
+        study.set_user_attr("data", data)
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if trials and _present(study, present) is None and not waiting:
+            inside = {name: value for name, value in present.items() if tune.space[name].contains(value)}
+            study.enqueue_trial(inside, user_attrs={"present": present})
+        for first in range(0, trials, ROUND):
+            asked = [study.ask() for _ in range(min(ROUND, trials - first))]
+            what = f"{dataset}: tune, trials {first + 1} to {first + len(asked)} of {trials}"
+            _run_round(study, asked, settings, seen, tune, device, what)
 
-    def objective(trial: Trial) -> float:
+
+def _run_round(
+    study: optuna.Study, asked: list[Trial], settings: Settings, seen: Seen, tune: Tune, device: str, what: str
+) -> None:
+    """Try these trials side by side; the study is told in their order. One that is not told, by Ctrl-C, has failed."""
+    present, bars = present_values(settings, tune), _bars(study)
+    jobs: list[tuple[Settings, dict[int, float]]] = []
+    for trial in asked:
         is_present = trial.user_attrs.get("present") == present
         dimensions = {  # a present value out of its range stays as it is: it can be tried, not suggested
             name: dimension
@@ -134,30 +171,56 @@ def search(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, tria
             if not is_present or dimension.contains(present[name])
         }
         values = {name: suggest(dimension, trial, name) for name, dimension in dimensions.items()}
+        jobs.append((settings.override(nested(values)), {} if is_present else bars))
+    untold = list(asked)
+    try:
+        for trial, tried in zip(asked, in_order(what, partial(_try, seen, device), jobs, device), strict=True):
+            for splits, score in enumerate(tried.reached, 1):
+                trial.report(score, splits)
+            if tried.failed is not None:  # a diverging fit is a bad trial, not the end of the search
+                logger.warning("trial %d failed: %s", trial.number, tried.failed)
+                trial.set_user_attr("failed", tried.failed)
+                study.tell(trial, state=TrialState.FAIL)
+            elif tried.figures is None:
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                for name, figure in tried.figures.items():
+                    trial.set_user_attr(name, figure)
+                study.tell(trial, sum(tried.figures.values()) / 2)
+            untold.remove(trial)
+    finally:
+        for trial in untold:
+            study.tell(trial, state=TrialState.FAIL)
 
-        def observe(splits: int, score: float) -> None:
-            trial.report(score, splits)
-            if trial.should_prune() and not is_present:
-                raise optuna.TrialPruned
 
-        try:
-            chosen, _ = select(seen, settings.override(nested(values)), device, observe)
-        except ZSLError as error:
-            logger.warning("trial %d failed: %s", trial.number, error)
-            trial.set_user_attr("failed", str(error))
-            raise
-        for name in ("T1", "H"):
-            trial.set_user_attr(name, chosen["validation"][name])
-        return float(chosen["validation"]["T1"] + chosen["validation"]["H"]) / 2
+def _bars(study: optuna.Study) -> dict[int, float]:
+    """Splits done -> the median score there of completed trials, which a trial must reach to go on; {} with few."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < UNPRUNED:
+        return {}
+    steps = {step for trial in complete for step in trial.intermediate_values}
+    return {
+        step: median(trial.intermediate_values[step] for trial in complete if step in trial.intermediate_values)
+        for step in steps
+    }
 
-    with _as_zsl_error(f"study of '{dataset}'"), progress(f"{dataset}: tune", trials) as advance:
-        study.set_user_attr("data", data)
-        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if trials and _present(study, present) is None and not waiting:
-            inside = {name: value for name, value in present.items() if tune.space[name].contains(value)}
-            study.enqueue_trial(inside, user_attrs={"present": present})
-        # A diverging fit is a bad trial, not the end of the search.
-        study.optimize(objective, n_trials=trials, catch=(ZSLError,), callbacks=[lambda *_: advance(1)])
+
+def _try(seen: Seen, device: str, settings: Settings, bars: Mapping[int, float] = {}) -> Tried:
+    """`select` with these settings, which ends where the best score is below the bar for as many splits."""
+    reached: list[float] = []
+
+    def observe(splits: int, score: float) -> None:
+        reached.append(score)
+        if score < bars.get(splits, -inf):
+            raise optuna.TrialPruned
+
+    try:
+        chosen, _ = select(seen, settings, device, observe)
+    except ZSLError as error:
+        return Tried(reached, failed=str(error))
+    except optuna.TrialPruned:
+        return Tried(reached)
+    return Tried(reached, {name: float(chosen["validation"][name]) for name in ("T1", "H")})
 
 
 def _present(study: optuna.Study, present: Mapping[str, Any]) -> int | None:
@@ -179,28 +242,20 @@ def compare(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, dev
         return None
     if best.number == present or best.value == study.trials[present].value:
         return Comparison(present, present, mean_interval([0.0]))
+    seeds = range(settings.select.seed + 1, settings.select.seed + 1 + REPEATS)
+    names = {(number, seed): f"trial {number} by seed {seed}" for number in (best.number, present) for seed in seeds}
     values = {best.number: nested(best.params), present: {}}
-    scores: dict[int, list[float]] = {}
-    with progress(f"{study.study_name}: tune, other seeds", REPEATS * len(values)) as advance:
-        for number, over in values.items():
-            scores[number] = []
-            for seed in range(settings.select.seed + 1, settings.select.seed + 1 + REPEATS):
-                scores[number].append(_score_again(study, number, settings.override(over), seen, seed, device))
-                advance(1)
-    return Comparison(best.number, present, mean_interval([a - b for a, b in zip(*scores.values(), strict=True)]))
-
-
-def _score_again(study: optuna.Study, number: int, settings: Settings, seen: Seen, seed: int, device: str) -> float:
-    """The score of a trial's settings by another seed, kept in the study; NaN where a fit fails."""
-    key = f"trial {number} by seed {seed}"
-    if key not in study.user_attrs:
-        try:
-            reached = select(seen, settings.override({"select": {"seed": seed}}), device)[0]["validation"]
-            study.set_user_attr(key, (reached["T1"] + reached["H"]) / 2)
-        except ZSLError as error:
-            logger.warning("%s failed: %s", key, error)
-            study.set_user_attr(key, float("nan"))
-    return float(study.user_attrs[key])
+    missing = [key for key, name in names.items() if name not in study.user_attrs]  # the others are kept in the study
+    jobs = [(settings.override(values[number]).override({"select": {"seed": seed}}),) for number, seed in missing]
+    again = in_order(f"{study.study_name}: tune, other seeds", partial(_try, seen, device), jobs, device)
+    for key, tried in zip(missing, again, strict=True):
+        if tried.figures is None:
+            logger.warning("%s failed: %s", names[key], tried.failed)
+        reached = float("nan") if tried.figures is None else sum(tried.figures.values()) / 2
+        study.set_user_attr(names[key], reached)
+    kept = study.user_attrs
+    leads = [float(kept[names[best.number, seed]]) - float(kept[names[present, seed]]) for seed in seeds]
+    return Comparison(best.number, present, mean_interval(leads))
 
 
 def history(study: optuna.Study) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 
 import zslcore
 from stages.cli import COMMANDS, _help
-from zslcore.layers import describe
+from zslcore.io.layers import describe
 from zslcore.methods import registry
 from zslcore.project.gate import GateSettings
 from zslcore.project.params import SECTIONS

@@ -4,7 +4,7 @@ from zslcore.evaluation.protocol import summarise
 from zslcore.evaluation.selected import fill
 from zslcore.experiments.clusterability import measure, steps
 from zslcore.io import artifacts
-from zslcore.layers import flat
+from zslcore.io.layers import flat
 from zslcore.progress import progress
 
 from .common import DatasetName, say

@@ -14,7 +14,7 @@ from zslcore.features.batches import Engine, local
 from zslcore.features.extract import extract, extract_images, forecast, plan_of
 from zslcore.features.network import ExtractionPlan
 from zslcore.features.ray_engine import ray_engine
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.project.params import PARAMS_FILE, Params
 from zslcore.settings import Extract, number_or
 

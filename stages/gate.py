@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zslcore.errors import ZSLError
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.project import gate
 from zslcore.project.fresh import check_results
 from zslcore.project.params import PARAMS_FILE, Params

@@ -9,7 +9,7 @@ import typer
 from zslcore.errors import printable
 from zslcore.io.artifacts import PACKAGED
 from zslcore.io.inspection import inspect
-from zslcore.layers import flat, validate
+from zslcore.io.layers import flat, validate
 from zslcore.model.card import card
 from zslcore.model.header import Header
 

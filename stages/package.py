@@ -14,7 +14,7 @@ from zslcore.evaluation.search import validation_tasks
 from zslcore.experiments.compare import Given, check_data, chosen_settings, load_given
 from zslcore.experiments.settings import Compare
 from zslcore.io.artifacts import DATASET, params, read_json, write_text
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings

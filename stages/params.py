@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from zslcore.errors import unknown
-from zslcore.layers import describe, flat
+from zslcore.io.layers import describe, flat
 from zslcore.methods import registry
 from zslcore.project.params import PARAMS_FILE, SECTIONS, Params
 

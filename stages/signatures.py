@@ -14,7 +14,7 @@ from zslcore.datasets.dataset import Dataset, sources_of
 from zslcore.datasets.described import Described
 from zslcore.errors import ZSLError
 from zslcore.evaluation.signatures import judge_all
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.project.edit import with_section, with_source
 from zslcore.project.import_data import add_file
 from zslcore.project.params import DATA, Params, data_file

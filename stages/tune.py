@@ -10,7 +10,7 @@ import typer
 from zslcore.errors import ZSLError
 from zslcore.evaluation.per_class import write_csv
 from zslcore.experiments.tune import best_trial, best_values, compare, history, open_study, search
-from zslcore.layers import flat
+from zslcore.io.layers import flat
 from zslcore.project.edit import with_values
 from zslcore.project.params import Params, data_file
 from zslcore.report.numbers import difference

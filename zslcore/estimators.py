@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.metrics import per_class_top1
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.methods import registry
 from zslcore.methods.base import Method, Scorer, TrainData
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from zslcore.layers import merge, validate
+from zslcore.io.layers import merge, validate
 
 Auto = Literal["auto"]
 

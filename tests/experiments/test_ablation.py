@@ -12,7 +12,7 @@ from zslcore.evaluation.per_class import ClassAccuracies
 from zslcore.experiments.ablation import Variant, load_variants, run_variant
 from zslcore.experiments.settings import Ablation
 from zslcore.io.artifacts import write_json
-from zslcore.layers import merge
+from zslcore.io.layers import merge
 from zslcore.project.params import Resolved
 from zslcore.settings import Finetune, Select, Settings, Train
 

@@ -12,7 +12,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.select import select
 from zslcore.experiments.settings import Dimension, Tune
 from zslcore.experiments.tune import REPEATS, best_values, compare, history, nested, open_study, search
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.project.edit import with_values
 from zslcore.project.params import Resolved
 from zslcore.settings import Finetune, Select, Settings, Train

@@ -12,7 +12,7 @@ from tests.methods.expected import FILE, make, measured, quick
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, fit, score
 from zslcore.evaluation.search import candidates
-from zslcore.layers import describe
+from zslcore.io.layers import describe
 from zslcore.methods import registry
 from zslcore.methods._adversarial import Adversarial
 from zslcore.methods._generative import Generative

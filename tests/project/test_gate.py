@@ -16,7 +16,7 @@ from scipy import stats
 
 from stages import cli
 from zslcore.errors import ZSLError
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.project.gate import (
     GateSettings,
     Measurement,

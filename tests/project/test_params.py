@@ -24,7 +24,7 @@ from tests.conftest import write_project
 from zslcore.errors import ZSLError
 from zslcore.evaluation.selected import chosen_and_given
 from zslcore.experiments import settings as experiments
-from zslcore.layers import describe, flat, merge, nested, validate
+from zslcore.io.layers import describe, flat, merge, nested, validate
 from zslcore.project.gate import GateSettings
 from zslcore.project.params import BEST, PIPELINE, SECTIONS, TOP_LEVEL, Params, Resolved
 from zslcore.project.resolved import load_resolved
@@ -413,7 +413,7 @@ def test_dvc_rewrites_the_settings_to_the_same_bytes(file: Path, tmp_path: Path)
         ("train.lr=0.002", "  lr: 0.002"),
         ("train.epochs=20", "  epochs: 20"),
         ("train.noise.strength=0.5", "  noise: {strength: 0.5, applies_to: target}"),
-        ("package.seeds=first", "package: {seeds: first, include_backbone: false}"),
+        ("package.seeds=first", "package: {method: clusterable, seeds: first, include_backbone: false}"),
         ("preset=paper", "preset: paper"),
         ("+override.train.lr=0.5", "override:\n  train:\n    lr: 0.5"),
     ],

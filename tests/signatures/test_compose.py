@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zslcore.errors import ZSLError
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.settings import Signatures
 from zslcore.signatures.compose import Composition, compose, fixed, of_attributes, provenance
 from zslcore.signatures.source import Source

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zslcore.errors import ZSLError
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.signatures import encoders
 from zslcore.signatures.describe import Recipe, describe, describe_new, pieces
 from zslcore.signatures.source import Source

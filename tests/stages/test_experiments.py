@@ -23,8 +23,8 @@ from zslcore.errors import ZSLError
 from zslcore.experiments.settings import SECTIONS, Fewshot
 from zslcore.io import artifacts
 from zslcore.io.artifacts import read_json, write_json
+from zslcore.io.layers import flat, merge
 from zslcore.io.yaml import read_yaml
-from zslcore.layers import flat, merge
 from zslcore.project.params import Resolved
 from zslcore.project.resolved import text_of
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from stages.cli import app
 from tests.conftest import write_project
-from zslcore.layers import describe
+from zslcore.io.layers import describe
 from zslcore.methods import registry
 
 METHODS = ["eszsl", "cvae-zsl", "metric-learning", "clusterable"]

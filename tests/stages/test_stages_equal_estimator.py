@@ -16,7 +16,7 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.evaluation.protocol import Scores, benchmark_task, score
 from zslcore.evaluation.selected import fill
 from zslcore.io import artifacts
-from zslcore.layers import merge
+from zslcore.io.layers import merge
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.methods.clusterable.finetune import Finetuned
 from zslcore.methods.clusterable.train import Trained

@@ -17,8 +17,8 @@ from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import MatchNames, SplitName, SplitSeed, TestShare
 from zslcore.datasets.source import Source as DataSource
 from zslcore.errors import ZSLError, unknown
+from zslcore.io.layers import validate
 from zslcore.io.tables import Table, clean, read_classes, read_rows, read_table
-from zslcore.layers import validate
 from zslcore.signatures.describe import Recipe, describe
 from zslcore.signatures.encoders import MINILM
 from zslcore.signatures.source import Source

@@ -6,7 +6,7 @@ from typing import Any
 
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError, unknown
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 
 SOURCES: dict[str, str] = {
     "birds": "zslcore.datasets.birds.source:BirdsSource",

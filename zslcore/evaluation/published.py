@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.settings import Section
 
 FILE = Path(__file__).with_name("published.yaml")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from zslcore.layers import nested
+from zslcore.io.layers import nested
 from zslcore.settings import Settings
 
 LISTS = {"train.epochs": "train_epochs", "generate.per_unseen": "per_unseen", "classify.epochs": "classify_epochs"}

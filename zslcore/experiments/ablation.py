@@ -18,8 +18,8 @@ from zslcore.evaluation.select import select_each
 from zslcore.evaluation.selected import at_an_end, fill
 from zslcore.experiments.settings import Ablation, Overrides
 from zslcore.io.artifacts import read_json
+from zslcore.io.layers import flat, merge, validate
 from zslcore.io.yaml import read_yaml
-from zslcore.layers import flat, merge, validate
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.settings import Section, Settings, number_or
 

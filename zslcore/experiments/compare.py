@@ -19,8 +19,8 @@ from zslcore.evaluation.protocol import benchmark_task, evaluate, fit_and_score,
 from zslcore.evaluation.result_cache import CACHE, cached_result
 from zslcore.evaluation.search import Trial, assess, choose, validation_tasks
 from zslcore.experiments.settings import Compare
+from zslcore.io.layers import validate
 from zslcore.io.yaml import read_yaml
-from zslcore.layers import validate
 from zslcore.methods.base import Method, check_distinct
 from zslcore.settings import Section
 from zslcore.signatures.compose import provenance

@@ -21,7 +21,7 @@ from zslcore.evaluation.metrics import per_class_top1
 from zslcore.evaluation.protocol import Task, summarise, validation_task
 from zslcore.evaluation.result_cache import CACHE, cached_result, fingerprint
 from zslcore.experiments.settings import Grid, Mining
-from zslcore.layers import flat, merge, nested, validate
+from zslcore.io.layers import flat, merge, nested, validate
 from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.methods.metric_learning.mining import check_correlation, check_size

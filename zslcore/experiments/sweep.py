@@ -17,7 +17,7 @@ from zslcore.evaluation.result_cache import CACHE, fingerprint, result_path
 from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import fill
 from zslcore.io import artifacts
-from zslcore.layers import nested
+from zslcore.io.layers import nested
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.progress import progress
 from zslcore.settings import Settings, number_or

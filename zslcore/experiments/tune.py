@@ -22,8 +22,8 @@ from zslcore.evaluation.intervals import Interval, mean_interval
 from zslcore.evaluation.result_cache import digest
 from zslcore.evaluation.select import select
 from zslcore.experiments.settings import Dimension, Tune
+from zslcore.io.layers import flat, nested
 from zslcore.io.sqlite import remedy
-from zslcore.layers import flat, nested
 from zslcore.settings import Settings
 
 logger = logging.getLogger(__name__)

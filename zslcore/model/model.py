@@ -16,7 +16,7 @@ from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.explain import Contribution, ranked
 from zslcore.evaluation.strangers import STRANGERS, Known, fit_share
 from zslcore.io import artifacts
-from zslcore.layers import validate
+from zslcore.io.layers import validate
 from zslcore.methods import registry
 from zslcore.methods.base import Evident, Explained, Method, Scorer, TrainsClassifiers, check_distinct
 from zslcore.model.classes import check_names, signature

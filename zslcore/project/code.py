@@ -18,7 +18,7 @@ LEFT_OUT = (
     "zslcore.extras",
     "zslcore.progress",
     "zslcore.settings",
-    "zslcore.layers",
+    "zslcore.io.layers",
     "zslcore.experiments.settings",
     "zslcore.project",
     "stages.cli",

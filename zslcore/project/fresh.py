@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from zslcore.errors import ZSLError
-from zslcore.layers import flat
+from zslcore.io.layers import flat
 from zslcore.project.params import DATA, Resolved
 from zslcore.project.resolved import RESULTS, settings_file
 

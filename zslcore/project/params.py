@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from zslcore.errors import ZSLError, unknown
 from zslcore.experiments import settings as experiments
+from zslcore.io.layers import flat, merge, validate
 from zslcore.io.yaml import read_yaml
-from zslcore.layers import flat, merge, validate
 from zslcore.settings import Section, Settings
 
 PARAMS_FILE = Path("params.yaml")

@@ -10,8 +10,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from zslcore.errors import ZSLError
+from zslcore.io.layers import flat
 from zslcore.io.yaml import read_yaml
-from zslcore.layers import flat
 from zslcore.project.params import Params, Resolved
 
 RESULTS = Path("results")

@@ -9,7 +9,7 @@ from zslcore.experiments.fewshot.classifiers import linear, nearest_mean
 from zslcore.experiments.fewshot.delta_encoder import train_delta_encoder
 from zslcore.experiments.fewshot.episodes import Base, FeatureMap, Fit, Learner, draw_episodes
 from zslcore.experiments.fewshot.protonet import train_protonet
-from zslcore.layers import merge, validate
+from zslcore.io.layers import merge, validate
 from zslcore.methods.clusterable.finetune import finetune
 from zslcore.scaling import Scaler
 from zslcore.settings import Finetune

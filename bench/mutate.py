@@ -45,7 +45,11 @@ class Mutant:
     source: str
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.line} {self.function} ({self.operator}) {self.id}\n-{self.before}\n+{self.after}"
+        pairs = enumerate(zip(self.before, self.after, strict=False))
+        place = next((i for i, (old, new) in pairs if old != new), 0)
+        shown = slice(max(0, place - 120), place + 120)  # of a table in one line, where it changed
+        where = f"{self.module}:{self.line} {self.function} ({self.operator}) {self.id}"
+        return f"{where}\n-{self.before[shown]}\n+{self.after[shown]}"
 
 
 def changed(node: Any, **fields: Any) -> Any:

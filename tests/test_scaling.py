@@ -75,6 +75,8 @@ def test_none_leaves_features_as_they_are() -> None:
 def test_constant_dimension_becomes_zero() -> None:
     x = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
     assert Scaler.fit(x, "standard")(x)[:, 1].tolist() == [0.0, 0.0]
+    wide = np.full((3, 100), 5, dtype=np.float32)
+    assert (Scaler.fit(wide, "standard")(wide + 1) == 0).all(), "of rows that are not as the fitted ones, too"
 
 
 def test_statistics_come_from_the_fitted_rows_only() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 
 from zslcore.evaluation.confidence import (
     Confidence,
@@ -15,6 +16,7 @@ from zslcore.evaluation.confidence import (
 )
 from zslcore.evaluation.metrics import Scores
 from zslcore.evaluation.protocol import choose_confidence, evaluate
+from zslcore.evaluation.strangers import withheld
 
 
 @pytest.mark.parametrize(("images", "wrong"), [(100, 20), (100, 0), (7, 3)])
@@ -131,3 +133,43 @@ def test_the_choice_finds_the_temperature_and_the_score_that_knows_strangers() -
     assert found["confidence"]["ECE"] < found["confidence"]["ECE_before"]
     assert Confidence.read(chosen.section()).section() == chosen.section()
     assert "confidence" not in evaluate(made_up(9, 2.0), 1.5)
+
+
+def test_every_figure_of_confidence_and_of_strangers_by_hand() -> None:
+    """At temperatures and a threshold that were chosen elsewhere; the score of strangers is the largest probability."""
+    scores = made_up(3, 1.0)
+    chosen = Confidence(0.7, 1.4, "probability", np.log(np.linspace(0.2, 0.9, 201)))
+    mask = np.arange(10) < 6
+    joint = np.concatenate([scores.joint_seen, scores.joint_unseen]).astype(float) - 1.5 * mask
+    labels = np.concatenate([scores.seen_labels, scores.unseen_labels])
+    found = evaluate(scores, 1.5, chosen)
+    tempered = {"": (joint, labels, 0.7), "_before": (joint, labels, 1.0)}
+    for name, (values, of, temperature) in tempered.items():
+        p = softmax(values / temperature, axis=1)
+        assert found["confidence"][f"ECE{name}"] == pytest.approx(100 * calibration_error(p, of))
+        classwise = found["confidence"][f"classwise_ECE{name}"]
+        assert classwise == pytest.approx(100 * calibration_error(p, of, classwise=True))
+    for name, temperature in (("", 1.4), ("_before", 1.0)):
+        p = softmax(scores.zsl.astype(float) / temperature, axis=1)
+        wanted = 100 * calibration_error(p, scores.unseen_labels - 6)
+        assert found["confidence"][f"unseen_ECE{name}"] == pytest.approx(wanted, rel=1e-4)
+    figures: dict[str, list[float]] = {"AUROC": [], "FPR95": [], "false_alarms": [], "recognised": []}
+    threshold = float(np.interp(0.05, np.linspace(0, 1, 201), chosen.quantiles))
+    for competing in withheld(mask):
+        fits = log_softmax(joint[:, competing] / 0.7, axis=1).max(axis=1)
+        known, strangers = fits[competing[labels]], fits[~competing[labels]]
+        higher = (known[:, None] > strangers).mean() + (known[:, None] == strangers).mean() / 2
+        passing = sum(stranger >= np.sort(known)[int(0.05 * (len(known) - 1))] for stranger in strangers)
+        figures["AUROC"].append(higher)
+        figures["FPR95"].append(passing / len(strangers))
+        figures["false_alarms"].append((known < threshold).mean())
+        figures["recognised"].append((strangers < threshold).mean())
+    for name, values in figures.items():
+        assert found["strangers"][name] == pytest.approx(100 * np.mean(values)), name
+    chosen, compared = choose_confidence([scores], 1.5)
+    by_hand = []
+    for competing in withheld(mask):
+        fits = log_softmax(joint[:, competing] / chosen.joint, axis=1).max(axis=1)
+        known, strangers = fits[competing[labels]], fits[~competing[labels]]
+        by_hand.append((known[:, None] > strangers).mean())
+    assert compared["probability"] == pytest.approx(100 * np.mean(by_hand))

@@ -139,6 +139,11 @@ def test_hit_at_k_is_left_out_where_it_is_bound_to_be_all(scored: metrics.Scores
         assert [name for name in evaluate(few, 0.0)[group] if name.startswith("hit")] == ["hit@1", "hit@2"]
 
 
+def test_of_a_tie_unseen_classes_stand_first_then_those_of_the_lower_column() -> None:
+    places = metrics.ranks(np.zeros((50, 50)), np.arange(50), seen_count=20)
+    assert places.tolist() == [*range(30, 50), *range(30)]
+
+
 def test_accuracies_stay_within_0_and_1_however_they_round() -> None:
     for classes in range(1, 40):
         labels = np.repeat(np.arange(classes), 3)

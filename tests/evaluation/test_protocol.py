@@ -1,6 +1,7 @@
 """The protocol against brute force: an image, a class, a factor at a time."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -292,3 +293,19 @@ def test_summarise_takes_every_metric_by_itself() -> None:
         "seeds": {"1": 1.0, "2": 2.0, "6": 6.0},
     }
     assert (found["gzsl"]["S"]["mean"], found["gzsl"]["S"]["std"], found["plain"]["U"]["mean"]) == (5.0, 0.0, 30.0)
+
+
+class Writing(ESZSL):
+    """A method that would write checkpoints."""
+
+    checkpoints: Path | None = None
+
+
+def test_a_seed_s_fit_is_the_method_s_scored_on_the_task(toy_task: protocol.Task, tmp_path: Path) -> None:
+    settings = ESZSL.Settings(alpha=1.0)
+    by_hand = protocol.score(ESZSL(settings).fit(toy_task.train, 3), toy_task, 3)
+    found = protocol.fit_and_score(ESZSL, settings, toy_task, None, 3)
+    for name in ("zsl", "joint_seen", "joint_unseen", "seen_labels", "unseen_labels"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(by_hand, name))
+    fitted = protocol.fit_seed(Writing, settings, toy_task, tmp_path, 3)
+    assert (fitted.settings, fitted.checkpoints) == (settings, tmp_path)

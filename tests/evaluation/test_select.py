@@ -14,7 +14,7 @@ from zslcore.evaluation.selected import fill
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.settings import Classify, Extract, Finetune, Generate, Select, Settings, Train
 
-SEED = 3
+SEED = 4
 CLASSES = 12
 """All seen; a third of them, 4, plays unseen on each of 3 splits."""
 TABLE: dict[tuple[int, int, int], tuple[tuple[int, int, int], int, float]] = {

@@ -41,6 +41,8 @@ def test_cross_entropy_is_equations_5_and_6(seed: int) -> None:
 def test_gaussian_similarity_by_hand() -> None:
     got = losses.gaussian_similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]]), 0.5)
     assert got.tolist() == [[0.0, -2.5]]
+    away = losses.gaussian_similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]]), 0.5)
+    assert away.tolist() == [[-2.0]]
 
 
 @pytest.mark.parametrize("length", [1, 4500, 1e5])
@@ -59,6 +61,25 @@ def test_gaussian_similarity_of_long_features_that_lie_close(length: float, apar
     np.testing.assert_allclose(found.detach(), exact, rtol=5e-3)
     (slope,) = torch.autograd.grad(found[0, 0], x)
     np.testing.assert_allclose(slope[0], -1.4 * (h[0].astype(float) - w[0]), rtol=2e-2, atol=1e-3 * apart)
+
+
+@pytest.mark.parametrize("length", [30, 4500])
+def test_gaussian_similarity_of_each_long_pair_that_lies_close(length: float) -> None:
+    """One pair at a time: none is saved by another's negative square."""
+    random = np.random.default_rng(1)
+    for _ in range(40):
+        w, step = random.normal(size=(2, 1, 50))
+        w, step = length * w / np.linalg.norm(w), length * 3e-3 * step / np.linalg.norm(step)
+        h, w = (w + step).astype("f4"), w.astype("f4")
+        exact = -((h.astype(float) - w.astype(float)) ** 2).sum()
+        found = losses.gaussian_similarity(torch.tensor(h), torch.tensor(w), 1.0).item()
+        assert found == pytest.approx(exact, rel=5e-3)
+
+
+def test_reconstruction_is_a_mean_over_the_batch_and_a_mean_or_a_sum_over_dimensions() -> None:
+    target, output = torch.zeros(2, 3), torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 3.0]])
+    assert losses.reconstruction(target, output).item() == 3
+    assert losses.reconstruction(target, output, "sum").item() == 9
 
 
 def test_gaussian_loss_gradient() -> None:

@@ -471,6 +471,72 @@ def test_without_git_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_revision()
 
 
+@pytest.fixture
+def forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The current folder is a repository whose branch left main, and main went on: commit by name."""
+    folder = tmp_path / "forked"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    commits = {}
+    for name in ("root", "work", "main"):
+        if name == "work":
+            git(folder, "switch", "-qc", "work")
+        if name == "main":
+            git(folder, "switch", "-q", "main")
+        git(folder, "commit", "-qm", name, "--allow-empty")
+        commits[name] = git(folder, "rev-parse", "HEAD").strip()
+    git(folder, "switch", "-q", "work")
+    monkeypatch.chdir(folder)
+    return commits
+
+
+def test_the_revision_is_the_one_asked_for_else_where_head_left_main(forked: dict[str, str], tmp_path: Path) -> None:
+    assert resolve_revision() == forked["root"]
+    assert (resolve_revision("main"), resolve_revision("HEAD")) == (forked["main"], forked["work"])
+    with pytest.raises(ZSLError, match=r"^this clone has no revision 'nope'; .* with: git fetch --tags origin"):
+        resolve_revision("nope")
+    with pytest.raises(ZSLError, match="has no revision '--all'"):
+        resolve_revision("--all")
+    git(tmp_path, "clone", "-q", "--branch=work", "forked", "clone")  # which has main as origin/main alone
+    with chdir(tmp_path / "clone"):
+        assert (resolve_revision(), resolve_revision("main")) == (forked["root"], forked["main"])
+    git(Path(), "switch", "-q", "--orphan", "apart")
+    git(Path(), "commit", "-qm", "apart", "--allow-empty")
+    with pytest.raises(ZSLError, match=r"^HEAD and main have no common commit here; .* with: git fetch --tags"):
+        resolve_revision()
+
+
+def test_a_shallow_clone_and_no_repository_are_named(forked: dict[str, str], tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", "--depth=1", "--branch=work", f"file://{tmp_path / 'forked'}", "clone")
+    with chdir(tmp_path / "clone"), pytest.raises(ZSLError, match=r"^this shallow clone .*: git fetch --unshallow --"):
+        resolve_revision("main")
+    (tmp_path / "empty").mkdir()
+    with chdir(tmp_path / "empty"), pytest.raises(ZSLError, match="not in a git repository"):
+        resolve_revision()
+
+
+def test_only_files_of_head_itself_are_not_compared(forked: dict[str, str]) -> None:
+    """Edited, new and other commits' metrics are compared, HEAD's only where it is asked for and was run."""
+    write_metrics(Path(), 50.0)
+    assert check_revision(forked["work"], named=False) == "", "a new file"
+    git(Path(), "add", "-A")
+    git(Path(), "commit", "-qm", "metrics")
+    head = git(Path(), "rev-parse", "HEAD").strip()
+    with pytest.raises(ZSLError, match=rf"are those of {head[:10]}, byte for byte; commit on a branch"):
+        check_revision(head, named=False)
+    assert check_revision(forked["work"], named=False) == "", "another commit"
+    write_metrics(Path(), 51.0)
+    assert check_revision(head, named=False) == "", "an edited file"
+
+
+def test_by_default_a_fall_within_the_noise_of_seeds_is_none() -> None:
+    old, new = {"0": 50.0, "1": 52.0, "2": 48.0}, {"0": 49.9, "1": 51.8, "2": 48.1}
+    (row,) = compare(measured(old, new), H)
+    assert (row.verdict, row.p) == ("same", pytest.approx(0.27, abs=0.03))
+    (row,) = compare(measured(old, {name: value - 2 for name, value in new.items()}), H)
+    assert row.verdict == "worse"
+
+
 @pytest.mark.slow
 def test_a_shallow_clone_is_told_which_fetch_it_needs(project: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", "--depth=1", "--branch=branch", f"file://{project}", "clone")

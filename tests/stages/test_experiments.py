@@ -122,7 +122,6 @@ def test_from_files_to_the_report(project: Path, capsys: pytest.CaptureFixture[s
     for title in ("Ablation", "Real and synthetic features", "Clusterability", "Few-shot"):
         assert f"### {title}" not in short.read_text(encoding="utf-8")
         assert f"### {title}" in long.read_text(encoding="utf-8")
-    assert "### Real and synthetic features" in short.read_text(encoding="utf-8")
     assert "| toy | own |" in capsys.readouterr().err
 
 

@@ -96,7 +96,8 @@ def test_seen_and_unseen_classes_are_drawn_as_often_and_as_noisily_as_the_settin
         np.testing.assert_array_equal(labels, np.repeat(np.arange(mask.sum()), each))
         noise = features[:, 2:] - Glass.signature_scaler(SIGNATURES[mask])[labels]
         assert noise.std() == pytest.approx(0.5, rel=0.1)
-    assert not set(seen[0][:, 0]) & set(unseen[0][:, 0])
+    seen, unseen = draw_classes(Glass(), SIGNATURES, MASK, Generate(per_seen=50, per_unseen=50), 0)
+    assert not set(seen[0][:, 0]) & set(unseen[0][:, 0]), "a stream of z for each side"
     _, (features, labels) = draw_classes(Glass(), SIGNATURES, MASK, Generate(), 0)
     assert (len(labels), labels.max()) == (3 * DEFAULT_PER_UNSEEN, 2)
 

@@ -38,6 +38,7 @@ def test_scores_and_normaliser_give_back_the_mean_logits_of_the_members() -> Non
         logits = ((modules[0](x[:, :4]) + modules[1](x[:, 4:])) / 2 + extra).numpy()
     normaliser = classifier.normaliser(x.numpy(), extra.numpy())
     assert normaliser == pytest.approx(logsumexp(logits, axis=1), abs=1e-5)
+    assert (classifier.normaliser(x.numpy(), extra.numpy(), block=2) == normaliser).all()
     assert classifier.scores(x.numpy(), extra.numpy()) + normaliser[:, None] == pytest.approx(logits, abs=1e-5)
 
 

@@ -14,6 +14,7 @@ from zslcore.methods.metric_learning.mining import (
     check_correlation,
     draw,
     log_correlation,
+    log_masses,
     probabilities,
 )
 
@@ -82,6 +83,19 @@ def test_probabilities(scores: np.ndarray, vectors: np.ndarray) -> None:
 def test_probabilities_of_far_candidates_stay_finite() -> None:
     found = probabilities(torch.tensor([[1e4, 1e4 + 1, 5.0]]), torch.tensor([[False, False, True]]))
     np.testing.assert_allclose(found, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0]], rtol=1e-12)
+
+
+def test_log_masses(scores: np.ndarray, vectors: np.ndarray) -> None:
+    """An image's share of the sum over all pairs: eq. 8 or 10 before it is divided by its own sum."""
+    for q in (np.ones(len(CLASSES)), correlation(vectors)):
+        log_q = torch.from_numpy(np.log(q))
+        found = log_masses(torch.from_numpy(scores), OWN, own(), log_q)
+        true = scores[np.arange(len(OWN)), OWN]
+        wanted = [
+            sum(q[c] * np.exp(true[x] - scores[x, c]) for c in range(len(CLASSES)) if CLASSES[c] != LABELS[x])
+            for x in range(len(OWN))
+        ]
+        np.testing.assert_allclose(np.exp(found), wanted, rtol=1e-12)
 
 
 def test_draw_never_takes_what_has_no_weight() -> None:
@@ -163,6 +177,16 @@ def test_all_pairs_of_a_set_that_grows(scores: np.ndarray) -> None:
         sizes.append(miner.size)
     assert sizes == [5, 15, 25, 35]
     assert miner.pairs.sum(axis=1).ravel().tolist()[0] == [1, 1, 1, 31, 1]
+
+
+def test_all_pairs_are_shared_out_even_where_few_images_take_their_turn(scores: np.ndarray) -> None:
+    """One pair an epoch is added: whose turn it is does not matter, the worst placed image has it."""
+    scores = scores.copy()
+    scores[3, OWN[3]] = 1e4
+    miner = Miner(LABELS, CLASSES, OWN, n=2, epochs=6, normalise="pairs")
+    for epoch in range(6):
+        miner.mine(epoch, lambda rows: torch.from_numpy(scores[rows]))
+    assert miner.pairs.sum(axis=1).ravel().tolist()[0] == [1, 1, 1, 6, 1]
 
 
 def test_all_pairs_of_an_image_are_independent_draws(scores: np.ndarray) -> None:

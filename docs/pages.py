@@ -1,5 +1,6 @@
 """Pages of the site that are made of the code, and those that stand in the repository's root. A hook of mkdocs.yml."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import zslcore
 from stages.cli import COMMANDS, _help
 from zslcore.io.layers import describe
 from zslcore.methods import registry
+from zslcore.methods.base import Method
+from zslcore.methods.table import tags
 from zslcore.project.gate import GateSettings
 from zslcore.project.params import SECTIONS
 
@@ -27,9 +30,17 @@ OF_ROOT = {
 """File in the root -> its page."""
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """The methods' pages in the navigation."""
+    part = next(item["Methods"] for item in config.nav or () if "Methods" in item)
+    part.append({"Each of them": [{method.title: f"methods/{name}.md"} for name, method in by_title()]})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Every generated page."""
-    made = {"settings.md": settings(), "method-settings.md": of_methods(), "commands.md": commands(), "api.md": api()}
+    made = {"settings.md": settings(), "commands.md": commands(), "api.md": api()}
+    made |= {f"methods/{name}.md": of_method(name, method) for name, method in by_title()}
     for name, page in OF_ROOT.items():
         made[page] = of_root((ROOT / name).read_text(encoding="utf-8"))
     for page, text in made.items():
@@ -78,14 +89,47 @@ def settings() -> str:
     return text
 
 
-def of_methods() -> str:
-    """Every method: what it is, where it is from, its settings."""
-    text = "# Settings of each method\n\n`zsl params NAME` prints the same. [The methods](methods.md) compares them.\n"
-    for name in sorted(registry.METHODS, key=lambda name: registry.get(name).title.lower()):
-        method = registry.get(name)
-        text += f"\n## {method.title}\n\n`{name}`, {method.citation}; {method.family}. {method.summary}\n"
-        text += f"\n{_of(method.Settings)}"
-    return text
+def plain(text: str) -> str:
+    """A docstring whose signs of the equations are no Markdown; what stands in backticks stays code."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([\\\\*_<>\[\]~^|])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def by_title() -> list[tuple[str, type[Method[Any]]]]:
+    """Every method by name, in the order of their titles."""
+    return sorted(((name, registry.get(name)) for name in registry.METHODS), key=lambda one: one[1].title.lower())
+
+
+def of_method(name: str, method: type[Method[Any]]) -> str:
+    """A method's page: idea, equation, source, settings, how to run it; all as its class says."""
+    can = ", ".join(tags(method))
+    return f"""# {method.title}
+
+{method.summary}
+
+{plain(inspect.getdoc(method) or "")}
+
+Source: {method.citation}. Family: {method.family}{f"; {can}" if can else ""}.
+
+## Run it
+
+```
+zsl compare --methods {name}
+zsl package birds --method {name}
+```
+
+```python
+import zslcore as zsl
+zsl.{method.__name__}().fit(X, y, S).predict(X_new, S_new)
+```
+
+`zsl compare` chooses settings on validation classes, measures over seeds, and the report shows it with the others
+([the methods](../methods.md), [the estimators](../python.md#methods-in-scikit-learns-manners)).
+
+## Settings
+
+{_of(method.Settings)}"""
 
 
 def commands() -> str:

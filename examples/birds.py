@@ -16,10 +16,15 @@ BACKBONE = "tf_efficientnet_lite0"
 
 
 @cache
+def drawn(images_per_class: int) -> zsl.Dataset:
+    """Twenty kinds of birds, five of them unseen, with attributes and with texts."""
+    return BirdsSource(classes=20, images_per_class=images_per_class, unseen=5, side=96).dataset("birds", Path())
+
+
+@cache
 def birds(folder: Path, images_per_class: int) -> zsl.Dataset:
-    """Twenty kinds, five of them unseen, with attributes and with texts; features are in `folder`, too."""
-    source = BirdsSource(classes=20, images_per_class=images_per_class, unseen=5, side=96)
-    return with_features(source.dataset("birds", folder), folder)
+    """The same with features, which are in `folder`, too."""
+    return with_features(drawn(images_per_class), folder)
 
 
 def with_features(

@@ -3,7 +3,7 @@
 # %%
 from pathlib import Path
 
-from birds import BACKBONE, birds, line, measured, run, with_features
+from birds import BACKBONE, drawn, line, measured, run, with_features
 
 from zslcore.methods.eszsl import ESZSL
 
@@ -13,11 +13,10 @@ BACKBONES = {"pretrained": (BACKBONE, "pretrained"), "random weights": ("test_re
 # %%
 def main(folder: Path, images_per_class: int = 12) -> None:
     """Name any model of timm. In a project: `dvc exp run --temp -S extract.backbone=NAME`."""
-    data = birds(folder, images_per_class)
     for name, (backbone, weights) in BACKBONES.items():
         place = folder / name
         place.mkdir(exist_ok=True)
-        _, _, figures = measured(ESZSL, with_features(data, place, backbone, weights))
+        _, _, figures = measured(ESZSL, with_features(drawn(images_per_class), place, backbone, weights))
         print(line(name, figures))
 
 

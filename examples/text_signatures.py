@@ -19,7 +19,7 @@ SOURCES = {
 def main(folder: Path, images_per_class: int = 12) -> None:
     """The same images, described three ways. In a project: `signatures:` in data/<name>.yaml."""
     data = birds(folder, images_per_class)
-    print(data.sources["text"].texts[0])
+    print(data.classes[0], "is described so:", data.sources["text"].texts[0][0])
     for name, weights in SOURCES.items():
         _, _, figures = measured(ESZSL, data.composed(Composition(weights=weights)))
         print(line(name, figures))

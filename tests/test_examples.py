@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 SAID = {
     "own_images": r"^48 images, 9 seen and 3 unseen classes\nyour images, ESZSL +T1 .* H +\d+\.\d\n$",
     "new_classes": r"^(a [\w -]+: [\w -]+ \(\d+%\), [\w -]+\n){2}$",
-    "text_signatures": r"^\(.*\)\nattributes +T1 .*\nsentences +T1 .*\nboth +T1 .*\n$",
+    "text_signatures": r"^[\w -]+ is described so: .*\.\nattributes +T1 .*\nsentences +T1 .*\nboth +T1 .*\n$",
     "new_method": r"^Plain ridge +T1 .*\nESZSL +T1 .*\n$",
-    "compare_backbones": r"^pretrained +T1 .*\nrandom weights +T1 .*\n$",
+    "compare_backbones": r"^pretrained +(T1 .*)\nrandom weights +(?!\1\n)T1 .*\n$",
 }
 
 

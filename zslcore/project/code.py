@@ -37,7 +37,7 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
     Modules of this project, and of each package that `modules` name. Imports inside functions count. A registry's
     "module:attribute" strings do not: name what they lead to.
     """
-    of_stages = root if (root / "stages").is_dir() else root / "zslcore"  # where the wheel has them
+    of_stages = root / "zslcore" if (root / "zslcore/stages").is_dir() else root  # where the wheel has them, or not
     folders = {"zslcore": root, "stages": of_stages, **_elsewhere(modules)}
     files: dict[str, Path] = {}
     waiting = list(modules)

@@ -21,7 +21,7 @@ from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.project.code import ROOT, code_hash
 from zslcore.project.params import Params
-from zslcore.signatures.compose import of_attributes
+from zslcore.signatures.compose import fixed, of_attributes
 
 from .common import listed, say
 from .lines import headline
@@ -130,12 +130,16 @@ def _attempt(calls: Sequence[Callable[[], dict[str, Any]]], position: int) -> di
 
 def _load(workspace: Workspace, method: str) -> tuple[type[Method[Any]], Dataset, Seen, NDArray[np.float32]]:
     """With signatures as the settings say, or as suits ESZSL best on validation classes."""
-    cls, seen, choice = registry.get(method), workspace.seen_sources(), workspace.section("compare")
-    composition = choose_composition(seen, workspace.settings.signatures, choice.splits, choice.seed)
+    cls, choice, signatures = registry.get(method), workspace.section("compare"), workspace.settings.signatures
+    seen = workspace.seen_sources(maps=cls.input == "maps")
+    composition = fixed(signatures)
+    if composition is None:
+        composition = choose_composition(workspace.seen_sources(), signatures, choice.splits, choice.seed)
     if cls.needs_binary_attributes:
         composition = of_attributes(sources_of(seen), composition)
     data = workspace.data_sources().composed(composition)
-    return cls, data, seen.composed(composition), workspace.features()
+    features = workspace.maps() if cls.input == "maps" else workspace.features()
+    return cls, data, seen.composed(composition), features
 
 
 def code(method: str, by: str = "zslcore.experiments.compare", root: Path = ROOT) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from zslcore.datasets import dataset as datasets
 from zslcore.datasets.dataset import Dataset, Seen, sources_of
+from zslcore.datasets.maps import load_maps
 from zslcore.errors import ZSLError
 from zslcore.evaluation.confidence import Confidence
 from zslcore.evaluation.selected import fill
@@ -94,13 +95,18 @@ class Workspace:
         """What choices may be made on: no test row is opened."""
         return self.seen_sources().composed(self.composition)
 
-    def seen_sources(self) -> Seen:
-        """The same, before the sources of signatures are put together."""
-        return datasets.load_seen(self.artifact("dataset.h5"), self.artifact("features.h5"))
+    def seen_sources(self, maps: bool = False) -> Seen:
+        """The same, before the sources of signatures are put together. maps: with feature maps, which stay on disk."""
+        read = load_maps if maps else None
+        return datasets.load_seen(self.artifact("dataset.h5"), self.artifact("features.h5"), read)
 
     def features(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Features (n, d) of these images, or of all, as `load_features` gives them."""
         return datasets.load_features(self.artifact("features.h5"), rows)
+
+    def maps(self) -> NDArray[np.float32]:
+        """Feature maps (n, h, w, c) of all images, which stay on disk until they are used."""
+        return load_maps(self.artifact("features.h5"))
 
     def about(self, data: Dataset) -> dict[str, Any]:
         """What stands at the head of the run's results."""

@@ -19,6 +19,7 @@ import joblib
 import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from stages import resolve as resolving
@@ -152,6 +153,16 @@ def make_dataset(
         features=features.astype(np.float32),
         image_attributes=image_attributes.astype(np.float32),
     )
+
+
+def make_maps(data: Dataset, seed: int = 0) -> NDArray[np.float32]:
+    """Maps (n, 3, 3, d) of a data set's images: its features at one place, drawn at random, and noise at the others."""
+    random = np.random.default_rng(seed)
+    assert data.features is not None
+    n, d = data.features.shape
+    maps = 0.3 * random.normal(size=(n, 9, d))
+    maps[np.arange(n), random.integers(9, size=n)] = data.features
+    return maps.reshape(n, 3, 3, d).astype(np.float32)
 
 
 @pytest.fixture(scope="session")

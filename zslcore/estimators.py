@@ -21,7 +21,7 @@ from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.metrics import per_class_top1
 from zslcore.io.layers import validate
 from zslcore.methods import registry
-from zslcore.methods.base import Method, Scorer, TrainData
+from zslcore.methods.base import Method, Scorer, TrainData, check_input
 
 Signatures = Mapping[Any, ArrayLike] | ArrayLike
 """Label -> (a,) values of its attributes, or (classes, a), where a class's label is its row number."""
@@ -81,8 +81,9 @@ class Estimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: ArrayLike, S: Signatures) -> Self:
         """Learn from images of seen classes.
 
-        X: (n, d) features, unscaled. y: (n,) labels. S: signatures of the classes in `y`: a mapping, or an array with a
-        row for each of them in ascending order of their labels. Signatures of classes without images are left out.
+        X: (n, d) features, or maps (n, h, w, c), unscaled. y: (n,) labels. S: signatures of the classes in `y`: a
+        mapping, or an array with a row for each of them in ascending order of their labels. Signatures of classes
+        without images are left out.
         Raises ZSLError for data the method cannot use.
         """
         labels = np.asarray(y)
@@ -91,6 +92,7 @@ class Estimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         settings = {name: value for name, value in self._given.items() if name not in ("seed", "calibration")}
         method = self.method(validate(self.method.Settings, settings, type(self).__name__))
         features = np.asarray(X, np.float32)
+        check_input(method, features)
         self.method_ = method.fit(TrainData(features, positions.astype(np.int64), signatures), self._given["seed"])
         self.signatures_, self.n_features_in_ = signatures, features.shape[1]
         self._last: tuple[bytes, Scorer] | None = None

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.methods.expected import FILE, make, measured, quick
+from tests.methods.expected import FILE, make, measured, quick, task_for
+from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, fit, score
 from zslcore.evaluation.search import candidates
@@ -27,6 +28,12 @@ EXPECTED = json.loads(FILE.read_text())
 @pytest.fixture(scope="module", params=sorted(registry.METHODS))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def toy_task(name: str, toy: Dataset) -> Task:
+    """In place of the one of vectors: with feature maps where the method learns from them."""
+    return task_for(name, toy)
 
 
 @pytest.fixture(scope="module")
@@ -290,12 +297,13 @@ def test_its_candidates_are_settings_none_twice(name: str) -> None:
     assert all(one not in found[1:place] for place, one in enumerate(found))
 
 
-@pytest.mark.parametrize(("name", "settings"), [(name, one) for name, many in SINGULAR.items() for one in many])
-def test_says_where_a_system_is_singular(name: str, settings: dict[str, float], toy_task: Task) -> None:
+@pytest.mark.parametrize(("method_name", "settings"), [(name, one) for name, many in SINGULAR.items() for one in many])
+def test_says_where_a_system_is_singular(method_name: str, settings: dict[str, float], toy: Dataset) -> None:
+    toy_task = task_for(method_name, toy)
     features, signatures = toy_task.train.features.copy(), toy_task.signatures.copy()
     features[:, 0], features[:, 1] = 1, features[:, 2]
     signatures[:, 2:] = np.linspace(0.1, 1, len(signatures))[:, None]  # of rank 3
-    cls = registry.get(name)
+    cls = registry.get(method_name)
     method = cls(cls.Settings(**{"scaling": "none", "signature_scaling": "none", **settings}))
     with pytest.raises(ZSLError, match=r"singular|unbounded|constant within a class"):
         method.fit(TrainData(features, toy_task.train.labels, signatures[:12])).for_classes(

@@ -107,6 +107,19 @@ def test_methods_alone_and_clip_apart(folder: Path) -> None:
     assert markdown.index("| SAE (Kodirov") < markdown.index("REFERENCE, not zero-shot") < markdown.index("| CLIP tiny")
 
 
+def test_methods_on_maps_stand_in_a_block_with_their_published_rows(folder: Path) -> None:
+    for name, about in {"aren": {"title": "aren", "input": "maps"}, "eszsl": {"title": "eszsl"}}.items():
+        write_json(
+            folder / f"results/cub-x/methods/{name}.json", {"about": about, "zsl": {"T1": value(50)}, "gzsl": {}}
+        )
+    markdown, _ = report(folder)
+    block = markdown.index("Methods on feature maps")
+    measured = markdown.index("| **aren** | **measured here** | **50.0 ± 0.5** |")
+    assert markdown.index("| **eszsl** |") < markdown.index("| ESZSL (") < block < measured < markdown.index("| AREN (")
+    assert markdown.count("| AREN (") == 1
+    assert "**maps of given: res.mat**" in markdown[measured:]
+
+
 def test_timings_stand_in_no_other_report(folder: Path) -> None:
     write_json(folder / "results/cub-x/methods/eszsl.json", {"zsl": {"T1": value(54.3)}, "gzsl": {"H": value(40.0)}})
     slow = {"fit_s": 3.0, "score_s": 1.0, "memory_mib": 250.4, "ridge_s": 0.5, "threads": 2}

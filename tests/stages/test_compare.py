@@ -8,7 +8,7 @@ import pytest
 
 from stages import compare
 from stages.common import run
-from tests.conftest import make_dataset, write_project
+from tests.conftest import make_dataset, make_maps, write_project
 from tests.methods.outside import importable, install
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
@@ -19,6 +19,8 @@ from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.methods.registry import METHODS
 from zslcore.project.code import ROOT
+
+ON_MAPS = {name for name in METHODS if registry.get(name).input == "maps"}
 
 PARAMS = {"seeds": [0, 1], "device": "auto"}
 COMPARE = {"budget": 2, "splits": 1}
@@ -323,5 +325,19 @@ def test_a_method_of_another_package(project: Path, fits: list[str], monkeypatch
 
 
 def test_every_method_that_no_other_stage_measures_has_a_row() -> None:
-    assert set(METHODS) - set(load_given(ROOT / compare.GIVEN)) == {"clusterable", "metric-learning"}
+    assert set(METHODS) - set(load_given(ROOT / compare.GIVEN)) == {"clusterable", "metric-learning", *ON_MAPS}
     assert all(registry.get(name).name == name for name in METHODS), "results stand under one, and say the other"
+
+
+def test_a_method_on_maps_reads_those_of_the_artifact(project: Path) -> None:
+    """Its result says so; without maps it is told what to set."""
+    with pytest.raises(ZSLError, match=r"holds no feature maps; set extract.output to both"):
+        compare.command("attribute-maps")
+    data = datasets.load(project / "artifacts/toy/dataset.h5", with_features=True)
+    with artifacts.create(project / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
+        file["maps"] = make_maps(data).astype("f2")
+    (project / "given.yaml").write_text("attribute-maps: {toy: {settings: {epochs: 2}, calibration: 0.0}}")
+    compare.command("attribute-maps", given="given.yaml")
+    assert result(project, "attribute-maps")["about"]["input"] == "maps"
+    with pytest.raises(ZSLError, match=r"holds feature maps alone; set extract.output to both"):
+        compare.command("eszsl")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,3 +65,8 @@ class Maps:
     def tobytes(self) -> bytes:
         """What stands for the numbers in a hash of them: the file's content, and which rows."""
         return self.content.encode() + self.rows.tobytes()
+
+
+def load_maps(path: Path, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    """`Maps.open`, where code is written for the array that it stands for."""
+    return cast(NDArray[np.float32], Maps.open(path, rows))

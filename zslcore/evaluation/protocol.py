@@ -16,7 +16,7 @@ from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_se
 from zslcore.evaluation.confidence import Confidence, fit_temperature
 from zslcore.evaluation.metrics import METRICS, Scores, SeenUnseenCurve
 from zslcore.evaluation.strangers import Sides, auroc, quantiles, sides, usable, withheld
-from zslcore.methods.base import Evident, Method, MethodSettings, Observe, TrainData, Transductive
+from zslcore.methods.base import Evident, Method, MethodSettings, Observe, TrainData, Transductive, check_input
 
 HOLDOUT = 0.2
 """Share of the images of a validation task's seen classes that play test_seen."""
@@ -129,6 +129,7 @@ def fit(method: Method[Any], task: Task, seed: int = 0, observe: Observe | None 
 
     Raises ZSLError for data the method cannot use.
     """
+    check_input(method, task.train.features)
     method.fit(task.train, seed, observe)
     if isinstance(method, Transductive):
         method.fit_unlabelled(task.unseen_features)

@@ -119,9 +119,9 @@ def compare(
 ) -> dict[str, Any]:
     """The figures of one method: mean and standard deviation over seeds (one seed for closed forms), in percent.
 
-    features: (n, d) of all images. What `given` leaves open is chosen on validation classes, from `seen` alone: out of
-    `among`, or of the method's search space. device: where a method that is trained is. checkpoints: as in
-    `fit_and_score`. store: as in `choose`.
+    features: (n, d), or maps, of all images. What `given` leaves open is chosen on validation classes, from `seen`
+    alone: out of `among`, or of the method's search space. device: where a method that is trained is. checkpoints: as
+    in `fit_and_score`. store: as in `choose`.
     Raises ZSLError for settings the method has not, data it cannot use, or where no candidate can be fitted.
     """
     name = method.name
@@ -141,6 +141,7 @@ def compare(
         "citation": method.citation,
         "family": method.family,
         "transductive": method.transductive,
+        "input": method.input,
         "dataset": data.name,
         "split": data.split_name,
         "signatures": provenance(sources_of(seen), seen.composition),

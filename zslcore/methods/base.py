@@ -23,7 +23,8 @@ from zslcore.io import artifacts
 class TrainData:
     """What a method is fitted on: images of seen classes only.
 
-    features: (n, d) float32, unscaled: a method fits its own scaler here.
+    features: (n, d) float32, or feature maps (n, h, w, c), unscaled: a method fits its own scaler here. Maps may stand
+    in a file, as `datasets.maps.Maps`.
     labels: (n,) int64 in 0..K-1, row numbers of `signatures`.
     signatures: (K, a) float32, one row a seen class.
     image_attributes: (n, a) float32, what is visible in each image, or None.
@@ -35,15 +36,16 @@ class TrainData:
     image_attributes: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
+        if self.features.ndim not in (2, 4) or self.labels.shape != self.features.shape[:1]:
             raise ZSLError(
                 f"training features {self.features.shape} and labels {self.labels.shape} do not belong together; "
-                "features are (n, d), labels (n,)"
+                "features are (n, d), or maps (n, h, w, c), labels (n,)"
             )
         if self.signatures.ndim != 2:
             raise ZSLError(f"signatures have shape {self.signatures.shape}; expected (classes, attributes)")
         for name, values in (("features", self.features), ("signatures", self.signatures)):
-            if not np.isfinite(values).all():
+            # what stands in a file was finite when it was written
+            if isinstance(values, np.ndarray) and not np.isfinite(values).all():
                 raise ZSLError(f"training {name} hold NaN or infinity; remove or recompute those rows")
         present = np.unique(self.labels)
         if len(self.signatures) < 2:
@@ -59,7 +61,7 @@ class Scorer(Protocol):
     """Scores images over the classes it was made for."""
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, d) unscaled features -> (n, classes) float32 comparable log-scores (up to a constant an image)."""
+        """(n, d) unscaled features, or maps -> (n, classes) float32 comparable log-scores (up to a constant)."""
         ...
 
 
@@ -121,6 +123,8 @@ class Method(ABC, Generic[S]):
     summary: str = ""
     """The idea, in a sentence or two."""
     family: Family = "other"
+    input: Literal["vectors", "maps"] = "vectors"
+    """What it learns from: pooled feature vectors (n, d), or feature maps (n, h, w, c)."""
     random: bool = True
     """False where the seed changes nothing, so that one run is enough."""
     generates: bool = False
@@ -249,6 +253,22 @@ class Explained(Protocol):
         winner, runner_up: positions among the classes. Rows sum to the lead.
         """
         ...
+
+
+@runtime_checkable
+class Localised(Protocol):
+    """A method on feature maps that knows where in a picture it sees each attribute."""
+
+    def attribute_maps(self, maps: NDArray[Any]) -> NDArray[np.float32]:
+        """(n, h, w, c) unscaled maps -> (n, a, h, w): the larger, the more of an attribute is seen at that place."""
+        ...
+
+
+def check_input(method: Method[Any], features: NDArray[Any]) -> None:
+    """Raise ZSLError where a method on vectors is given feature maps, or the other way round."""
+    if (features.ndim == 4) != (method.input == "maps"):
+        given = "feature maps" if features.ndim == 4 else "vectors"
+        raise ZSLError(f"{method.name} learns from {method.input}, and was given {given} of shape {features.shape}")
 
 
 def check_classes(

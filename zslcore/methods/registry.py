@@ -14,6 +14,10 @@ from zslcore.methods.base import Method
 
 METHODS: dict[str, str] = {
     "ale": "zslcore.methods.ale:ALE",
+    "apn": "zslcore.methods.apn:APN",
+    "aren": "zslcore.methods.aren:AREN",
+    "attribute-attention": "zslcore.methods.attribute_attention:AttributeAttention",
+    "attribute-maps": "zslcore.methods.attribute_maps:AttributeMaps",
     "bidilel": "zslcore.methods.bidilel:BiDiLEL",
     "cada-vae": "zslcore.methods.cada_vae:CADAVAE",
     "cdl": "zslcore.methods.cdl:CDL",

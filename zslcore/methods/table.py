@@ -28,8 +28,19 @@ def tags(method: type[Method[Any]]) -> list[str]:
     return [words for attribute, words in TAGS.items() if getattr(method, attribute)]
 
 
+BLOCKS = {"vectors": "", "maps": "On feature maps:\n\n"}
+"""What a method learns from -> what stands over the table of these methods."""
+
+
 def markdown(methods: Iterable[type[Method[Any]]]) -> str:
-    """A Markdown table, by family, then by title: name, source, family, capabilities and idea."""
+    """Markdown tables, one for each kind of input; see `rows`."""
+    known = list(methods)
+    blocks = {title: [one for one in known if one.input == kind] for kind, title in BLOCKS.items()}
+    return "\n\n".join(title + "\n".join(rows(block)) for title, block in blocks.items() if block)
+
+
+def rows(methods: Iterable[type[Method[Any]]]) -> list[str]:
+    """The lines of a table, by family, then by title: name, source, family, capabilities and idea."""
     order = get_args(Family)
     lines = ["| method | `name` | from | family | | idea |", "|---|---|---|---|---|---|"]
     for method in sorted(methods, key=lambda one: (order.index(one.family), one.title.lower())):
@@ -42,7 +53,7 @@ def markdown(methods: Iterable[type[Method[Any]]]) -> str:
             method.summary,
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return lines
 
 
 def replaced(page: str) -> str:

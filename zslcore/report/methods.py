@@ -33,15 +33,18 @@ def comparison(results: Results) -> Iterator[Block]:
     measured = _measurements(results)
     if not measured:
         return
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, result in sorted(measured.items(), key=_rank):
-        groups.setdefault(signatures_of(result), {})[name] = result
-    published = _by_method(results.dataset) if GIVEN in groups else {}
+        groups.setdefault((signatures_of(result), _on_maps(result)), {})[name] = result
+    published = _by_method(results.dataset) if any(signatures == GIVEN for signatures, _ in groups) else {}
+    of_maps = {_key(name) for (_, on_maps), group in groups.items() if on_maps for name in group}
     titles = (*headline_titles(), METRICS[UNCALIBRATED].title)
     header = ("method", "whose figure", *titles, "features", "selected on test data", METRICS[BOUND].title)
     yield Heading(3, "Measured here, and published")
-    for signatures, group in groups.items():
-        yield _table(group, results.features, published if signatures == GIVEN else {}, header, signatures)
+    for (signatures, on_maps), group in sorted(groups.items(), key=lambda item: item[0][1]):
+        quoted = {key: rows for key, rows in published.items() if (key in of_maps) == on_maps}
+        features = f"maps of {results.features}" if on_maps else results.features
+        yield _table(group, features, quoted if signatures == GIVEN else {}, header, signatures, on_maps)
     if references := results.jsons("reference"):
         cells = tuple(_measured(name, result, "images") for name, result in references.items())
         caption = "REFERENCE, not zero-shot: the pretraining has seen images and names of the unseen classes"
@@ -57,8 +60,9 @@ def _table(
     published: Mapping[str, list[Published]],
     header: tuple[str, ...],
     signatures: str,
+    on_maps: bool,
 ) -> Table:
-    """Rows that rest on one kind of signatures; published ones rest on attributes."""
+    """Rows that rest on one kind of signatures and of features; published ones rest on attributes."""
     unmeasured = dict(published)
     rows: list[tuple[str, ...]] = []
     strong = set()
@@ -68,7 +72,8 @@ def _table(
         if quoted := unmeasured.pop(_key(name), None):
             rows.append(_published(quoted))
     rows += map(_published, unmeasured.values())
-    caption = "" if signatures == GIVEN else f"Classes described by: {signatures}"
+    said = [] if signatures == GIVEN else [f"Classes described by: {signatures}"]
+    caption = "; ".join([*said, *(["Methods on feature maps"] if on_maps else [])])
     return Table(captioned(caption, rows), header, tuple(rows), frozenset(strong))
 
 
@@ -147,6 +152,10 @@ def _rank(item: tuple[str, Any]) -> tuple[bool, bool, float]:
     """The pipeline first, ESZSL under it, then by T1, the largest first."""
     name, result = item
     return name != PIPELINE, name != SIMPLE, -(lookup(result, "zsl.T1") or {"mean": 0.0})["mean"]
+
+
+def _on_maps(result: Mapping[str, Any]) -> bool:
+    return bool((result.get("about") or {}).get("input") == "maps")
 
 
 def _key(name: str) -> str:

@@ -1,0 +1,179 @@
+"""What the methods on feature maps share: scaled channels, training on batches read from disk, scoring in blocks."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from zslcore.errors import ZSLError
+from zslcore.methods._scaled import SignatureScaling
+from zslcore.methods.base import (
+    Method,
+    MethodSettings,
+    Observe,
+    Scorer,
+    TrainData,
+    check_classes,
+    check_distinct,
+    check_input,
+)
+from zslcore.nn.blocks import apply_in_blocks
+from zslcore.nn.state import numpy_state, put_state
+from zslcore.scaling import Scaler, Scaling
+from zslcore.training.device import resolve_device, tensor
+from zslcore.training.loop import Curve, Terms, minimise
+from zslcore.training.seeding import seeded
+
+SCALED_ON = 256
+"""Training images, evenly spaced, whose places the scaling of channels is fitted on."""
+AT_ONCE = 64
+"""Images scored at once."""
+
+
+class MapSettings(MethodSettings):
+    """Scaling and training; Adam, whatever the paper's optimiser was."""
+
+    scaling: Scaling = Field("standard", description="of the channels, fitted on places of training images; not stated")
+    signature_scaling: SignatureScaling = "sphere"
+    epochs: int = Field(20, ge=1, description="passes over the training images")
+    batch_size: int = Field(64, ge=1, description="images")
+    lr: float = Field(1e-3, gt=0, description="Adam's step")
+    weight_decay: float = Field(0.0, ge=0, description="Adam's weight decay, of ½‖parameters‖²")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+
+
+MapS = TypeVar("MapS", bound=MapSettings)
+
+
+class MapMethod(Method[MapS], Generic[MapS]):
+    """A network on frozen feature maps (n, h, w, c), whose classes are given by scaled signatures (K, a).
+
+    `train.features` is an array, or `datasets.maps.Maps`, of which a batch at a time is read. A subclass gives the
+    network, its loss and its scores.
+    """
+
+    input = "maps"
+    network: nn.Module
+
+    @abstractmethod
+    def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:
+        """The network for maps of shape (h, w, c) and signatures of so many attributes."""
+
+    @abstractmethod
+    def terms(self, maps: Tensor, labels: Tensor, signatures: Tensor) -> Terms:
+        """Loss terms of a batch: scaled maps (n, h, w, c), labels (n,) of rows of the scaled signatures (K, a)."""
+
+    @abstractmethod
+    def logits(self, maps: Tensor, signatures: Tensor) -> Tensor:
+        """Scores (n, classes) of scaled maps over scaled signatures."""
+
+    def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
+        """Scale, build, train. Raises ZSLError for vectors, and when two seen classes have the same signature."""
+        features = train.features
+        check_input(self, features)
+        check_distinct(train.signatures)
+        self.image: tuple[int, int, int] = features.shape[1:]
+        self.seen_classes, self.attributes = train.signatures.shape
+        self.device = resolve_device(self.settings.device)
+        sampled = np.unique(np.linspace(0, len(features) - 1, SCALED_ON).round().astype(np.int64))
+        self.scaler = Scaler.fit(_places(features[sampled]), self.settings.scaling)
+        self.signature_scaler = Scaler.fit(train.signatures, self.settings.signature_scaling)
+        signatures = tensor(self.signature_scaler(train.signatures), self.device)
+        labels = tensor(train.labels, self.device)
+        with seeded(seed, f"{self.name}/build"):
+            self.network = self.build(self.image, self.attributes).to(self.device)
+
+        def terms(rows: Tensor, epoch: int) -> Terms:
+            return self.terms(self.scaled(features[np.sort(rows.cpu().numpy())]), labels[rows.sort()[0]], signatures)
+
+        def watch(done: int) -> None:
+            assert observe is not None
+            self.network.eval()
+            observe(done)
+            self.network.train()
+
+        settings = self.settings
+        with seeded(seed, f"{self.name}/train"):
+            self.network.train()
+            self.curve: Curve = minimise(
+                terms,
+                self.network.parameters(),
+                count=len(features),
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                lr=settings.lr,
+                weight_decay=settings.weight_decay,
+                label=self.name,
+                observe=None if observe is None else watch,
+            )
+            self.network.eval()
+        return self
+
+    def scaled(self, maps: NDArray[Any]) -> Tensor:
+        """Unscaled maps (n, h, w, c), in memory or not, as a scaled tensor on the device."""
+        return tensor(self.scaler(_places(maps)).reshape(-1, *self.image), self.device)
+
+    def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
+        """Score with what was learned; nothing is trained here."""
+        check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
+        return MapScorer(self, tensor(self.signature_scaler(signatures), self.device))
+
+    def in_blocks(self, function: Any, maps: NDArray[Any]) -> NDArray[np.float32]:
+        """`function` of scaled maps, of some images at once. Raises ZSLError for another shape than in `fit`."""
+        if maps.ndim != 4 or tuple(maps.shape[1:]) != self.image:
+            raise ZSLError(f"features of shape {maps.shape}; {self.name} was fitted on maps (n, {_times(self.image)})")
+
+        @torch.inference_mode()
+        def one(block: NDArray[Any]) -> NDArray[np.float32]:
+            return function(self.scaled(block)).float().cpu().numpy()
+
+        return apply_in_blocks(one, maps, AT_ONCE)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The network's weights, the scalers, and the shapes of what was fitted."""
+        return {
+            **numpy_state(self.network, "network."),
+            "shape": np.array([self.seen_classes, self.attributes, *self.image]),
+            **self.scaler.state(),
+            **self.signature_scaler.state("signature_scaler."),
+        }
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `state` returned."""
+        self.seen_classes, self.attributes, *image = map(int, state["shape"])
+        self.image = image[0], image[1], image[2]
+        self.device = resolve_device(self.settings.device)
+        self.scaler = Scaler.from_state(self.settings.scaling, state)
+        self.signature_scaler = Scaler.from_state(self.settings.signature_scaling, state, "signature_scaler.")
+        with seeded(0, "unused"):
+            self.network = self.build(self.image, self.attributes)
+        put_state(self.network, state, "network.")
+        self.network.to(self.device)
+
+
+@dataclass(frozen=True)
+class MapScorer:
+    """Scores feature maps over scaled signatures (classes, a)."""
+
+    method: MapMethod[Any]
+    signatures: Tensor
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, h, w, c) unscaled maps, in memory or not -> (n, classes) float32. Raises ZSLError for another shape."""
+        return self.method.in_blocks(lambda maps: self.method.logits(maps, self.signatures), features)
+
+
+def _places(maps: NDArray[Any]) -> NDArray[np.float32]:
+    """(n, h, w, c), in memory or not -> (n·h·w, c) float32."""
+    values = np.asarray(maps, np.float32)
+    return values.reshape(-1, values.shape[-1])
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

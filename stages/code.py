@@ -7,7 +7,7 @@ from zslcore.methods import registry as methods
 from zslcore.project.code import code_hash
 from zslcore.project.params import Resolved
 
-from .commands import STAGES
+from .commands import STAGES, TUNED_BACKBONE
 
 REACHED: dict[str, Iterable[str]] = {
     **dict.fromkeys(("compare", "grid"), methods.METHODS),
@@ -25,6 +25,8 @@ def reached(stage: str, resolved: Resolved) -> list[str]:
     """Modules that a stage reaches through a registry."""
     if stage in ("prepare", "report"):
         return [kinds.target(resolved.source["kind"]).partition(":")[0]]
-    if stage == "extract" and ":" in resolved.pipeline.extract.backbone:  # of another package
-        return [resolved.pipeline.extract.backbone.partition(":")[0]]
+    if stage == "extract":
+        tuned = [TUNED_BACKBONE] if resolved.pipeline.finetune.level == "backbone" else []
+        named = (*tuned, resolved.pipeline.extract.backbone)  # a backbone of another package has a colon, too
+        return [name.partition(":")[0] for name in named if ":" in name]
     return [methods.target(name).partition(":")[0] for name in REACHED.get(stage, ())]

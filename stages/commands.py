@@ -28,6 +28,8 @@ STAGES = {
     "mining": "stages.mining",
 }
 """DVC stages whose code `resolve` hashes: name -> module with a `command`."""
+TUNED_BACKBONE = "zslcore.evaluation.tuned_backbone:extract_tuned"
+"""What `extract` calls where `finetune.level` is `backbone`, by name, so that training is no part of its code else."""
 TOOLS = {
     "init": "stages.init",
     "upgrade": "stages.upgrade",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated
 
 import typer
@@ -14,10 +15,12 @@ from zslcore.features.batches import Engine, local
 from zslcore.features.extract import extract, extract_images, forecast, plan_of
 from zslcore.features.network import ExtractionPlan
 from zslcore.features.ray_engine import ray_engine
+from zslcore.io import artifacts
 from zslcore.io.layers import validate
 from zslcore.project.params import PARAMS_FILE, Params
 from zslcore.settings import Extract, number_or
 
+from .commands import TUNED_BACKBONE
 from .common import say
 from .workspace import ARTIFACTS, Workspace
 
@@ -91,14 +94,28 @@ def command(
     chosen = engines[engine]()
     if workspace is None:
         place, planned = image_sources.of_place(str(images)), None if like is None else _planned(like)
+        if planned is not None and Path(planned.weights.removeprefix("file:")) == ARTIFACTS / str(like) / "features.h5":
+            settings = settings.model_copy(update={"weights": planned.weights})  # fine-tuned ones
         summary = extract_images(place, Path(str(out)), settings, device, chosen, planned=planned)
     else:
         paths = workspace.artifact("dataset.h5"), workspace.artifact("features.h5")
-        summary = extract(*paths, settings, device, chosen)
+        if workspace.settings.finetune.level == "backbone":
+            summary = resolve_name(TUNED_BACKBONE)(*paths, workspace.settings, device, chosen)
+            say(f"{dataset}: {tuned(paths[1])}")
+        else:
+            summary = extract(*paths, settings, device, chosen)
     for name, reason in summary.skipped:
         say(f"skipped {name}: {reason}")
     computed, skipped = f"{summary.computed} computed", f"{len(summary.skipped)} skipped"
     say(f"{dataset or images}: {summary.images} images, {computed}, {skipped}")
+
+
+def tuned(features: Path) -> str:
+    """How long the backbone of these features was fine-tuned, and what that was chosen by."""
+    about = artifacts.params(features, artifacts.FEATURES)["finetune"]
+    tried = ", ".join(f"{one['epochs']}: {one['score']:.1f}" for one in about["tried"])
+    figures = f"mean of T1 and H on validation classes, by epochs: {tried}" if tried else "nothing to choose on"
+    return f"backbone fine-tuned for {about['chosen']} epochs ({figures})"
 
 
 def _of_project(like: str | None) -> tuple[Extract, str]:

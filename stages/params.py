@@ -40,13 +40,14 @@ def _of_dataset(params: Params, dataset: str, part: str | None) -> Table:
     values, origins = flat(params.resolve(dataset).plain()), params.origins(dataset)
     table = Table("parameter", dataset, "from", "meaning")
     for name, model in SECTIONS.items():
-        for path, _, meaning in describe(model):
+        for path, default, meaning in describe(model):
             full = f"{name}.{path}"
             inside = [key for key in values if key == full or key.startswith(f"{full}.")]
             if _within(full, part):
                 value = ", ".join(f"{key.removeprefix(full)[1:]} {values[key]}".strip() for key in inside)
                 files = {origins.get(key, "built-in default") for key in inside}
-                table.add_row(full, value or "none", ", ".join(sorted(files)) or "built-in default", meaning)
+                value = value or (_text(default) if default else "none")
+                table.add_row(full, value, ", ".join(sorted(files)) or "built-in default", meaning)
     for name in ("preset", "device", "seeds"):
         if _within(name, part):
             table.add_row(name, _text(values[name]), str(PARAMS_FILE), "")

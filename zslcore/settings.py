@@ -5,7 +5,16 @@ What a paper leaves open says so: `not stated`. `auto`: the program decides, mos
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from zslcore.io.layers import merge, validate
 
@@ -103,9 +112,58 @@ class Select(Section):
     per_unseen: Counts = Field((200,), description="numbers of synthetic features to score")
 
 
+class TunedBackbone(Section):
+    """F as the backbone of `extract`, trained on trainval images before their features are extracted, eq. 7-9."""
+
+    layers: Literal["last", "all"] = Field("last", description="what learns: the last stage and what follows, or all")
+    epochs: WholeOrAuto = Field(
+        "auto", description="passes over trainval; auto: none, half of the longest or all, chosen on validation classes"
+    )
+    longest: int = Field(20, ge=2, description="epochs in which the learning rate falls to 0 by a cosine")
+    lr: float = Field(1e-4, gt=0, description="first learning rate of the backbone and W′ (Adam)")
+    seed: int = Field(0, ge=0, description="of the views and batches; all seeds of the run share one backbone")
+
+    @property
+    def lengths(self) -> list[int]:
+        """Numbers of epochs to try, ascending."""
+        return [self.epochs] if isinstance(self.epochs, int) else [0, self.longest // 2, self.longest]
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> Self:
+        if self.lengths[-1] > self.longest:
+            raise ValueError(
+                f"{self.epochs} epochs, and the rate is 0 after {self.longest}; set longest to {self.epochs}"
+            )
+        return self
+
+
+class TuningImages(Section):
+    """How images come to a backbone that is fine-tuned."""
+
+    views: int = Field(
+        4, ge=0, description="of each image, drawn once and stored as they reach the last stage; 0: new ones each epoch"
+    )
+    crop: float = Field(0.5, gt=0, le=1, description="smallest share of a picture that a view shows; 1: no crops")
+    flip: bool = Field(True, description="every other view is mirrored")
+    batch_size: int = Field(32, ge=1, description="images a step")
+    parts: int = Field(1, ge=1, description="of a batch, one in memory at a time; gradients add up")
+
+
+OF_BACKBONES = ("level", "backbone", "images", "precision")
+"""Settings of `finetune` that leave no trace in artifacts at their defaults, which have the bytes from before."""
+
+
 class Finetune(Section):
     """F, trained on trainval before the CVAE, eq. 7-9."""
 
+    level: Literal["features", "backbone"] = Field(
+        "features", description="F is a layer on the features, or the backbone that makes them (docs/backbone.md)"
+    )
+    backbone: TunedBackbone = TunedBackbone()
+    images: TuningImages = TuningImages()
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "auto", description="of a backbone while it learns; auto: bf16 where the device has units for it"
+    )
     enabled: bool = Field(True, description="false: features are scaled only")
     loss: Literal["gaussian", "cce"] = Field("gaussian", description="eq. 8, or the plain cross-entropy of eq. 5")
     scaling: Literal["none", "standard", "root", "minmax", "max", "l2", "sphere"] = Field(
@@ -120,6 +178,12 @@ class Finetune(Section):
     lr: float = Field(1e-4, gt=0, description="learning rate of F (Adam); not stated")
     batch_size: int = Field(256, ge=1, description="images; not stated")
     rescale: bool = Field(True, description="scale F(x) as x was, by trainval statistics; not stated")
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = {name: type(self).model_fields[name].default for name in OF_BACKBONES}
+        unused = [name for name, default in defaults.items() if getattr(self, name) == default]
+        return {name: value for name, value in plain(self).items() if name not in unused}
 
 
 class Noise(Section):

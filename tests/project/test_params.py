@@ -324,6 +324,7 @@ def test_the_file_holds_what_was_resolved(tmp_path: Path) -> None:
     assert found.pop("code").keys() >= {"prepare", "train", "evaluate", "fewshot"}
     resolved = Params(tmp_path).resolve("toy")
     assert found.pop("fit") == resolved.fit
+    assert found.pop("backbone") == "as loaded"
     assert found == resolved.plain()
     assert (found["seeds"], found["train"]["noise"]["strength"], found["fewshot"]["query"]) == ([3, 4], 0.5, 3)
     assert None not in flat(found).values()

@@ -380,12 +380,26 @@ def sources_of(data: "Dataset | Seen") -> Sources:
 
 
 @dataclass(frozen=True)
+class SplitFeatures:
+    """Features (n, d) float32 of the trainval images, by a backbone fine-tuned for one validation split alone.
+
+    held_out: (k,) int64 classes. trained_on: (m,) int64 rows of `Seen` that this backbone was fine-tuned on.
+    """
+
+    held_out: NDArray[np.int64]
+    trained_on: NDArray[np.int64]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Seen:
     """What fitting and choosing may look at: the trainval images, and the signatures of all classes.
 
     features: (n, d) float32; labels: (n,) int64 into `signatures`; signatures: (classes, a) float32;
     seen, unseen: int64 classes; validation_splits: for each published split, the seen classes to hold out;
     image_attributes: (n, a) float32 or None. sources: as in `Dataset`; composition: how they are put together.
+    split_features: where the backbone of `features` was fine-tuned on all these images, what stands for them in each
+    validation split; else nothing.
     """
 
     name: str
@@ -398,6 +412,7 @@ class Seen:
     image_attributes: NDArray[np.float32] | None = None
     sources: Sources = field(default_factory=dict)
     composition: Composition = field(default_factory=Composition)
+    split_features: tuple[SplitFeatures, ...] = ()
 
     def composed(self, composition: Composition) -> "Seen":
         """With signatures put together in another way."""
@@ -440,6 +455,28 @@ def load_seen(path: Path, features: Path, read: Read | None = None) -> Seen:
             validation_splits=_validation_splits(file),
             image_attributes=attributes,
             sources=_read_sources(file),
+            split_features=_read_split_features(features),
+        )
+
+
+def put_split_features(file: h5py.File, found: Sequence[SplitFeatures]) -> None:
+    """Put into an artifact of features what its trainval images have in each validation split."""
+    for position, split in enumerate(found):
+        for name in ("held_out", "trained_on", "features"):
+            file[f"validation/{position}/{name}"] = getattr(split, name)
+
+
+def _read_split_features(path: Path) -> tuple[SplitFeatures, ...]:
+    with artifacts.open_artifact(path, artifacts.FEATURES) as file:
+        group = file.get("validation")
+        count = len(group) if isinstance(group, h5py.Group) else 0
+        return tuple(
+            SplitFeatures(
+                artifacts.array(file, f"validation/{position}/held_out", np.int64, ndim=1),
+                artifacts.array(file, f"validation/{position}/trained_on", np.int64, ndim=1),
+                artifacts.array(file, f"validation/{position}/features", np.float32, ndim=2),
+            )
+            for position in range(count)
         )
 
 

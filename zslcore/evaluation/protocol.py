@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import Dataset, Seen, check_choosable, hold_out_seen, positions
+from zslcore.errors import ZSLError
 from zslcore.evaluation.confidence import Confidence, fit_temperature
 from zslcore.evaluation.metrics import METRICS, Scores, SeenUnseenCurve
 from zslcore.evaluation.strangers import Sides, auroc, quantiles, sides, usable, withheld
@@ -65,18 +66,40 @@ def validation_task(data: Seen, held_out: NDArray[np.int64], holdout: float = HO
 
     held_out: (k,) int64. holdout: that share, in (0, 1). The data set's unseen classes take no part, and no test image.
     """
-    unseen_rows = np.flatnonzero(np.isin(data.labels, held_out))
-    other_rows = np.flatnonzero(~np.isin(data.labels, held_out))
-    train_rows, seen_rows = hold_out_seen(data.labels, other_rows, holdout, seed)
+    train_rows, seen_rows, unseen_rows = validation_rows(data, held_out, holdout, seed)
+    features = _features_for(data, held_out, train_rows)
     attributes = None if data.image_attributes is None else data.image_attributes[train_rows]
     learned_from = np.setdiff1d(data.seen, held_out)
     return _task(
         data.signatures_for(learned_from),
         learned_from,
         np.unique(held_out),
-        (data.features[train_rows], data.labels[train_rows], attributes),
-        (data.features[seen_rows], data.labels[seen_rows]),
-        (data.features[unseen_rows], data.labels[unseen_rows]),
+        (features[train_rows], data.labels[train_rows], attributes),
+        (features[seen_rows], data.labels[seen_rows]),
+        (features[unseen_rows], data.labels[unseen_rows]),
+    )
+
+
+def validation_rows(
+    data: Seen, held_out: NDArray[np.int64], holdout: float = HOLDOUT, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of `data` that a validation task learns from, those that play test_seen, and those that play test_unseen."""
+    unseen_rows = np.flatnonzero(np.isin(data.labels, held_out))
+    other_rows = np.flatnonzero(~np.isin(data.labels, held_out))
+    return *hold_out_seen(data.labels, other_rows, holdout, seed), unseen_rows
+
+
+def _features_for(data: Seen, held_out: NDArray[np.int64], train_rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Features (n, d) that no image but those of `train_rows` has shaped. Raises ZSLError where there are none."""
+    if not data.split_features:
+        return data.features
+    for split in data.split_features:
+        same = np.array_equal(np.unique(split.held_out), np.unique(held_out))
+        if same and np.array_equal(split.trained_on, train_rows):
+            return split.features
+    raise ZSLError(
+        f"data set '{data.name}': its backbone was fine-tuned for the validation splits of `select`; of others, asked "
+        "for here, it has seen images; use the same splits, holdout and seed, or set finetune.level to features"
     )
 
 

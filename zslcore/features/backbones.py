@@ -21,6 +21,7 @@ from torch import nn
 
 from zslcore.errors import ZSLError, first_line
 from zslcore.extras import Lazy
+from zslcore.io import artifacts
 from zslcore.nn.state import put_state
 from zslcore.settings import Extract
 
@@ -48,8 +49,9 @@ def load(name: str, weights: str = "pretrained", image_size: int | None = None) 
 
     name: a timm model, whose output is the pooled one before the classifier (for `vgg19`: fc7 after its ReLU), or
     `package.module:function`; function(weights, image_size) returns a `Backbone`, made by `from_module`.
-    weights: `pretrained`, `random` (always the same ones), or `file:PATH` (safetensors, or a torch state dict that
-    is read without unpickling objects). image_size: side of the input in pixels, None for the network's own.
+    weights: `pretrained`, `random` (always the same ones), or `file:PATH` (safetensors, a torch state dict that is
+    read without unpickling objects, or a file of features whose backbone was fine-tuned). image_size: side of the
+    input in pixels, None for the network's own.
     Raises ZSLError for an unknown name, a function that fails, and for weights that cannot be had or do not fit.
     """
     if ":" in name:
@@ -157,6 +159,8 @@ def _file(name: str, path: str) -> nn.Module:
     if not file.is_file():
         raise ZSLError(f"{file}: no such file; place the weights of {name} there, or change extract.weights")
     try:
+        if file.suffix == ".h5":
+            return _of_features(name, file)
         state = timm.models.load_state_dict(str(file), weights_only=True)
         module: nn.Module = timm.create_model(name, num_classes=0)
         if module.load_state_dict(_having(state, module), strict=False).missing_keys:
@@ -167,6 +171,17 @@ def _file(name: str, path: str) -> nn.Module:
         return module
     except Exception as error:  # the readers raise what they like on foreign bytes
         raise ZSLError(f"{file}: not weights of {name} ({_why(error)}); take the file made for it") from error
+
+
+def _of_features(name: str, file: Path) -> nn.Module:
+    """With the weights that an artifact of features holds: those of a backbone fine-tuned for its data set."""
+    with artifacts.open_artifact(file, artifacts.FEATURES) as opened:
+        if "backbone" not in opened:
+            raise ZSLError("features of a backbone that was not fine-tuned")
+        state = {key: artifacts.array(opened, f"backbone/{key}") for key in opened["backbone"]}
+    module: nn.Module = timm.create_model(name, num_classes=0)
+    put_state(module, state, "")
+    return module
 
 
 def without_download(extract: Extract) -> str | None:

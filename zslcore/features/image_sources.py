@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import fsspec
 import numpy as np
+from numpy.typing import NDArray
 
 from zslcore.datasets.image_files import BadImage, is_image
 from zslcore.errors import ZSLError, first_line
@@ -195,6 +196,17 @@ def of_dataset(path: Path) -> ImageSource:
         if "image_files" in file:
             return Listed(str(path))
     raise ZSLError(f"{path}: neither features nor images; import the data set again")
+
+
+class Rows(ImageSource):
+    """Some rows of a source; of the others no image is opened."""
+
+    def __init__(self, images: ImageSource, rows: NDArray[np.int64]) -> None:
+        super().__init__(images.path)
+        self.images, self.rows = images, frozenset(rows.tolist())
+
+    def _list(self) -> Iterator[ImageRef | Missing]:
+        return (image for row, image in enumerate(self.images) if row in self.rows)
 
 
 class OneFile(ImageSource):

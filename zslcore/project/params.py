@@ -21,6 +21,8 @@ PARAMS_FILE = Path("params.yaml")
 EXPERIMENTS_FILE = Path("experiments/params.yaml")
 PRESETS = Path("presets")
 DATA = Path("data")
+AS_LOADED = "as loaded"
+"""What stands for a backbone that is not fine-tuned."""
 BEST = "best"
 """The preset that has no file: params.yaml as it stands."""
 
@@ -72,6 +74,16 @@ class Resolved:
         """A hash of all settings that shape a fit of the main method, for stages that make fits of their own."""
         shaping = self.pipeline.model_dump_json(include={"finetune", "train", "generate", "classify"})
         return hashlib.sha256(f"{self.device} {shaping}".encode()).hexdigest()[:16]
+
+    @property
+    def backbone(self) -> str:
+        """A hash of all settings that shape a fine-tuned backbone; a word where there is none."""
+        if self.pipeline.finetune.level == "features":
+            return AS_LOADED
+        shaping = self.pipeline.model_dump_json(
+            include={"finetune": True, "signatures": True, "select": {"splits": True, "seed": True}}
+        )
+        return hashlib.sha256(shaping.encode()).hexdigest()[:16]
 
     @classmethod
     def of(cls, dataset: str, values: Mapping[str, Any], where: Callable[[str], str]) -> "Resolved":

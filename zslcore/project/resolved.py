@@ -28,7 +28,7 @@ def text_of(resolved: Resolved, code: Mapping[str, str]) -> str:
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 10_000
-    yaml.dump({**resolved.plain(), "fit": resolved.fit, "code": dict(code)}, stream)
+    yaml.dump({**resolved.plain(), "fit": resolved.fit, "backbone": resolved.backbone, "code": dict(code)}, stream)
     return stream.getvalue()
 
 
@@ -45,7 +45,7 @@ def load_resolved(dataset: str, root: Path = Path()) -> Resolved:
     stored = read_yaml(root / file, aliases=False)
     resolved = params.resolve(dataset)
     now = flat(resolved.plain())
-    was = flat({name: value for name, value in stored.items() if name not in ("fit", "code")})
+    was = flat({name: value for name, value in stored.items() if name not in ("fit", "backbone", "code")})
     changed = [name for name in {**now, **was} if now.get(name) != was.get(name)]
     if changed:
         name = changed[0]

@@ -84,13 +84,17 @@ def alternate(
     begin: Callable[[int], None] | None = None,
     observe: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    rate: Callable[[int], float] | None = None,
+    parts: int = 1,
 ) -> Curve:
     """Each player in turn on every shuffled batch of the rows 0..count-1, each with a separate optimiser.
 
     begin(epoch), counted from 0, is called before each epoch, observe(epochs done) after it. precision: with bf16, or
     auto where `in_bf16`, matrix products are taken in bfloat16 and everything else in float32. With a checkpoint,
-    training goes on where a killed run with the same checkpoint stood, to the same bytes on the CPU. Call it inside
-    `seeded`. Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
+    training goes on where a killed run with the same checkpoint stood, to the same bytes on the CPU. rate(epoch): what
+    the players' rates are multiplied by in an epoch, counted from 0. parts: of a batch, whose gradients are added up
+    before the step, so that the memory is that of a part. Call it inside `seeded`.
+    Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
     """
     moved = [[parameter for parameter in player.parameters if parameter.requires_grad] for player in players]
     optimisers = [player.stepper(parameters) for player, parameters in zip(players, moved, strict=True)]
@@ -100,18 +104,23 @@ def alternate(
     for epoch in range(len(curve), epochs):
         if begin is not None:
             begin(epoch)
+        if rate is not None:
+            for player, optimiser in zip(players, optimisers, strict=True):
+                optimiser.lr = player.lr * rate(epoch)
         sums: Terms = {}
         for batch in batches(count, batch_size, device):
             for player, parameters, optimiser in zip(players, moved, optimisers, strict=True):
                 for left in reversed(range(player.steps)):
                     rows = torch.randint(count, batch.shape).to(device) if left else batch
-                    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                        values = player.terms(rows, epoch)
-                    torch.autograd.backward(values["total"], inputs=parameters)
+                    for part in rows.chunk(parts):
+                        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                            values = player.terms(part, epoch)
+                        loss = values["total"] if len(part) == len(rows) else values["total"] * (len(part) / len(rows))
+                        torch.autograd.backward(loss, inputs=parameters)
+                        for name, value in values.items():
+                            key = f"{player.name}.{name}" if player.name else name
+                            sums[key] = sums.get(key, 0) + value.detach().float() * len(part)
                     optimiser.step()
-                    for name, value in values.items():
-                        key = f"{player.name}.{name}" if player.name else name
-                        sums[key] = sums.get(key, 0) + value.detach().float() * len(rows)
         steps = {player.name: player.steps for player in players}
         means = {name: float(value.double() / count / steps[_player(name)]) for name, value in sums.items()}
         for name, mean in means.items():
@@ -119,10 +128,10 @@ def alternate(
                 good = "" if checkpoint is None else f"; the last good checkpoint is {checkpoint.last()}"
                 raise ZSLError(f"{label}: the loss ({name}) is {mean:g} in epoch {epoch + 1}; use a smaller lr{good}")
         curve.append(means)
+        if observe is not None:  # before the epoch is stored: what is stored has been observed
+            observe(epoch + 1)
         if checkpoint is not None:
             checkpoint.store(optimisers, curve, last=epoch + 1 == epochs)
-        if observe is not None:
-            observe(epoch + 1)
     return curve
 
 
@@ -147,6 +156,8 @@ def minimise(
     begin: Callable[[int], None] | None = None,
     observe: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    rate: Callable[[int], float] | None = None,
+    parts: int = 1,
 ) -> Curve:
     """`alternate` with a single player: Adam, or SGD with `momentum`, on `terms(rows, epoch)["total"]`."""
     return alternate(
@@ -159,4 +170,6 @@ def minimise(
         begin=begin,
         observe=observe,
         checkpoint=checkpoint,
+        rate=rate,
+        parts=parts,
     )

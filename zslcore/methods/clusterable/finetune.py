@@ -74,7 +74,7 @@ def finetune(
     """
     scaler = Scaler.fit(features, settings.scaling)
     tuned = Finetuned(scaler, None, device)
-    if settings.enabled and settings.epochs:
+    if settings.enabled and settings.epochs and settings.level == "features":  # else the backbone is F
         x, y = tensor(scaler(features), device), tensor(labels, device)
         _learn(tuned, x, y, settings, seed, observe)
         if settings.rescale:

@@ -1,0 +1,78 @@
+"""A backbone in two: what comes before its last stage, and the last stage with all that follows it."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from zslcore.errors import ZSLError
+from zslcore.features.backbones import Backbone
+
+
+def last_stage(backbone: Backbone) -> str:
+    """The name of the module that is the last stage, as timm lists them. Raises ZSLError where none is known."""
+    stages = getattr(backbone.module, "feature_info", None)
+    if not stages or not isinstance(stages, list) or "module" not in stages[-1]:
+        raise ZSLError(f"{backbone.name}: its stages are not known; set finetune.backbone.layers to all")
+    return str(stages[-1]["module"])
+
+
+def learned(module: nn.Module, stage: str | None) -> list[nn.Parameter]:
+    """The parameters of a stage and of all modules that come after it in the network's order; None: all there are."""
+    names = [name for name, _ in module.named_modules()]
+    modules = list(module.modules())[0 if stage is None else names.index(stage) :]
+    return [parameter for one in modules for parameter in one.parameters(recurse=False)]
+
+
+class _Reached(Exception):
+    """Ends a forward pass at a stage."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
+def lower(module: nn.Module, stage: str, pictures: Tensor) -> Tensor:
+    """What a stage takes, of normalised pictures (n, 3, height, width)."""
+
+    def reached(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise _Reached(inputs[0])
+
+    hook = module.get_submodule(stage).register_forward_pre_hook(reached)
+    try:
+        module(pictures)
+    except _Reached as found:
+        return found.value
+    finally:
+        hook.remove()
+    raise RuntimeError(f"{stage} was not reached")
+
+
+def upper(module: nn.Module, stage: str) -> nn.Module:
+    """What the stage takes -> features: the same network, the identity in place of all modules before the stage.
+
+    Nothing is copied: the parameters are those of `module`.
+    """
+    first, _, rest = stage.partition(".")
+    cut = copy.copy(module)
+    cut._modules = dict(module._modules)
+    for name in module._modules:
+        if name == first:
+            break
+        cut._modules[name] = nn.Identity()
+    if rest:
+        cut._modules[first] = upper(module.get_submodule(first), rest)
+    return cut
+
+
+@torch.no_grad()
+def can_be_cut(module: nn.Module, stage: str, example: Tensor) -> bool:
+    """Whether both halves make of normalised pictures (n, 3, height, width) what the network does.
+
+    They do not where it has shortcuts over the cut, or inputs of other kinds, such as positions.
+    """
+    expected = module(example)
+    try:
+        found = upper(module, stage)(lower(module, stage, example))
+        return torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    except (RuntimeError, ValueError, AssertionError, AttributeError):  # of shapes that do not fit
+        return False

@@ -8,8 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError, unknown
+from zslcore.nn.blocks import apply_in_blocks
 
 Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere", "centred", "centred_sphere", "power"]
+
+ROWS = 8192
+"""That are scaled at a time."""
+AT_ONCE = 2**24
+"""Values that are in float64 at a time while a scaler is fitted."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +41,30 @@ class Scaler:
         """
         if scaling not in _STATISTICS:
             raise unknown("scaling", scaling, _STATISTICS)
-        shift, spread = _STATISTICS[scaling](_before(scaling, features.astype(np.float64)))
+        shift, spread = _fit_by_columns(features, scaling) if scaling in _BY_COLUMN else _fit(features, scaling)
         factor = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)
         return cls(scaling, shift.astype(np.float32), factor.astype(np.float32))
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale (n, d) features; float32. Raises ZSLError, with their number, for rows that overflow float32."""
-        given = features.astype(np.float32, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
-            features = _before(self.scaling, given)
-            if len(self.factor):
-                features = (features - self.shift) * self.factor
-            if self.scaling in _LENGTHS:
-                features = _to_length(features, _LENGTHS[self.scaling](features.shape[1]))
-            bad = ~np.isfinite(features).all(axis=1)
+        scaled = apply_in_blocks(self._scale, features, ROWS)
+        bad = ~apply_in_blocks(_finite, scaled, ROWS)
         if bad.any():
             raise ZSLError(
-                f"{bad.sum()} of {len(given)} rows of values overflow when they are scaled by '{self.scaling}' (up to "
-                f"{np.abs(given[bad]).max():.3g}, the first is row {bad.argmax()}, counted from 0); look for "
+                f"{bad.sum()} of {len(bad)} rows of values overflow when they are scaled by '{self.scaling}' (up to "
+                f"{np.abs(features[bad]).max():.3g}, the first is row {bad.argmax()}, counted from 0); look for "
                 "damaged values there, or divide all of them by a constant"
             )
-        return features
+        return scaled
+
+    def _scale(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = _before(self.scaling, rows.astype(np.float32, copy=False))
+            if len(self.factor):
+                rows = (rows - self.shift) * self.factor
+            if self.scaling in _LENGTHS:
+                rows = _to_length(rows, _LENGTHS[self.scaling](rows.shape[1]))
+        return rows
 
     def state(self, prefix: str = "scaler.") -> dict[str, NDArray[np.float32]]:
         """Named arrays for saving; the scaling itself stands in the settings."""
@@ -70,6 +79,22 @@ class Scaler:
 _Float = TypeVar("_Float", np.float32, np.float64)
 _Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 _EMPTY = np.empty(0)
+
+
+def _fit(features: NDArray[np.float32], scaling: Scaling) -> _Pair:
+    return _STATISTICS[scaling](_before(scaling, features.astype(np.float64)))
+
+
+def _fit_by_columns(features: NDArray[np.float32], scaling: Scaling) -> _Pair:
+    """`_fit` of a few columns at a time, to the same bytes, so that only these are in float64 at once."""
+    parts = np.array_split(np.arange(features.shape[1]), max(1, features.size // AT_ONCE))
+    pairs = [_fit(features[:, part[0] : part[-1] + 1], scaling) for part in parts if len(part)]
+    shift, spread = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    return shift, spread
+
+
+def _finite(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows).all(axis=1))
 
 
 def _before(scaling: Scaling, x: NDArray[_Float]) -> NDArray[_Float]:
@@ -117,6 +142,8 @@ _STATISTICS = {
     "centred_sphere": _mean,
     "power": _mean,
 }
+_BY_COLUMN = ("standard", "root", "minmax", "centred", "centred_sphere")
+"""Scalings whose statistics of a dimension need no other one."""
 _LENGTHS: dict[str, Callable[[int], np.float32]] = {
     **dict.fromkeys(("l2", "centred", "power"), lambda dimensions: np.float32(1)),
     **dict.fromkeys(("sphere", "centred_sphere"), lambda dimensions: np.sqrt(np.float32(dimensions))),

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.stages import warm
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "extract": {"backbone": "test_resnet.r160_in1k", "weights": "random", "workers": 1},
@@ -31,7 +33,10 @@ ENVIRONMENT = {
 
 
 class Project:
-    """A folder with the project's own pipeline, in which commands run as a user would run them."""
+    """A folder with the project's own pipeline. DVC and stages run in processes forked from a warm one (warm.py).
+
+    real: as a user would run them, by commands, which take the folder's code and not the checkout's.
+    """
 
     environment = ENVIRONMENT
 
@@ -46,22 +51,25 @@ class Project:
         assert (done.returncode == 0) is ok, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def dvc(self, *arguments: str, ok: bool = True) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments, ok=ok)
+    def dvc(self, *arguments: str, ok: bool = True, real: bool = False) -> str:
+        """What a command of DVC printed."""
+        if real:
+            return self.run(sys.executable, "-m", "dvc", *arguments, ok=ok)
+        return self._warm(warm.dvc, *arguments, ok=ok)
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """A command in the background, in a process group of its own."""
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
+    def zsl(self, *arguments: str, ok: bool = True) -> str:
+        """What a command of the project printed."""
+        return self._warm(warm.zsl, *arguments, ok=ok)
+
+    def _warm(self, run: Callable[..., None], *arguments: str, ok: bool) -> str:
+        warm.up()
+        code, said = warm.finish(*warm.start(run, self.folder, self.environment, *arguments))
+        assert (code == 0) is ok, said
+        return said
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", message)
-
-    def zsl(self, *arguments: str, ok: bool = True) -> str:
-        return self.run(sys.executable, "-m", "stages.cli", *arguments, ok=ok)
 
     def set_params(self, change: Callable[[Any], object], name: str = "params.yaml") -> None:
         """Change params.yaml, or another file, as an editor would: `change` gets what stands in it."""

@@ -276,10 +276,11 @@ def test_experiments_take_part_in_queued_sweeps(tmp_path: Path, make_project: Ca
         shutil.copy(ROOT / "experiments" / name, project.folder / "experiments")
     change = {"n_init": 1, "clusters": "auto"}
     project.set_params(lambda raw: raw.update(clusterability=change), "experiments/params.yaml")
+    project.dvc("repro", "select@birds")  # what the queued runs share
     project.commit("experiments")
     target = "experiments/dvc.yaml:clusterability@birds"
     project.dvc("exp", "run", "--queue", "-S", "experiments/params.yaml:clusterability.clusters=2,3", target)
-    project.dvc("exp", "run", "--run-all")
+    project.dvc("exp", "run", "--run-all", real=True)
     shown = json.loads(project.dvc("exp", "show", "--json"))
     metrics = "experiments/results/birds/clusterability.json"
     found = {

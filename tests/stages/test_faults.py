@@ -130,15 +130,15 @@ def struck_stage(folder: Path, output: Connection, command: str, blow: Blow | No
         print(f"\n{sys.argv[1]}: {told()}", flush=True)
 
 
-def struck_dvc(folder: Path, output: Connection, blow: Blow | None = None) -> None:
-    """`dvc repro` in this process, in a process group of its own."""
+def struck_dvc(folder: Path, output: Connection, blow: Blow | None = None, target: str | None = None) -> None:
+    """`dvc repro`, of one target or of all, in this process, in a process group of its own."""
     warm.enter(folder, output)
     obey_permissions()
     os.setpgid(0, 0)
     of_stage, of_dvc = (blow if blow and blow.process == process else None for process in ("stage", "dvc"))
     warm.fork_stages(folder, output, partial(struck_stage, blow=of_stage))
     told = await_blow(folder, of_dvc)
-    code = warm.call_dvc("repro")
+    code = warm.call_dvc("repro", *([target] if target else []))
     print(f"\ndvc: {told()}", flush=True)
     sys.exit(code)
 
@@ -341,11 +341,12 @@ def kill_dvc(project, target: str, seeds: range) -> None:
         for name in ("artifacts", "results", ".dvc/cache", ".zsl"):
             shutil.rmtree(project.folder / name, ignore_errors=True)
         (project.folder / "dvc.lock").unlink()
-        started = project.start(sys.executable, "-m", "dvc", "repro", target)
+        struck, output = warm.start(struck_dvc, project.folder, None, target)
         time.sleep(random.Random(seed).uniform(0, seconds))
+        assert struck.pid is not None
         with suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGKILL)
-        started.communicate()
+            os.killpg(struck.pid, signal.SIGKILL)
+        warm.finish(struck, output)
         for name, content in project.bytes("artifacts", "results").items():
             assert name.endswith(".tmp") or content == whole[name], name
         repro_mended(project, partial(project.dvc, "repro", target))

@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -53,6 +54,7 @@ IMPORTED = [
 """What a run of the pipeline imports, but for little; a name that is gone in another version costs its seconds."""
 
 
+@cache
 def up() -> None:
     """Start the process that others are forked from, and wait for its imports."""
     CONTEXT.set_forkserver_preload(IMPORTED)
@@ -72,17 +74,26 @@ def start(run: Callable[..., None], folder: Path, *arguments: object) -> tuple[B
 
 def finish(process: BaseProcess, reader: Connection) -> tuple[int, str]:
     """Exit code of a process that was started, and its output, which ends when all that it started has ended."""
-    process.join(1800)
+    said = b""
+    while True:
+        assert reader.poll(1800), "hangs"
+        part = os.read(reader.fileno(), 2**16)
+        if not part:
+            break
+        said += part
+    process.join(60)
     assert process.exitcode is not None, "hangs"
-    with os.fdopen(os.dup(reader.fileno())) as stream:
-        return process.exitcode, stream.read()
+    return process.exitcode, said.decode()
 
 
-def enter(folder: Path, output: Connection) -> None:
-    """Go to the folder and print to a pipe, which no full disk harms."""
+def enter(folder: Path, output: Connection, environment: Mapping[str, str] | None = None) -> None:
+    """Go to the folder and print to a pipe, which no full disk harms; environment: of what starts, where it is new."""
     import torch
 
     os.chdir(folder)
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")  # what DVC remembers of files, on the same disk
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
@@ -124,8 +135,14 @@ def _stage(folder: Path, output: Connection, command: str) -> None:
     call_stage(command)
 
 
-def dvc(folder: Path, output: Connection, *arguments: str) -> None:
+def dvc(folder: Path, output: Connection, environment: Mapping[str, str], *arguments: str) -> None:
     """A command of DVC, for `start`."""
-    enter(folder, output)
+    enter(folder, output, environment)
     fork_stages(folder, output, _stage)
     sys.exit(call_dvc(*arguments))
+
+
+def zsl(folder: Path, output: Connection, environment: Mapping[str, str], *arguments: str) -> None:
+    """A command of the project, for `start`."""
+    enter(folder, output, environment)
+    call_stage(shlex.join(["python", "-m", "stages.cli", *arguments]))

@@ -14,4 +14,11 @@ def apply_in_blocks(function: Callable[[NDArray[np.float32]], Rows], x: NDArray[
 
     Without rows it is called once, on (0, d), so that the shape of the result is right.
     """
-    return np.concatenate([function(x[start : start + block]) for start in range(0, max(len(x), 1), block)])  # type: ignore[return-value]
+    first = function(x[:block])
+    if len(x) <= block:
+        return first
+    whole: Any = np.empty((len(x), *first.shape[1:]), first.dtype)
+    whole[:block] = first
+    for start in range(block, len(x), block):
+        whole[start : start + block] = function(x[start : start + block])
+    return whole  # type: ignore[no-any-return]

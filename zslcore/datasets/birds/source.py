@@ -8,6 +8,7 @@ trait values that the seen kinds have, in new combinations.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import combinations
 from pathlib import Path
@@ -106,6 +107,8 @@ def draw_birds(
     The same arguments give the same bytes. A kind and its pictures do not depend on how many pictures are drawn, nor
     a seen kind on how many other kinds there are. Raises ZSLError when an argument is out of range.
     """
+    from zslcore.compute.jobs import in_order  # brings torch, which nothing else here needs
+
     if seed < 0:
         raise ZSLError(f"birds: seed is {seed}; use 0 or more")
     if images_per_class < 1:
@@ -118,12 +121,10 @@ def draw_birds(
     images = np.empty((classes * images_per_class, side, side, 3), np.uint8)
     image_attributes = np.empty((len(images), len(ATTRIBUTES)), np.float32)
     labels = np.repeat(np.arange(classes), images_per_class)
-    for i, label in enumerate(track(labels.tolist(), "draw birds", len(labels))):
-        kind = kinds[names[label]]
-        rng = np.random.default_rng([seed, *kind.key, i % images_per_class])
-        picture, visibility = drawing.draw(kind.traits, rng, side)
-        images[i] = np.asarray(picture)
-        image_attributes[i] = signatures[label] * [visibility[trait] for trait, _ in ATTRIBUTES]
+    jobs = [(kinds[name], number) for name in names for number in range(images_per_class)]
+    for i, (picture, visible) in enumerate(in_order("draw birds", partial(_draw, seed, side), jobs)):
+        images[i] = picture
+        image_attributes[i] = signatures[labels[i]] * visible
     return DrawnBirds(
         images=images,
         labels=labels,
@@ -133,6 +134,12 @@ def draw_birds(
         image_attributes=image_attributes,
         unseen=np.array([i for i, name in enumerate(names) if kinds[name].unseen], np.int64),
     )
+
+
+def _draw(seed: int, side: int, kind: "Kind", number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A picture of a kind (side, side, 3), and how much of each attribute's trait it shows (a,), 0..1."""
+    picture, visibility = drawing.draw(kind.traits, np.random.default_rng([seed, *kind.key, number]), side)
+    return np.asarray(picture), np.array([visibility[trait] for trait, _ in ATTRIBUTES], np.float32)
 
 
 def signature(traits: Traits) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zslcore.errors import ZSLError
+from zslcore.nn.blocks import apply_in_blocks
 from zslcore.nn.losses import class_means, similarity_loss
 from zslcore.nn.mappings import FineTuning, SimilarityClassifier
 from zslcore.nn.state import numpy_state, put_state
@@ -33,13 +35,16 @@ class Finetuned:
     @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
         """F(scaled x), scaled anew where asked: (n, d) -> (n, d) float32, by blocks of rows."""
-        mapped = self.scaler(features)
+        try:
+            return apply_in_blocks(self._map, features, block)
+        except ZSLError:
+            self.scaler(features)  # names rows by their place among all, not in a block
+            raise
+
+    def _map(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        mapped = self.scaler(rows)
         if self.mapping is not None and len(mapped):
-            parts = [
-                self.mapping(tensor(mapped[start : start + block], self.device)).cpu().numpy()
-                for start in range(0, len(mapped), block)
-            ]
-            mapped = np.concatenate(parts)
+            mapped = self.mapping(tensor(mapped, self.device)).cpu().numpy()
         return mapped if self.rescaler is None else self.rescaler(mapped)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -75,8 +80,9 @@ def finetune(
     scaler = Scaler.fit(features, settings.scaling)
     tuned = Finetuned(scaler, None, device)
     if settings.enabled and settings.epochs and settings.level == "features":  # else the backbone is F
-        x, y = tensor(scaler(features), device), tensor(labels, device)
-        _learn(tuned, x, y, settings, seed, observe)
+        scaled = np.require(scaler(features), requirements=["C", "W"])
+        _learn(tuned, torch.from_numpy(scaled).to(device), tensor(labels, device), settings, seed, observe)
+        del scaled
         if settings.rescale:
             tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
     return tuned

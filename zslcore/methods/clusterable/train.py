@@ -18,7 +18,7 @@ from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Train, number_or
 from zslcore.training.device import tensor
-from zslcore.training.loop import Curve, Terms, minimise
+from zslcore.training.loop import Curve, Player, Terms, alternate
 from zslcore.training.seeding import seeded
 
 DEFAULT_EPOCHS = 60
@@ -171,8 +171,9 @@ def train(
 ) -> Trained:
     """Minimise eq. 4 over M, C, E and G on trainval: features F(x) (n, d), labels 0..K-1, signatures (K, a).
 
-    Members share nothing but the order of batches: the sum of their losses has each one's gradients in its own
-    parameters only. observe(epochs done, the model as it stands) is called after each epoch and changes nothing.
+    Members share nothing but the order of batches, so that each takes its step in turn, while what it has just used is
+    still in the processor's cache. observe(epochs done, the model as it stands) is called after each epoch and changes
+    nothing.
     """
     scaler = Scaler.fit(signatures, settings.signatures)
     x, y, a = tensor(features, device), tensor(labels, device), tensor(scaler(signatures), device)
@@ -181,18 +182,17 @@ def train(
         for member in model.members:
             member.centre.copy_(a.mean(0))
 
-        def terms(rows: Tensor, epoch: int) -> Terms:
-            each = [objective(member, settings, x[rows], y[rows], a) for member in model.members]
-            return {name: torch.stack([found[name] for found in each]).sum() for name in each[0]}
+        def player(member: Member) -> Player:
+            def terms(rows: Tensor, epoch: int) -> Terms:
+                return objective(member, settings, x[rows], y[rows], a)
 
-        model.curve = minimise(
-            terms,
-            model.modules.parameters(),
+            return Player(terms, member.parameters(), settings.lr, (settings.beta1, settings.beta2))
+
+        model.curve = alternate(
+            [player(member) for member in model.members],
             count=len(features),
             epochs=number_or(settings.epochs, DEFAULT_EPOCHS),
             batch_size=settings.batch_size,
-            lr=settings.lr,
-            betas=(settings.beta1, settings.beta2),
             label="train",
             precision=settings.precision,
             observe=None if observe is None else lambda done: observe(done, model),

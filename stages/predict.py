@@ -124,8 +124,8 @@ def _show(predictions: Iterator[Prediction], explain: bool) -> None:
         lines = [printable(name) for name in one.classes]
         if one.none:
             lines[0] = f"none of these; nearest: {lines[0]}"
-        if explain and len(one.classes) > 1:
-            lines.append(printable(in_words(one.classes[0], one.classes[1], one.attributes)))
+        if explain and one.against is not None:
+            lines.append(printable(in_words(one.classes[0], one.against, one.attributes)))
         values = "\n".join(f"{value:.1%}" for value in one.probabilities)
         table.add_row(printable(one.file), "\n".join(lines), values)
     print_table(table)

@@ -33,8 +33,9 @@ def test_of_a_bilinear_score_an_attribute_adds_its_term(toy_task: Task) -> None:
     method = ESZSL().fit(toy_task.train)
     scorer = method.for_classes(toy_task.signatures, toy_task.seen_mask)
     features = toy_task.seen_features[:5]
-    winner, runner_up = method.signature_scaler(toy_task.signatures)[list(PAIR)]
-    terms = (method.scaler(features) @ method.weights * (winner - runner_up)).mean(axis=0)
+    scaled = method.signature_scaler(toy_task.signatures)
+    winner, runner_up = scaled[list(PAIR)]
+    terms = (method.scaler(features) @ method.weights * (winner - runner_up)).mean(axis=0) / method.unit(scaled)
     names = [f"trait {m}" for m in range(len(terms))]
     found = explain(scorer, features, *PAIR, names)
     assert {one.attribute: one.value for one in found} == pytest.approx(dict(zip(names, terms, strict=True)), abs=1e-6)

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,28 @@ def test_minimises_its_objective(toy_task: Task) -> None:
     random = np.random.default_rng(0)
     for _ in range(10):
         assert objective(weights + 1e-3 * random.normal(size=weights.shape)) > objective(weights)
+
+
+@pytest.mark.parametrize("classes", [range(16), range(12), range(12, 16), (3, 14)])
+def test_over_any_classes_scores_spread_by_1_on_training_images(toy_task: Task, classes: Sequence[int]) -> None:
+    """However many are seen: a calibration factor and a temperature carry over to other label spaces."""
+    for fitted in (12, 6):
+        rows = toy_task.train.labels < fitted
+        part = TrainData(toy_task.train.features[rows], toy_task.train.labels[rows], toy_task.train.signatures[:fitted])
+        method = ESZSL().fit(part)
+        signatures = toy_task.signatures[list(classes)]
+        scores = method.for_classes(signatures, np.zeros(len(signatures), bool)).scores(part.features)
+        assert scores.var(axis=1).mean() == pytest.approx(1, rel=1e-4)
+
+
+def test_what_older_versions_stored_scores_as_it_did(toy_task: Task) -> None:
+    method, older = ESZSL().fit(toy_task.train), ESZSL()
+    older.set_state({name: values for name, values in method.state().items() if name != "moments"})
+    scores = older.for_classes(toy_task.signatures, toy_task.seen_mask).scores(toy_task.seen_features)
+    bare = method.scaler(toy_task.seen_features) @ method.weights @ method.signature_scaler(toy_task.signatures).T
+    np.testing.assert_allclose(scores, bare, rtol=1e-5, atol=1e-6)
+    again = ESZSL()
+    again.set_state(older.state())
 
 
 def test_equal_signatures_are_named(toy_task: Task) -> None:

@@ -77,7 +77,9 @@ def test_every_form_of_an_image_is_named_alike(model: Model, folder: Path) -> No
     forms = ["1.png", Path("1.png"), png(1), Image.fromarray(pixels(1)), pixels(1)]
     found = model.predict(forms, top=3)
     assert [one.file for one in found] == ["1.png", "1.png", None, None, None]
-    assert {one.of(None) for one in found} == {found[0].of(None)}
+    for one in found[1:]:
+        assert one.classes == found[0].classes
+        assert one.probabilities == pytest.approx(found[0].probabilities, rel=1e-6), "batches differ in size"
     assert sum(found[0].probabilities) == pytest.approx(1)
 
 
@@ -206,7 +208,7 @@ def test_parquet_has_a_row_an_image(folder: Path) -> None:
 
 
 def test_the_table_in_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    predict.command(Path("colours.zsl"), "list.txt", top=2, explain=True)
+    predict.command(Path("colours.zsl"), "list.txt", top=1, explain=True)
     shown = capsys.readouterr()
     assert "against" in shown.out
     assert "unreadable: " in shown.out

@@ -1,5 +1,6 @@
 """A model in a file: the same predictions as the method in memory."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task
 from zslcore.methods.eszsl import ESZSL
-from zslcore.model.header import Header, of_method
+from zslcore.model.header import Confidence, Header, Temperature, of_method
 from zslcore.model.model import Model
 
 
@@ -47,6 +48,25 @@ def test_a_new_class_is_found(model: Model, toy_task: Task) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
     with pytest.raises(ZSLError, match="1 attributes are missing: a0"):
         without.with_classes({"new": {k: v for k, v in described.items() if k != "a0"}})
+
+
+@pytest.mark.parametrize("among", ["unseen", "all"])
+def test_an_explanation_adds_up_to_how_much_likelier_the_first_class_is(
+    model: Model, toy_task: Task, among: str
+) -> None:
+    """Of linear scores, but for the calibration factor, whatever the temperature; with one class named, too."""
+    warm = Confidence(temperature=Temperature(joint=0.3, unseen=0.5))
+    header = model.header.model_copy(update={"confidence": warm})
+    warmed = dataclasses.replace(model, header=header)
+    two = warmed.predict_features(toy_task.unseen_features, top=2, among=among, explain=True)
+    one = warmed.predict_features(toy_task.unseen_features, top=1, among=among, explain=True)
+    for alone, both in zip(one, two, strict=True):
+        first, second = both.classes
+        assert (alone.against, alone.attributes) == (both.against, both.attributes) == (second, both.attributes)
+        seen = [model.seen[model.classes.index(name)] for name in (first, second)]
+        factor = 0.1 / 0.3 * (int(seen[0]) - int(seen[1])) if among == "all" else 0.0
+        lead = sum(each.value for each in both.attributes)
+        assert lead - factor == pytest.approx(np.log(both.probabilities[0] / both.probabilities[1]), abs=1e-4)
 
 
 def test_probabilities_sum_to_one(model: Model, toy_task: Task) -> None:

@@ -149,6 +149,22 @@ def test_nothing_is_left_of_a_removed_data_set_and_git_and_dvc_bring_it_back(
     assert shell("git status --porcelain") == ""
 
 
+def test_models_of_other_methods_and_what_grid_drew_go_along(project: Path) -> None:
+    """But a model of the data set `ant-sae`, whose name is this one's and a method's."""
+    shutil.copyfile("data/bee.yaml", "data/ant-sae.yaml")
+    Path("models").mkdir(exist_ok=True)
+    Path(".zsl/grid").mkdir()
+    for path in ("models/ant-eszsl.zsl", "models/ant-eszsl.md", "models/ant-sae.zsl", ".zsl/grid/ant.png"):
+        Path(path).write_text(path)
+    rename.command("ant", "wasp", yes=True)
+    assert Path("models/wasp-eszsl.zsl").read_text() == "models/ant-eszsl.zsl"
+    assert Path(".zsl/grid/wasp.png").exists()
+    assert {path.name for path in Path("models").glob("ant*")} == {"ant-sae.zsl"}
+    remove.command("wasp", yes=True)
+    assert not list(Path("models").glob("wasp*"))
+    assert not list(Path(".zsl/grid").iterdir())
+
+
 def test_a_renamed_data_set_keeps_its_files_in_dvc_s_cache_and_can_be_renamed_back(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,10 @@ class ScaledMethod(Method[ScaledS], Generic[ScaledS]):
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:
         """The function that scores scaled features over the classes of scaled `signatures` (classes, a)."""
 
+    def unit(self, signatures: NDArray[np.float32]) -> float:
+        """What scores over the classes of scaled `signatures` (classes, a) are divided by; above 0."""
+        return 1.0
+
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Scale, then learn. Raises ZSLError when two seen classes have the same signature."""
         check_distinct(train.signatures)
@@ -105,7 +109,12 @@ class ScaledMethod(Method[ScaledS], Generic[ScaledS]):
         """Score with what was learned; nothing is trained here."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
         scaled = self._scaled(signatures)
-        score = self.classifier(scaled, seen_mask)
+        unit = self.unit(scaled)
+
+        def in_units(score: Score) -> Score:
+            return score if unit == 1 else lambda x: score(x) / unit
+
+        score = in_units(self.classifier(scaled, seen_mask))
         if not self.linear_scores:
             return ScaledScorer(self.scaler, score, self.dimensions)
         return ExplainedScorer(
@@ -114,7 +123,7 @@ class ScaledMethod(Method[ScaledS], Generic[ScaledS]):
             self.dimensions,
             signatures=signatures,
             scaled=scaled,
-            classifier=lambda path: self.classifier(path, np.zeros(len(path), dtype=bool)),
+            classifier=lambda path: in_units(self.classifier(path, np.zeros(len(path), dtype=bool))),
         )
 
     def _scaled(self, signatures: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -149,7 +158,7 @@ class LinearMethod(ScaledMethod[ScaledS], Generic[ScaledS]):
 
     family = "compatibility"
     linear_scores = True
-    learned = ("weights",)
+    learned: tuple[str, ...] = ("weights",)
     weights: Array
 
     def classifier(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_]) -> Score:

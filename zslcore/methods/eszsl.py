@@ -1,11 +1,13 @@
 """ESZSL: an embarrassingly simple closed form (Romera-Paredes and Torr, ICML 2015)."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.methods._linalg import one_hot, ridge
+from zslcore.methods._linalg import Array, one_hot, ridge
 from zslcore.methods._scaled import FeatureScaling, LinearMethod, ScaledSettings, SignatureScaling
 from zslcore.methods.base import Observe, TrainData
 
@@ -27,7 +29,9 @@ class ESZSLSettings(ScaledSettings):
 class ESZSL(LinearMethod[ESZSLSettings]):
     """min over W of ‖XᵀW S − Y‖² + γ‖W S‖² + λ‖XᵀW‖² + γλ‖W‖², with Y = 1 or `absent`.
 
-    Solved as W = (X Xᵀ + 10^alpha I)⁻¹ X Y Sᵀ (S Sᵀ + 10^gamma I)⁻¹; images score xᵀ W s.
+    Solved as W = (X Xᵀ + 10^alpha I)⁻¹ X Y Sᵀ (S Sᵀ + 10^gamma I)⁻¹; images score xᵀ W s, in units of what such scores
+    spread over the classes that compete, on training images. These shrink as there are more seen classes to tell apart:
+    in their units a calibration factor, a temperature and a threshold mean the same over any classes.
     """
 
     name = "eszsl"
@@ -45,6 +49,8 @@ class ESZSL(LinearMethod[ESZSLSettings]):
         "gamma": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
     }
     random = False
+    learned = ("weights", "moments")
+    moments: Array
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Solve the two ridge systems, each in its smaller form."""
@@ -52,3 +58,18 @@ class ESZSL(LinearMethod[ESZSLSettings]):
         y = np.where(one_hot(train.labels, self.seen_classes), 1.0, settings.absent)
         left = ridge(train.features, y, 10.0**settings.alpha)
         self.weights = ridge(train.signatures, left.T, 10.0**settings.gamma).T.astype(np.float32)
+        mapped = train.features @ self.weights
+        self.moments = mapped.T @ mapped / np.float32(len(mapped))
+
+    def unit(self, signatures: NDArray[np.float32]) -> float:
+        """√ of the scores' variance over these classes (classes, a), mean over the training images; 1 where that is 0.
+
+        With M = E[z zᵀ] of z = Wᵀx and s̄ the mean signature: the mean over classes of (s − s̄)ᵀ M (s − s̄).
+        """
+        apart = signatures - signatures.mean(axis=0)
+        return float(np.sqrt(((apart @ self.moments) * apart).sum(axis=1).mean())) or 1.0
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `state` returned; older files have no moments, and go with factors of the bare scores."""
+        attributes = state["weights"].shape[1]
+        super().set_state({"moments": np.zeros((attributes, attributes), np.float32), **state})

@@ -110,11 +110,13 @@ class Model:
             chances = self._chances(scores, side)
             best = _largest(chances, min(top, len(columns)))
             fits = self._fits(block, scores, columns, side)
-            reasons = self._reasons(block, columns, side, _largest(chances, 2)) if explain else [()] * len(block)
-            for chance, order, fit, reason in zip(chances, best, fits, reasons, strict=True):
+            first = _largest(chances, 2)
+            reasons = self._reasons(block, columns, side, first) if explain else [()] * len(block)
+            for chance, order, fit, reason, (_, other) in zip(chances, best, fits, reasons, first, strict=True):
                 names = tuple(self.classes[columns[k]] for k in order)
                 stranger = fit is not None and fit < none
-                found.append(Prediction(None, names, tuple(chance[order].tolist()), fit, stranger, reason))
+                against = self.classes[columns[other]] if explain else None
+                found.append(Prediction(None, names, tuple(chance[order].tolist()), fit, stranger, reason, against))
         return found
 
     def probabilities(self, features: NDArray[np.float32], among: str | Collection[str] = "all") -> NDArray[np.float32]:
@@ -263,15 +265,21 @@ class Model:
     def _reasons(
         self, features: NDArray[np.float32], columns: NDArray[np.int64], side: Side, best: NDArray[np.int64]
     ) -> list[tuple[Contribution, ...]]:
-        """What spoke for the first of `best` (n, 2) against the second, mean over the seeds."""
+        """What spoke for the first of `best` (n, 2) against the second, mean over the seeds.
+
+        Of linear scores in units of log-probabilities: over the temperature, so that contributions sum to the logarithm
+        of how much likelier the first is, but for the calibration factor.
+        """
         scorers = self._scorers(side)
         if not all(isinstance(scorer, Explained) for scorer in scorers):
             raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
+        linear = all(method.linear_scores for method in self.methods)
+        unit: float = getattr(self.header.confidence.temperature, side) if linear else 1.0
         found = []
         for row, (winner, other) in enumerate(self._own(columns, side)[best]):
             each = [scorer.contributions(features[row : row + 1], winner, other)[0] for scorer in scorers]  # type: ignore[attr-defined]
             lead = self.signatures[columns[best[row, 0]]] - self.signatures[columns[best[row, 1]]]
-            found.append(tuple(ranked(np.mean(each, axis=0), lead, self.attributes)))
+            found.append(tuple(ranked(np.mean(each, axis=0) / unit, lead, self.attributes)))
         return found
 
     def _scorers(self, side: Side) -> list[Scorer]:

@@ -31,6 +31,7 @@ def plain(prediction: Prediction, model: str) -> dict[str, Any]:
         "model": model,
     }
     if prediction.attributes:
+        row["against"] = prediction.against
         row["attributes"] = [asdict(one) for one in prediction.attributes[:MOST]]
     return row
 
@@ -88,6 +89,7 @@ def _write_parquet(predictions: Iterable[Prediction], path: Path, model: str) ->
             "none": pyarrow.bool_(),
             "failure": text,
             "model": text,
+            "against": text,
             "attributes": pyarrow.list_(contribution),
         }
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zslcore.errors import ZSLError, unknown
 from zslcore.io.artifacts import write_text
+from zslcore.methods.registry import METHODS
 from zslcore.project.edit import blocks, with_other_home, with_other_name, with_path, without_name, without_source
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
 from zslcore.project.resolved import RESULTS
@@ -125,7 +126,8 @@ def removal(params: Params, name: str) -> Plan:
     plan.edit(DATA / ".gitignore", lambda text: line.sub("", text), "its line")
     plan.edit(PIPELINE, lambda text: _without_model(text, name), "artifacts without its model")
     _delete_settings(plan, name)
-    plan.delete(*_all_of(name))
+    others = _models_of_others(params, name)
+    plan.delete(*(path for path in _all_of(name) if path not in others))
     return plan
 
 
@@ -155,8 +157,10 @@ def renaming(params: Params, old: str, new: str) -> Plan:
         for path in sorted((params.root / place / old).rglob("*.json")):
             file = path.relative_to(params.root)
             plan.edit(file, lambda text: _with_other_label(text, old, new), "the name of the data set in it")
+    others = _models_of_others(params, old)
     for path, other in zip(_all_of(old), _all_of(new), strict=True):
-        plan.move(path, other)
+        if path not in others:
+            plan.move(path, other)
     return plan
 
 
@@ -218,13 +222,23 @@ def _alive(process: int) -> bool:
 
 def _all_of(name: str) -> list[Path]:
     """Files and folders of a data set but its settings."""
-    models = [MODELS / f"{name}.zsl", MODELS / f"{name}.md"]
+    models = [
+        MODELS / f"{name}{method}.{ending}"
+        for method in ("", *(f"-{method}" for method in METHODS))
+        for ending in ("zsl", "md")
+    ]
     return [DATA / f"{name}.dvc", *(place / name for place in PLACES), *models, *_caches(name)]
 
 
 def _caches(name: str) -> list[Path]:
     """What tools keep of a data set by name; other caches go by content and serve every data set."""
-    return [Path(f".zsl/tune/{name}.db"), Path(f".zsl/bench/methods-{name}.json")]
+    grid = [Path(f".zsl/grid/{name}"), Path(f".zsl/grid/{name}.png")]
+    return [Path(f".zsl/tune/{name}.db"), Path(f".zsl/bench/methods-{name}.json"), *grid]
+
+
+def _models_of_others(params: Params, name: str) -> set[Path]:
+    """Models of data sets whose names are this one's and a method's: `mine-eszsl`."""
+    return {MODELS / f"{other}.{ending}" for other in params.known() if other != name for ending in ("zsl", "md")}
 
 
 def _forget(plan: Plan, name: str) -> None:

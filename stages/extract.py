@@ -89,6 +89,8 @@ def command(
         expected = forecast(place, settings, device)
         print(f"{expected.images} images, {expected.pending} to compute, {expected.missing} known to be missing or bad")
         print(f"{expected.images_per_second:.1f} images/s here: {expected.seconds:.0f} s")
+        if workspace is not None and workspace.settings.finetune.level == "backbone":
+            print("fine-tuning the backbone comes on top (docs/backbone.md)")
         print(f"disk: {expected.megabytes:.1f} MB for the store and the file of features")
         return
     chosen = engines[engine]()

@@ -144,7 +144,7 @@ class TuningImages(Section):
         4, ge=0, description="of each image, drawn once and stored as they reach the last stage; 0: new ones each epoch"
     )
     crop: float = Field(0.5, gt=0, le=1, description="smallest share of a picture that a view shows; 1: no crops")
-    flip: bool = Field(True, description="every other view is mirrored")
+    flip: bool = Field(True, description="half of the views are mirrored, at random")
     batch_size: int = Field(32, ge=1, description="images a step")
     parts: int = Field(1, ge=1, description="of a batch, one in memory at a time; gradients add up")
 

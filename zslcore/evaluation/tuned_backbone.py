@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 FOLDER = Path(".zsl/backbones")
 """Where weights and checkpoints stand; what a killed run has computed is there for the next."""
+WEIGHTS_VERSION = 1
+"""Raised when a change of this program changes the weights, so that none of before are taken for those of now."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def extract_tuned(
     backbone = _load(settings.extract)
     shaping = settings.model_dump(include={"extract": True, "finetune": True, "select": {"splits", "seed"}})
     versions, kind = artifacts.library_versions(), resolve_device(device).type
-    key = digest_of([artifacts.identity(dataset), backbone.fingerprint, shaping, kind, versions])
+    key = digest_of([WEIGHTS_VERSION, artifacts.identity(dataset), backbone.fingerprint, shaping, kind, versions])
     work_folder = folder / f"{dataset.parent.name}-{key}"
     loaded = work_folder / "loaded.h5"
     summary = extract(dataset, loaded, settings.extract, device, engine)

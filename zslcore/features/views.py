@@ -1,4 +1,4 @@
-"""Pictures as training sees them: a random part of each, resized to the network's input, every other one mirrored."""
+"""Pictures as training sees them: a random part of each, resized to the network's input, half of them mirrored."""
 
 import copy
 import math
@@ -33,7 +33,7 @@ class Views:
     """Random views of images, which are read and decoded anew at every call; none of them is in memory.
 
     images: no other is opened. preprocessing: as in `Backbone`. crop: smallest share of a picture's area that a view
-    shows; with 1, views are what `extract` computes features of, but for `flip`. flip: every other view is mirrored.
+    shows; with 1, views are what `extract` computes features of, but for `flip`. flip: half of the views are mirrored.
     """
 
     def __init__(

@@ -41,12 +41,10 @@ def tune(
 ) -> tuple[list[Weights], list[float]]:
     """Weights before the first epoch and after each, and the loss of each."""
     epochs = values.pop("epochs", 1)
-    loss = values.pop("loss", "gaussian")
+    others = {"precision": values.pop("precision", "fp32"), "loss": values.pop("loss", "gaussian")}
     images = {"batch_size": COUNT, "parts": values.pop("parts", 1)}
     of = {"lr": LR, "epochs": epochs, "longest": 100, **values}
-    settings = Finetune.model_validate(
-        {"level": "backbone", "precision": "fp32", "gamma": 5.0, "loss": loss, "backbone": of, "images": images}
-    )
+    settings = Finetune.model_validate({"level": "backbone", "gamma": 5.0, **others, "backbone": of, "images": images})
     found: list[Weights] = []
     curve = finetune_backbone(
         backbone,
@@ -148,3 +146,12 @@ def test_the_rate_falls_along_a_cosine(
     steps = [np.abs(after["bn2.bias"] - before["bn2.bias"]).max() for before, after in pairwise(weights)]
     assert steps[0] == pytest.approx(LR, rel=1e-2)
     assert steps[-1] < LR * 0.05
+
+
+def test_in_16_bits_the_loss_is_that_of_32_but_for_rounding(
+    backbone: Backbone, pictures: torch.Tensor, features: NDArray[np.float32]
+) -> None:
+    (weights, losses), (_, expected) = (tune(backbone, pictures, features, precision=one) for one in ("bf16", "fp32"))
+    assert losses == pytest.approx(expected, rel=0.05)
+    assert losses != expected
+    assert weights[1]["conv_head.weight"].dtype == np.float32

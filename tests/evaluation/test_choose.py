@@ -118,6 +118,12 @@ def test_an_interrupted_search_goes_on(seen: Seen, tmp_path: Path, monkeypatch: 
     assert len(done) == 2, "one candidate, and the finalist on both splits"
 
 
+def test_on_one_task_every_candidate_is_a_finalist(seen: Seen) -> None:
+    best, trials = choose(ESZSL, seen, budget=3, splits=1)
+    assert [trial.tasks for trial in trials] == [1, 1, 1]
+    assert best.score == max(trial.score for trial in trials)
+
+
 @pytest.mark.parametrize("stored", [False, True])
 def test_every_candidate_is_fitted_with_the_seed_of_the_search(seen: Seen, stored: bool, tmp_path: Path) -> None:
     seeds = []

@@ -118,6 +118,25 @@ def test_an_interrupted_search_goes_on(seen: Seen, tmp_path: Path, monkeypatch: 
     assert len(done) == 2, "one candidate, and the finalist on both splits"
 
 
+def test_on_one_task_every_candidate_is_a_finalist(seen: Seen) -> None:
+    best, trials = choose(ESZSL, seen, budget=3, splits=1)
+    assert [trial.tasks for trial in trials] == [1, 1, 1]
+    assert best.score == max(trial.score for trial in trials)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_every_candidate_is_fitted_with_the_seed_of_the_search(seen: Seen, stored: bool, tmp_path: Path) -> None:
+    seeds = []
+
+    class Noting(ESZSL):
+        def learn(self, train: Any, seed: int, observe: Any) -> None:
+            seeds.append(seed)
+            super().learn(train, seed, observe)
+
+    choose(Noting, seen, budget=2, seed=5, lengths=3, store=tmp_path if stored else None)
+    assert seeds == [5] * (2 + 3), "two on the first task, the better one on all three"
+
+
 def test_no_possible_candidate_is_an_error(seen: Seen) -> None:
     class Hopeless(ESZSL):
         search_space: ClassVar[Mapping[str, tuple[Any, ...]]] = {}

@@ -33,31 +33,29 @@ def calibration(curve: pd.DataFrame, chosen: Values, unseen: Values, seen: Value
 
 def selection(honest: Values, peeked: Values) -> Figure:
     """H of each seed by the two ways to choose the calibration."""
-    figure = Figure(figsize=(5, 3), layout="constrained")
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.subplots()
-    places = range(len(honest))
-    axes.bar([place - 0.2 for place in places], [*honest.values()], 0.38, label="chosen on validation classes")
-    axes.bar([place + 0.2 for place in places], [*peeked.values()], 0.38, label="best on the test", color="tab:orange")
-    low = min([*honest.values(), *peeked.values()])
-    axes.set(xlabel="seed", ylabel="H (%)", ylim=(low - 1, max(peeked.values()) + 1), xticks=[*places])
+    places = [*range(len(honest))]
+    axes.vlines(places, [*honest.values()], [*peeked.values()], color="0.7")
+    axes.plot(places, [*honest.values()], "o", color="tab:red", label="chosen on validation classes")
+    axes.plot(places, [*peeked.values()], "D", color="tab:orange", label="best on the test")
+    axes.set(xlabel="seed", ylabel="H (%)", xticks=places)
     axes.set_xticklabels(honest)
-    axes.legend(frameon=False, ncols=2, loc="upper left")
+    figure.legend(frameon=False, ncols=2, loc="outside upper center")
     return figure
 
 
-def main() -> None:
-    """Draw both next to this file."""
-    results = Path(sys.argv[1] if len(sys.argv) > 1 else "results/birds")
+def draw(results: Path, folder: Path = HERE) -> None:
+    """Both figures of a data set's results."""
     metrics = read_json(results / "metrics.json")
     gzsl = {name: metrics["gzsl"][name]["seeds"] for name in ("U", "S", "H", "calibration")}
-    curve = pd.read_csv(results / "curve.csv")
-    about = {"Software": None}  # the same bytes by every version of matplotlib's name
-    calibration(curve, gzsl["calibration"], gzsl["U"], gzsl["S"]).savefig(
-        HERE / "protocol-calibration.png", dpi=120, metadata=about
-    )
-    peeked = metrics["diagnostic"]["test_selected_H"]["seeds"]
-    selection(gzsl["H"], peeked).savefig(HERE / "protocol-selection.png", dpi=120, metadata=about)
+    figures = {
+        "calibration": calibration(pd.read_csv(results / "curve.csv"), gzsl["calibration"], gzsl["U"], gzsl["S"]),
+        "selection": selection(gzsl["H"], metrics["diagnostic"]["test_selected_H"]["seeds"]),
+    }
+    for name, figure in figures.items():
+        figure.savefig(folder / f"protocol-{name}.png", dpi=120, metadata={"Software": None})
 
 
 if __name__ == "__main__":
-    main()
+    draw(Path(sys.argv[1] if len(sys.argv) > 1 else "results/birds"))

@@ -1,6 +1,8 @@
 """What README.md and docs/ name exists: links, files, commands, stages, settings. docs/lab is a record of its days."""
 
 import re
+import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -127,3 +129,10 @@ def test_a_page_that_names_what_is_gone_fails(wrong: str, check: Callable[[Path]
     page.write_text(f"# Page\n\n{wrong}\n")
     with pytest.raises(AssertionError):
         check(page)
+
+
+def test_the_protocol_s_figures_are_drawn_from_results(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "results/birds/metrics.json", tmp_path)
+    (tmp_path / "curve.csv").write_text("seed,calibration,unseen,seen\n0,-1,20,99\n0,0,60,97\n0,2,90,60\n")
+    runpy.run_path(str(ROOT / "docs/figures.py"))["draw"](tmp_path, tmp_path)
+    assert len(list(tmp_path.glob("protocol-*.png"))) == 2

@@ -122,6 +122,8 @@ def test_the_wheel_has_one_package_and_the_template_of_this_checkout(wheel: Path
             assert archive.read(f"zslcore/stages/{stage.name}") == stage.read_bytes()
         for path in template._files(ROOT):
             assert archive.read(f"zslcore/template/{path}") == (ROOT / path).read_bytes()
+    settings = [*ROOT.glob("experiments/*.yaml"), *ROOT.glob("presets/*"), *ROOT.glob(".dvc/plots/*")]
+    assert {path.relative_to(ROOT).as_posix() for path in settings} <= set(template._files(ROOT))
     forced = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert forced == {path: f"zslcore/template/{path}" for path in template.COPIED}
 

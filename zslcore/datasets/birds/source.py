@@ -77,6 +77,13 @@ EPITHETS: Mapping[str, str] = {
     "build: round": "stout", "build: slender": "slim",
 }  # fmt: skip
 
+SHOWN_BY: Mapping[str, str] = {
+    "back": "back", "belly": "belly", "breast": "belly", "wing": "wing", "wing pattern": "wing", "head": "head",
+    "throat": "throat", "beak": "beak", "beak colour": "beak", "tail": "tail", "tail tip": "tail", "crest": "crest",
+    "eye": "head", "legs": "legs", "leg colour": "legs",
+}  # fmt: skip
+"""Trait -> the part of `drawing.PARTS` that shows it; size and build are of the whole bird."""
+
 CANDIDATES = 8  # kinds to choose the next from: the more, the less two kinds resemble each other
 
 
@@ -86,7 +93,8 @@ class DrawnBirds:
 
     images (n, side, side, 3) uint8; labels (n,) int64 class indices; classes: names; signatures (classes, a) float32,
     0 or 1; attribute_names: "trait: value"; image_attributes (n, a) float32 in 0..1, the signature times the visibility
-    of the trait in that picture; unseen (k,) int64 class indices, ascending.
+    of the trait in that picture; unseen (k,) int64 class indices, ascending; parts (n, MAP_SIDE, MAP_SIDE) uint8, what
+    is seen at each place of a picture, by its number in `drawing.PARTS`.
     """
 
     images: NDArray[np.uint8]
@@ -96,6 +104,7 @@ class DrawnBirds:
     attribute_names: tuple[str, ...]
     image_attributes: NDArray[np.float32]
     unseen: NDArray[np.int64]
+    parts: NDArray[np.uint8]
 
 
 def draw_birds(
@@ -117,11 +126,12 @@ def draw_birds(
     signatures = np.stack([signature(kinds[name].traits) for name in names])
     images = np.empty((classes * images_per_class, side, side, 3), np.uint8)
     image_attributes = np.empty((len(images), len(ATTRIBUTES)), np.float32)
+    parts = np.empty((len(images), drawing.MAP_SIDE, drawing.MAP_SIDE), np.uint8)
     labels = np.repeat(np.arange(classes), images_per_class)
     for i, label in enumerate(track(labels.tolist(), "draw birds", len(labels))):
         kind = kinds[names[label]]
         rng = np.random.default_rng([seed, *kind.key, i % images_per_class])
-        picture, visibility = drawing.draw(kind.traits, rng, side)
+        picture, visibility, parts[i] = drawing.draw(kind.traits, rng, side)
         images[i] = np.asarray(picture)
         image_attributes[i] = signatures[label] * [visibility[trait] for trait, _ in ATTRIBUTES]
     return DrawnBirds(
@@ -132,6 +142,7 @@ def draw_birds(
         attribute_names=tuple(f"{trait}: {value}" for trait, value in ATTRIBUTES),
         image_attributes=image_attributes,
         unseen=np.array([i for i, name in enumerate(names) if kinds[name].unseen], np.int64),
+        parts=parts,
     )
 
 

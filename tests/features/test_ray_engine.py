@@ -2,13 +2,16 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from tests.conftest import write_project
@@ -22,6 +25,7 @@ from zslcore.features.image_sources import Folder
 from zslcore.features.network import plan_extraction
 from zslcore.features.ray_engine import Worker, ray_engine
 from zslcore.features.store import Outcome, open_store
+from zslcore.settings import Extract
 
 ray = pytest.importorskip("ray")
 
@@ -113,6 +117,26 @@ def test_a_worker_computes_what_is_not_known_each_in_its_place(pictures, tiny):
     assert all((part[place].features == whole[place].features).all() for place in (1, 3))
     assert [outcome.features for outcome in worker.compute(1, set(keys))] == [None, None]
     assert not worker.decoded
+
+
+def test_a_worker_computes_maps_and_keeps_them_in_a_part_as_one_machine_does(pictures, tiny, tmp_path):
+    settings = Extract(**tiny.model_dump() | {"output": "both"})
+    folder, travelling, keeping = pictures(4), Worker(), Worker()
+    images = list(Folder(str(folder)))
+    travelling.begin(plan_of(settings), 1)
+    travelling.decode(0, images)
+    found = [outcome.features for outcome in travelling.compute(0, set())]
+    keeping.begin(plan_of(settings), 1, tmp_path)
+    keeping.decode(0, images)
+    assert [outcome.features for outcome in keeping.compute(0, set())] == [None] * 4
+    extract_images(Folder(str(folder)), tmp_path / "out.h5", settings, "cpu", None, tmp_path / "store")
+    with h5py.File(tmp_path / "out.h5") as file:
+        np.testing.assert_array_equal([one["maps"] for one in found], file["maps"])
+        np.testing.assert_array_equal([one["features"] for one in found], file["features"])
+    (part,) = tmp_path.glob("*.sqlite")
+    with closing(sqlite3.connect(part)) as connection:
+        kept = {value for (value,) in connection.execute("SELECT value FROM features")}
+    assert kept == {one.tobytes() for one in found}
 
 
 def test_a_worker_keeps_a_part_where_it_sees_the_folder(pictures, tiny, tmp_path):

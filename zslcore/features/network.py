@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from zslcore.errors import ZSLError, first_line
 from zslcore.features import backbones
 from zslcore.features.backbones import Backbone
 from zslcore.features.images import Transform, transform
-from zslcore.features.regions import Regions, framed, layout
+from zslcore.features.regions import framed, layout, wrapped
 from zslcore.settings import Extract, Output, Views, number_or
 from zslcore.training.device import fast_precisions, resolve_device
 
@@ -114,10 +114,8 @@ class Network:
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self.threads = ThreadPoolExecutor(threads or plan.cpu_splits, initializer=torch.set_num_threads, initargs=(1,))
         example = torch.linspace(-2, 2, channels * math.prod(crop)).view(1, channels, *crop)
-        module: Any = copy.deepcopy(folded(self.backbone.module, example))
-        if (plan.output, plan.views) != ("pooled", 1):
-            module = Regions(module, plan.output, plan.views, cast(tuple[int, int], tuple(crop)))
-        module = module.to(self.device, self.dtype)
+        ready = copy.deepcopy(folded(self.backbone.module, example))
+        module: Any = wrapped(ready, self.backbone, plan.output, plan.views).to(self.device, self.dtype)
         self.module: Any = module.to(memory_format=torch.channels_last)
         mean, std = (torch.tensor(self.backbone.preprocessing[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
         self.mean, self.std = mean.to(self.device), std.to(self.device)

@@ -42,6 +42,14 @@ class Regions(nn.Module):
         return flat if self.output == "map" else torch.cat([self.module.forward_head(features), flat], dim=1)
 
 
+def wrapped(module: nn.Module, backbone: Backbone, output: Output = "pooled", views: Views = 1) -> nn.Module:
+    """`module`, a backbone's network, made to give what is wanted of pictures that are as `framed` says."""
+    if output == "pooled" and views == 1:
+        return module
+    _, height, width = backbone.preprocessing["input_size"]
+    return Regions(module, output, views, (height, width))
+
+
 def as_map(module: nn.Module, features: Any) -> Tensor:
     """What `forward_features` gives, as (n, h, w, c): of feature maps, of channels-last ones, or of a grid of tokens.
 

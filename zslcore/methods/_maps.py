@@ -32,16 +32,18 @@ from zslcore.training.seeding import seeded
 
 SCALED_ON = 256
 """Training images, evenly spaced, whose places the scaling of channels is fitted on."""
+PLAIN = {"scaling": "standard", "signature_scaling": "sphere"}
+"""For quick settings: places where there is nothing stay small."""
 AT_ONCE = 64
 """Images scored at once."""
 
 
 class MapSettings(MethodSettings):
-    """Scaling and training; Adam, whatever the paper's optimiser was."""
+    """Scaling and training, chosen on validation classes of birds; Adam, whatever the paper's optimiser was."""
 
-    scaling: Scaling = Field("standard", description="of the channels, fitted on places of training images; not stated")
-    signature_scaling: SignatureScaling = "sphere"
-    epochs: int = Field(20, ge=1, description="passes over the training images")
+    scaling: Scaling = Field("centred_sphere", description="of each place, fitted on training images; not stated")
+    signature_scaling: SignatureScaling = "centred_sphere"
+    epochs: int = Field(10, ge=1, description="passes over the training images")
     batch_size: int = Field(64, ge=1, description="images")
     lr: float = Field(1e-3, gt=0, description="Adam's step")
     weight_decay: float = Field(0.0, ge=0, description="Adam's weight decay, of ½‖parameters‖²")

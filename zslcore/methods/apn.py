@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import MapMethod, MapSettings
+from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
 from zslcore.training.loop import Terms
 
 
@@ -43,10 +43,10 @@ class APN(MapMethod[APNSettings]):
     )
     family = "compatibility"
     Settings = APNSettings
-    quick = {"width": 32, "epochs": 40, "batch_size": 32, "lr": 0.01}
+    quick = {**PLAIN, "width": 32, "epochs": 40, "batch_size": 32, "lr": 0.01}
     search_space = {
-        "scaling": ("standard", "l2"),
-        "signature_scaling": ("sphere", "centred_sphere", "standard"),
+        "scaling": ("centred_sphere", "sphere", "standard"),
+        "signature_scaling": ("centred_sphere", "sphere", "standard"),
         "width": (0, 512),
         "regression": (0.1, 1.0, 10.0),
         "decorrelation": (0.0, 0.01, 0.1),
@@ -54,7 +54,7 @@ class APN(MapMethod[APNSettings]):
         "prototypes": (0.0, 1.0),
         "lr": (0.0003, 0.001, 0.003),
         "weight_decay": (0.0, 0.0001, 0.001),
-        "epochs": (30,),
+        "epochs": (20,),
     }
     network: "Prototypes"
 

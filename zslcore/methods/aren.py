@@ -40,13 +40,13 @@ class AREN(MapMethod[ARENSettings]):
     Settings = ARENSettings
     quick = {"epochs": 30, "batch_size": 32, "lr": 0.01, "parts": 3, "compressed": 4, "dropout": 0.0}
     search_space = {
-        "scaling": ("none", "standard", "l2"),
-        "signature_scaling": ("sphere", "centred_sphere", "standard"),
+        "scaling": ("centred_sphere", "sphere", "standard"),
+        "signature_scaling": ("centred_sphere", "sphere", "standard"),
         "fusion": (0.0, 0.3, 0.5),
         "parts": (5, 10),
         "lr": (0.0001, 0.0003, 0.001),
         "weight_decay": (0.0, 0.0001, 0.001),
-        "epochs": (30,),
+        "epochs": (20,),
     }
     network: "Streams"
 

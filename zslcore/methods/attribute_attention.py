@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import MapMethod, MapSettings
+from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
 from zslcore.training.loop import Terms
 
 
@@ -34,15 +34,15 @@ class AttributeAttention(MapMethod[AttributeAttentionSettings]):
     summary = "Each attribute attends to the places that show it; what it finds there says how far it is present."
     family = "compatibility"
     Settings = AttributeAttentionSettings
-    quick = {"width": 32, "epochs": 40, "batch_size": 32, "lr": 0.01}
+    quick = {**PLAIN, "width": 32, "epochs": 40, "batch_size": 32, "lr": 0.01}
     search_space = {
-        "scaling": ("standard", "l2"),
-        "signature_scaling": ("sphere", "centred_sphere", "standard"),
+        "scaling": ("centred_sphere", "sphere", "standard"),
+        "signature_scaling": ("centred_sphere", "sphere", "standard"),
         "width": (128, 256, 512),
         "regression": (0.0, 0.1, 1.0),
         "lr": (0.0003, 0.001, 0.003),
         "weight_decay": (0.0, 0.0001, 0.001),
-        "epochs": (30,),
+        "epochs": (20,),
     }
     network: "Attention"
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import MapMethod, MapSettings
+from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
 from zslcore.training.loop import Terms
 
 
@@ -23,13 +23,13 @@ class AttributeMaps(MapMethod[MapSettings]):
     summary = "A linear map of each place to attributes, of which the largest over the picture counts."
     family = "compatibility"
     Settings = MapSettings
-    quick = {"epochs": 40, "batch_size": 32, "lr": 0.03, "weight_decay": 1e-3}
+    quick = {**PLAIN, "epochs": 40, "batch_size": 32, "lr": 0.03, "weight_decay": 1e-3}
     search_space = {
-        "scaling": ("standard", "l2"),
-        "signature_scaling": ("sphere", "centred_sphere", "standard"),
+        "scaling": ("centred_sphere", "sphere", "standard"),
+        "signature_scaling": ("centred_sphere", "sphere", "standard"),
         "lr": (0.0003, 0.001, 0.003),
         "weight_decay": (0.0, 0.0001, 0.001, 0.01),
-        "epochs": (30,),
+        "epochs": (20,),
     }
 
     def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:

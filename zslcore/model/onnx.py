@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.errors import ZSLError
+from zslcore.features.regions import framed, wrapped
 from zslcore.io import artifacts
 from zslcore.methods import registry
 from zslcore.methods._scaled import ScaledScorer
@@ -34,7 +35,8 @@ def export(model: Model, path: Path, among: str | Collection[str] = "all") -> tu
     if model.extractor is None:
         raise ZSLError(f"model '{model.name}' was trained on given features: it has no network for pictures")
     graph = Frozen(model, among).eval()
-    channels, height, width = model.extractor.backbone.preprocessing["input_size"]
+    preprocessing = framed(model.extractor.backbone, model.extractor.plan.views)
+    channels, height, width = preprocessing["input_size"]
     example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
     dynamic = {"pixels": {0: torch.export.Dim("pictures", min=1)}}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -56,7 +58,7 @@ def export(model: Model, path: Path, among: str | Collection[str] = "all") -> tu
         "model": model.name,
         "method": model.header.method,
         "classes": json.dumps(graph.names),
-        "preprocessing": json.dumps(model.extractor.backbone.preprocessing),
+        "preprocessing": json.dumps(preprocessing),
         "created_by": f"zslcore {artifacts.library_versions().get('zslcore', '')}".strip(),
     }
     for name, value in about.items():
@@ -86,7 +88,7 @@ class Frozen(nn.Module):
         backbone = model.extractor.backbone
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(backbone.preprocessing[name]).view(1, 3, 1, 1))
-        self.backbone = backbone.module
+        self.backbone = wrapped(backbone.module, backbone, views=model.extractor.plan.views)
         linear = registry.get(model.header.method).linear_scores
         self.scorers = nn.ModuleList(_module(scorer, linear, backbone.dimensions) for scorer in model._scorers(side))
 

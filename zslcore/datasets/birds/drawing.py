@@ -253,10 +253,12 @@ class Canvas:
 
     def areas(self, framed: bool) -> NDArray[np.int64]:
         """Pixels of each part in the map, (parts,); only inside the picture if `framed`."""
-        m = np.asarray(self.map)
-        if framed:
-            m = m[MAP_MARGIN:-MAP_MARGIN, MAP_MARGIN:-MAP_MARGIN]
+        m = self.parts() if framed else np.asarray(self.map)
         return np.bincount(m.ravel(), minlength=len(PARTS))
+
+    def parts(self) -> NDArray[np.uint8]:
+        """The map inside the picture, (MAP_SIDE, MAP_SIDE): numbers in PARTS."""
+        return np.asarray(self.map)[MAP_MARGIN:-MAP_MARGIN, MAP_MARGIN:-MAP_MARGIN]
 
 
 def blurred(image: Image.Image, radius: float) -> Image.Image:
@@ -670,10 +672,13 @@ def _foreground(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
             _leaf(canvas, spine[k], heading + turn, rng.uniform(0.10, 0.20), tone, "nothing")
 
 
-def draw(traits: Mapping[str, str], rng: np.random.Generator, side: int) -> tuple[Image.Image, dict[str, float]]:
-    """One picture of a bird, and how well each of its traits can be seen in it.
+def draw(
+    traits: Mapping[str, str], rng: np.random.Generator, side: int
+) -> tuple[Image.Image, dict[str, float], NDArray[np.uint8]]:
+    """One picture of a bird, how well each of its traits can be seen in it, and where its parts are.
 
-    Returns an RGB picture of side × side pixels and, for each trait, a visibility in 0..1.
+    Returns an RGB picture of side × side pixels; for each trait a visibility in 0..1; and the number in PARTS of what
+    is seen at each place of the picture, (MAP_SIDE, MAP_SIDE).
     """
     scene = SCENES[int(rng.integers(len(SCENES)))]
     canvas = Canvas(_background(scene, rng, side * SUPERSAMPLING))
@@ -725,4 +730,4 @@ def draw(traits: Mapping[str, str], rng: np.random.Generator, side: int) -> tupl
         "size": by_part["back"],
         "build": by_part["back"],
     }
-    return Image.fromarray(pixels), visibility
+    return Image.fromarray(pixels), visibility, canvas.parts()

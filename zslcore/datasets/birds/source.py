@@ -78,6 +78,13 @@ EPITHETS: Mapping[str, str] = {
     "build: round": "stout", "build: slender": "slim",
 }  # fmt: skip
 
+SHOWN_BY: Mapping[str, str] = {
+    "back": "back", "belly": "belly", "breast": "belly", "wing": "wing", "wing pattern": "wing", "head": "head",
+    "throat": "throat", "beak": "beak", "beak colour": "beak", "tail": "tail", "tail tip": "tail", "crest": "crest",
+    "eye": "head", "legs": "legs", "leg colour": "legs",
+}  # fmt: skip
+"""Trait -> the part of `drawing.PARTS` that shows it; size and build are of the whole bird."""
+
 CANDIDATES = 8  # kinds to choose the next from: the more, the less two kinds resemble each other
 
 
@@ -87,7 +94,8 @@ class DrawnBirds:
 
     images (n, side, side, 3) uint8; labels (n,) int64 class indices; classes: names; signatures (classes, a) float32,
     0 or 1; attribute_names: "trait: value"; image_attributes (n, a) float32 in 0..1, the signature times the visibility
-    of the trait in that picture; unseen (k,) int64 class indices, ascending.
+    of the trait in that picture; unseen (k,) int64 class indices, ascending; parts (n, MAP_SIDE, MAP_SIDE) uint8, what
+    is seen at each place of a picture, by its number in `drawing.PARTS`.
     """
 
     images: NDArray[np.uint8]
@@ -97,6 +105,7 @@ class DrawnBirds:
     attribute_names: tuple[str, ...]
     image_attributes: NDArray[np.float32]
     unseen: NDArray[np.int64]
+    parts: NDArray[np.uint8]
 
 
 def draw_birds(
@@ -120,10 +129,11 @@ def draw_birds(
     signatures = np.stack([signature(kinds[name].traits) for name in names])
     images = np.empty((classes * images_per_class, side, side, 3), np.uint8)
     image_attributes = np.empty((len(images), len(ATTRIBUTES)), np.float32)
+    parts = np.empty((len(images), drawing.MAP_SIDE, drawing.MAP_SIDE), np.uint8)
     labels = np.repeat(np.arange(classes), images_per_class)
     jobs = [(kinds[name], number) for name in names for number in range(images_per_class)]
-    for i, (picture, visible) in enumerate(in_order("draw birds", partial(_draw, seed, side), jobs)):
-        images[i] = picture
+    for i, (picture, visible, where) in enumerate(in_order("draw birds", partial(_draw, seed, side), jobs)):
+        images[i], parts[i] = picture, where
         image_attributes[i] = signatures[labels[i]] * visible
     return DrawnBirds(
         images=images,
@@ -133,13 +143,16 @@ def draw_birds(
         attribute_names=tuple(f"{trait}: {value}" for trait, value in ATTRIBUTES),
         image_attributes=image_attributes,
         unseen=np.array([i for i, name in enumerate(names) if kinds[name].unseen], np.int64),
+        parts=parts,
     )
 
 
-def _draw(seed: int, side: int, kind: "Kind", number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A picture of a kind (side, side, 3), and how much of each attribute's trait it shows (a,), 0..1."""
-    picture, visibility = drawing.draw(kind.traits, np.random.default_rng([seed, *kind.key, number]), side)
-    return np.asarray(picture), np.array([visibility[trait] for trait, _ in ATTRIBUTES], np.float32)
+def _draw(
+    seed: int, side: int, kind: "Kind", number: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """A picture of a kind (side, side, 3), how much of each attribute's trait it shows (a,), 0..1, and its parts."""
+    picture, visibility, parts = drawing.draw(kind.traits, np.random.default_rng([seed, *kind.key, number]), side)
+    return np.asarray(picture), np.array([visibility[trait] for trait, _ in ATTRIBUTES], np.float32), parts
 
 
 def signature(traits: Traits) -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ from zslcore.project.code import imports
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "errors extras progress",
-    "io settings scaling",
-    "nn training compute",
+    "io settings",
+    "nn training compute scaling",
     "signatures datasets features",
     "synthesis methods",
     "evaluation estimators model experiments",

@@ -21,6 +21,7 @@ def command(dataset: DatasetName) -> None:
         selected, table = select_all(seen, settings, workspace.device)
     else:
         selected, table = given(settings), [{"train_epochs": settings.train.epochs, "H": float("nan")}]
+    selected["tasks"] = settings.select.model_dump(include={"splits", "seed"})  # `evaluate` chooses ESZSL's on them
     write_csv(workspace.result("selection.csv"), pd.DataFrame(table))
     artifacts.write_json(workspace.result("selected.json"), selected)
     chosen, set_by_user = chosen_and_given(settings, selected)

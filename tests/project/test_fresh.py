@@ -41,12 +41,13 @@ def project(tmp_path: Path) -> Path:
     """What `dvc repro` leaves of stages: three in a row, one after the first alone, one that writes no result."""
     write_project(tmp_path, {"train": {"epochs": 5}}, {"toy": {}})
     raw, data, model = "data/toy", "artifacts/toy/dataset.h5", "artifacts/toy/trained.safetensors"
-    train = Params(tmp_path).resolve("toy").plain()["train"]
+    stored = Params(tmp_path).resolve("toy").stored()
+    named = {name: stored[name] for name in ("train", "seeds", "device", "backbone")}  # as dvc.yaml names them
     (tmp_path / METRICS).write_text("{}")
     (tmp_path / "results/toy/selection.csv").write_text("x,y\n")
     stages = {
         "prepare@toy": stage("prepare", [file(raw, "raw")], [file(data, "data")]),
-        "train@toy": stage("train", [file(data, "data")], [file(model, "model")], train=train, device="cpu"),
+        "train@toy": stage("train", [file(data, "data")], [file(model, "model")], **named),
         "evaluate@toy": stage("evaluate", [file(model, "model")], [file(METRICS, "{}")], preset="best"),
         "select@toy": stage("select", [file(data, "data")], [file("results/toy/selection.csv", "x,y\n")]),
         "package@toy": stage("package", [file(METRICS, "{}")], [file("models/toy.zsl", "model")]),

@@ -82,7 +82,7 @@ def _check_stage(
     resolved: Resolved, stage: str, entry: Mapping[str, Any], stages: Stages, code: Callable[[str], str], root: Path
 ) -> None:
     name = resolved.dataset
-    now = flat({**resolved.plain(), "fit": resolved.fit})
+    now = flat(resolved.stored())
     for key, was in flat(entry.get("params", {}).get(settings_file(name).as_posix(), {})).items():
         if key == f"code.{stage}":
             if was != code(stage):

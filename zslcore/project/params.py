@@ -62,12 +62,17 @@ class Resolved:
     experiments: Mapping[str, Section]
 
     def plain(self) -> dict[str, Any]:
-        """All of it as plain data: what results/<name>/settings.yaml holds, without the hashes of code."""
+        """All of it as plain data."""
         sections = {
             name: json.loads(section.model_dump_json(exclude_none=True)) for name, section in self.experiments.items()
         }
         top = {"preset": self.preset, "device": self.device, "seeds": list(self.seeds), "source": dict(self.source)}
         return {**top, **_plain(self.pipeline), **sections}
+
+    def stored(self) -> dict[str, Any]:
+        """What the file holds of it, and so what DVC compares: the seeds in one line, and the hashes of settings."""
+        seeds = ", ".join(map(str, self.seeds))  # a list takes a line a seed in dvc.lock
+        return {**self.plain(), "seeds": seeds, "fit": self.fit, "backbone": self.backbone}
 
     @property
     def fit(self) -> str:

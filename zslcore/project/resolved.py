@@ -28,7 +28,7 @@ def text_of(resolved: Resolved, code: Mapping[str, str]) -> str:
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.width = 10_000
-    yaml.dump({**resolved.plain(), "fit": resolved.fit, "backbone": resolved.backbone, "code": dict(code)}, stream)
+    yaml.dump({**resolved.stored(), "code": dict(code)}, stream)
     return stream.getvalue()
 
 
@@ -44,8 +44,8 @@ def load_resolved(dataset: str, root: Path = Path()) -> Resolved:
         raise ZSLError(f"{file}: no such file; run `zsl resolve {dataset}`, as `dvc repro` does")
     stored = read_yaml(root / file, aliases=False)
     resolved = params.resolve(dataset)
-    now = flat(resolved.plain())
-    was = flat({name: value for name, value in stored.items() if name not in ("fit", "backbone", "code")})
+    now = flat(resolved.stored())
+    was = flat({name: value for name, value in stored.items() if name != "code"})
     changed = [name for name in {**now, **was} if now.get(name) != was.get(name)]
     if changed:
         name = changed[0]

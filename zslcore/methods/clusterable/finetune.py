@@ -1,6 +1,6 @@
 """F: fine-tune features with the Gaussian similarity loss, eq. 7-9, on trainval only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -70,27 +70,23 @@ def finetune(
     settings: Finetune,
     seed: int,
     device: torch.device,
-    observe: Callable[[int], None] | None = None,
 ) -> Finetuned:
     """Fit the scaler and F on trainval features (n, d) with labels 0..K-1: min over F, W′ of L_GAU, eq. 9.
 
     W′ starts at the class means, where the loss is already low, so that F moves the features and not the reverse.
-    observe(epochs done) is called after each epoch.
     """
     scaler = Scaler.fit(features, settings.scaling)
     tuned = Finetuned(scaler, None, device)
     if settings.enabled and settings.epochs and settings.level == "features":  # else the backbone is F
         scaled = np.require(scaler(features), requirements=["C", "W"])
-        _learn(tuned, torch.from_numpy(scaled).to(device), tensor(labels, device), settings, seed, observe)
+        _learn(tuned, torch.from_numpy(scaled).to(device), tensor(labels, device), settings, seed)
         del scaled
         if settings.rescale:
             tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
     return tuned
 
 
-def _learn(
-    tuned: Finetuned, x: Tensor, y: Tensor, settings: Finetune, seed: int, observe: Callable[[int], None] | None
-) -> None:
+def _learn(tuned: Finetuned, x: Tensor, y: Tensor, settings: Finetune, seed: int) -> None:
     means = class_means(x, y, int(y.max()) + 1)
     with seeded(seed, "finetune"):
         mapping = FineTuning(x.shape[1]).to(x.device)
@@ -108,6 +104,5 @@ def _learn(
             batch_size=settings.batch_size,
             lr=settings.lr,
             label="finetune",
-            observe=observe,
         )
     tuned.mapping, tuned.curve, tuned.gamma = mapping.eval(), curve, float(classifier.gamma.detach())

@@ -1,9 +1,9 @@
 """How long the pipeline takes on 1 to 64 cores, from the times of its jobs on this one, and what bounds it.
 
-`python bench/makespan.py DATASET`, where `dvc repro` has run; each stage runs once more by itself (by_stage.py). Stages
-run one after another, jobs of a stage side by side: a worker takes the next one as it gets free. Start-up, reading and
-writing, and whole stages without jobs stay as they are; DVC's time (about a second a stage) is not in it.
-Prints a Markdown table.
+`python bench/makespan.py DATASET [--stages train,classify]`, where `dvc repro` has run; each stage runs once more by
+itself (by_stage.py). Stages run one after another, jobs of a stage side by side: a worker takes the next one as it gets
+free. Start-up, reading and writing, and whole stages without jobs stay as they are; DVC's time (about a second a stage)
+is not in it. Prints a Markdown table.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from by_stage import STAGES, measure
+from by_stage import STAGES, measure, stages_of
 
 CORES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -39,9 +39,12 @@ def row(stages: Mapping[str, Mapping[str, Any]], cores: int) -> str:
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset")
-    stages = {stage: measure(stage, parser.parse_args().dataset) for stage in STAGES}
+    parser.add_argument("--stages", type=stages_of, default=list(STAGES))
+    given = parser.parse_args()
+    stages = {stage: measure(stage, given.dataset) for stage in given.stages}
     print("| cores | seconds | fits | outside of fits | longest stage |\n|---:|---:|---:|---:|---|")
     for cores in CORES:
         print(row(stages, cores))

@@ -1,6 +1,7 @@
 """Speed of training: samples a second, and how near a step comes to its bare matrix products.
 
     python bench/train.py [--methods f-clswgan,cada-vae] [--batch 256] [--threads 2] [--precision fp32] [--repeats 5]
+                          [--device cpu]
 
 Every method trains on random features at its papers' widths, or at `--hidden` (2048-d features, 312 attributes, 150
 classes). The matrix products of one turn of all players are recorded, then run alone: `fraction` is their time over the
@@ -45,29 +46,32 @@ class Recorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def fastest(runs: Sequence[Callable[[], None]], repeats: int) -> list[float]:
+def fastest(runs: Sequence[Callable[[], None]], repeats: int, device: str) -> list[float]:
     """Least time of each, called in turn so that what else the machine does meets all of them alike.
 
     With one thread its processor time, which other work disturbs less; with more the wall time.
     """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    on_gpu = torch.device(device).type == "cuda"
+    clock = time.process_time if torch.get_num_threads() == 1 and not on_gpu else time.perf_counter
     best = [float("inf")] * len(runs)
     for repeat in range(repeats + 1):
         for number, run in enumerate(runs):
             started = clock()
             run()
+            if on_gpu:
+                torch.cuda.synchronize()
             if repeat:  # the first is to warm up
                 best[number] = min(best[number], clock() - started)
     return best
 
 
-def built(name: str, hidden: int | None) -> Generative:
+def built(name: str, hidden: int | None, device: str) -> Generative:
     """A method with its modules, not fitted."""
     cls = registry.get(name)
-    method = cls(cls.Settings(device="cpu", **({"hidden": hidden} if hidden else WIDTHS.get(name, {"hidden": 4096}))))
+    method = cls(cls.Settings(device=device, **({"hidden": hidden} if hidden else WIDTHS.get(name, {"hidden": 4096}))))
     assert isinstance(method, Generative)
-    method.device, method.seen_classes, method.attributes = torch.device("cpu"), CLASSES, ATTRIBUTES
-    method.build(DIMENSIONS, ATTRIBUTES, CLASSES)
+    method.device, method.seen_classes, method.attributes = torch.device(device), CLASSES, ATTRIBUTES
+    method._build(DIMENSIONS)
     return method
 
 
@@ -75,16 +79,16 @@ def one_turn(name: str, given: argparse.Namespace) -> Callable[[], None]:
     """One turn of every player of a method, with its optimiser steps, on a batch of random features."""
     with seeded(0, "bench"):
         y = torch.arange(4 * given.batch) % CLASSES
-        data = Data(torch.rand(len(y), DIMENSIONS), y, torch.rand(CLASSES, ATTRIBUTES))
-        players = built(name, given.hidden).players(data)
-        rows = torch.randperm(len(y))[: given.batch]
+        random = torch.rand(len(y), DIMENSIONS), y, torch.rand(CLASSES, ATTRIBUTES)
+        players = built(name, given.hidden, given.device).players(Data(*(one.to(given.device) for one in random)))
+        rows = torch.randperm(len(y))[: given.batch].to(given.device)
     moved = [list(player.parameters) for player in players]
     optimisers = [player.stepper(parameters) for player, parameters in zip(players, moved, strict=True)]
 
     def turn() -> None:
         for player, parameters, optimiser in zip(players, moved, optimisers, strict=True):
             for _ in range(player.steps):
-                with torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bf16"):
+                with torch.autocast(torch.device(given.device).type, torch.bfloat16, enabled=given.precision == "bf16"):
                     total = player.terms(rows, 100)["total"]
                 total.backward(inputs=parameters)
                 optimiser.step()
@@ -113,13 +117,14 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--hidden", type=int)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     print(f"batch {given.batch}, {given.threads} threads, {given.precision}, torch {torch.__version__}")
     print(f"{'method':<12} {'samples/s':>10} {'ms/turn':>9} {'products':>9} {'fraction':>9}")
     for name in given.methods.split(","):
         turn = one_turn(name, given)
-        whole, bare = fastest([turn, products(turn)], given.repeats)
+        whole, bare = fastest([turn, products(turn)], given.repeats, given.device)
         speed = f"{given.batch / whole:>10.0f} {1000 * whole:>9.1f} {1000 * bare:>9.1f} {bare / whole:>9.2f}"
         print(f"{name:<12} {speed}", flush=True)
 

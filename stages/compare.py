@@ -93,8 +93,9 @@ def command(
         )
         for job in jobs
     ]
+    device = next((workspace.device for workspace in workspaces.values()), "cpu")
     failures = []
-    for job, metrics in zip(jobs, _measure(calls, workspaces[jobs[0].dataset].device), strict=True):
+    for job, metrics in zip(jobs, _measure(calls, device), strict=True):
         if isinstance(metrics, ZSLError):
             if len(jobs) == 1:
                 raise metrics

@@ -232,7 +232,8 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures:
         synthetic = similarity_loss(member.C(output).float(), y)  # eq. 3
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
-        terms["spread"] = projected.detach().std(0, correction=0).mean()  # no loss: it tells whether M has collapsed
+        away = projected.detach() - projected.detach().mean(0)
+        terms["spread"] = away.square().mean(0).sqrt().mean()  # no loss: it tells whether M has collapsed
     if member.R is not None:
         predicted = member.predict_signature(x if member.on_features else projected, settings.feedback_noise)
         if settings.feedback_loss == "cosine":

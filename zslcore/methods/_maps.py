@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zslcore.errors import ZSLError
 from zslcore.methods._scaled import SignatureScaling
+from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate
 from zslcore.methods.base import (
     Method,
     MethodSettings,
@@ -43,10 +44,10 @@ class MapSettings(MethodSettings):
 
     scaling: Scaling = Field("centred_sphere", description="of each place, fitted on training images; not stated")
     signature_scaling: SignatureScaling = "centred_sphere"
-    epochs: int = Field(10, ge=1, description="passes over the training images")
-    batch_size: int = Field(64, ge=1, description="images")
-    lr: float = Field(1e-3, gt=0, description="Adam's step")
-    weight_decay: float = Field(0.0, ge=0, description="Adam's weight decay, of ½‖parameters‖²")
+    epochs: Epochs = 10
+    batch_size: BatchSize = 64
+    lr: Rate = 0.001
+    weight_decay: Decay = 0.0
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 

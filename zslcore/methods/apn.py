@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
+from zslcore.methods._trained import Epochs
 from zslcore.training.loop import Terms
 
 
 class APNSettings(MapSettings):
     """The weights of the losses; defaults chosen on validation classes of birds."""
 
+    epochs: Epochs = 8
     width: int = Field(512, ge=0, description="channels of a 1 × 1 layer before both branches; 0: none")
     regression: float = Field(1.0, ge=0, description="λ₁, of the squared error of attributes")
     decorrelation: float = Field(0.01, ge=0, description="λ₂, of prototypes that share channels across groups")

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
+from zslcore.methods._trained import Epochs
 from zslcore.training.loop import Terms
 
 
 class AttributeAttentionSettings(MapSettings):
     """Width of the attention, and the weight of the regression."""
 
+    epochs: Epochs = 8
     width: int = Field(256, ge=1, description="dimension of queries and keys, and of the attributes' vectors")
     regression: float = Field(0.1, ge=0, description="weight of the squared error of attributes")
 

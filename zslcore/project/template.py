@@ -88,7 +88,7 @@ def check_empty(folder: Path) -> None:
 
 
 def write(folder: Path) -> None:
-    """Make a git repository of such a folder, with the template as its first commit. Raises ZSLError where git fails."""
+    """Make a git repository of such a folder; the template is its first commit. Raises ZSLError where git fails."""
     for path, text in texts().items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

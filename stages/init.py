@@ -38,8 +38,9 @@ def command(
     if images is None and context.args:
         raise ZSLError(f"unknown argument {context.args[0]!r}; options of `zsl import folder` need --images")
     arguments = [] if images is None else ["--images", str(images.resolve()), *map(_absolute, context.args)]
+    template.check_empty(folder)
     there = folder.exists()
-    before = set(folder.iterdir()) if there and folder.is_dir() else set()
+    before = set(folder.iterdir()) if there else set()
     try:
         template.write(folder)
         if images is not None:
@@ -47,8 +48,7 @@ def command(
                 _import(arguments)
             template.commit(folder, "Data set: the images of `zsl init`")
     except BaseException:
-        if not before - {folder / ".git"}:  # a folder that was refused stays as it was
-            _clear(folder, before, there)
+        _clear(folder, before, there)
         raise
     say(f"{folder}: a project of zslcore, committed. Next: cd {folder}, dvc repro; README.md says more")
 
@@ -74,7 +74,10 @@ def _absolute(argument: str) -> str:
 
 
 def _clear(folder: Path, before: set[Path], there: bool) -> None:
+    """Leave a folder as `check_empty` found it."""
     for path in set(folder.iterdir() if folder.is_dir() else ()) - before:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if before:  # .git, without commits
+        template.forget(folder)
     if not there and folder.is_dir():
         os.rmdir(folder)

@@ -207,6 +207,7 @@ def test_a_folder_that_no_init_made_cannot_be_upgraded(installed: Installed, tmp
     installed.run(tmp_path, "git", "commit", "-q", "--allow-empty", "-m", "start")
     assert "no commit of a template" in installed.run(tmp_path, "zsl", "upgrade", ok=False)
     assert "a git repository with commits" in installed.run(tmp_path, "zsl", "init", ok=False)
+    assert "start" in installed.run(tmp_path, "git", "log")
 
 
 def test_images_of_one_s_own_are_the_data_set(installed: Installed, tmp_path: Path) -> None:
@@ -222,6 +223,8 @@ def test_images_of_one_s_own_are_the_data_set(installed: Installed, tmp_path: Pa
     assert (tmp_path / "photos/owl/0.png").exists()
     installed.run(tmp_path, "zsl", "init", "own", "--images", "gone", *options[2:], ok=False)
     assert not (tmp_path / "own").exists()
+    installed.run(tmp_path, "git", "init", "-q", "own")  # as a clone of a new repository is
+    installed.run(tmp_path, "zsl", "init", "own", "--images", "gone", *options[2:], ok=False)
     assert "Next: cd own, dvc repro" in installed.run(tmp_path, "zsl", "init", "own", *options)
     own = tmp_path / "own"
     assert YAML(typ="safe").load((own / "params.yaml").read_text())["datasets"] == ["mine"]

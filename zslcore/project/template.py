@@ -74,17 +74,21 @@ def _files(root: Path) -> list[str]:
     return [file.relative_to(root).as_posix() for file in files]
 
 
-def write(folder: Path) -> None:
-    """Make a git repository of an empty folder, with the template as its first commit.
+def check_empty(folder: Path) -> None:
+    """Whether a project can begin there: a new folder, an empty one, or a git repository without files and commits.
 
     Raises ZSLError where something lies there already, or git is missing or knows no author.
     """
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {".git"}):
         raise ZSLError(f"{folder}: something lies there already; give a new or an empty folder")
-    if not _succeeds("git", "var", "GIT_AUTHOR_IDENT"):
+    if not _succeeds("git", "var", "GIT_COMMITTER_IDENT"):
         raise ZSLError("git is missing or has no author's name; git config --global user.name NAME, and user.email")
     if (folder / ".git").exists() and _succeeds("git", "-C", str(folder), "rev-parse", "--verify", "-q", "HEAD"):
         raise ZSLError(f"{folder}: a git repository with commits; give a new or an empty folder")
+
+
+def write(folder: Path) -> None:
+    """Make a git repository of such a folder; the template is its first commit. Raises ZSLError where git fails."""
     for path, text in texts().items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +102,12 @@ def commit(folder: Path, message: str) -> None:
     """Commit everything in a project's folder."""
     _git(folder, "add", "-A")
     _git(folder, "commit", "-q", "-m", message)
+
+
+def forget(folder: Path) -> None:
+    """Take back the commits of a repository that had none before."""
+    _run(folder, "update-ref", "-d", "HEAD")
+    _run(folder, "read-tree", "--empty")
 
 
 def newer(folder: Path = Path()) -> tuple[str, str] | None:

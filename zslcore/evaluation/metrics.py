@@ -311,7 +311,7 @@ def _unseen_ece(scores: Scores, temperature: float) -> float:
 def _strangers(scores: Scores, factor: float, chosen: Confidence, measure: Callable[[Sides], float]) -> float:
     """Mean over draws of the unseen classes that play strangers."""
     known = scores.known(factor, chosen.joint)
-    draws = withheld(scores.seen_mask)
+    draws = (draw for draw in withheld(scores.seen_mask) if not draw[scores.labels].all())  # strangers with images
     return 100 * float(np.mean([measure(sides(chosen.stranger, known, scores.labels, draw)) for draw in draws]))
 
 

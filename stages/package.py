@@ -19,6 +19,7 @@ from zslcore.methods import registry
 from zslcore.methods.base import Method
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.methods.eszsl import ESZSL
+from zslcore.model.basis import basis_of
 from zslcore.model.card import card
 from zslcore.model.model import Model
 from zslcore.model.package import of_pipeline, package
@@ -93,6 +94,7 @@ def _main(workspace: Workspace) -> Model:
         features=workspace.artifact("features.h5"),
         about=_about(workspace, read_json(workspace.result("metrics.json"))),
         include_backbone=settings.package.include_backbone,
+        basis=basis_of(workspace.data_sources(), workspace.composition),
     )
 
 
@@ -120,6 +122,7 @@ def _other(workspace: Workspace, kind: type[Method[Any]], given: Given | None, c
         features=workspace.artifact("features.h5"),
         about=_about(workspace, protocol.summarise(figures)),
         include_backbone=workspace.settings.package.include_backbone,
+        basis=basis_of(workspace.data_sources(), workspace.composition),
     )
 
 

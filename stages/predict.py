@@ -1,12 +1,13 @@
 """`zsl predict`: a trained model names images, also by classes that were described just now."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
+from zslcore.signatures.described import holds_texts
 
 from zslcore.errors import printable, unknown
 from zslcore.evaluation.explain import in_words
@@ -17,6 +18,7 @@ from zslcore.model.classes import read_candidates, read_descriptions
 from zslcore.model.model import Model
 from zslcore.model.places import Row, rows_of
 from zslcore.model.prediction import Prediction
+from zslcore.signatures.texts import read_texts
 
 from .common import TrustedBackbone, Weights, print_table, say
 
@@ -38,7 +40,8 @@ def command(
     classes: Annotated[
         Path | None,
         typer.Option(
-            help="Table of new classes: a name and the value of each of the model's attributes, in any order."
+            help="Table of new classes: a name and the value of each of the model's attributes, in any order; or texts "
+            "(class,text, JSON, a folder), for a model whose classes are described by texts."
         ),
     ] = None,
     among: Annotated[
@@ -75,13 +78,18 @@ def command(
 
 def chosen(model: Model, classes: Path | None, among: str) -> tuple[Model, str | list[str]]:
     """The model with the classes of a table, and the names of those that compete, as `Model.predict` takes them."""
-    described = None if classes is None else read_descriptions(classes, model.attributes)
+    described = None if classes is None else _descriptions(classes, model)
     if described is not None:
         model = model.with_classes(described)
     if among in ("all", "seen", "unseen"):
         return model, among
     of_table = described is not None and classes is not None and Path(among).resolve() == classes.resolve()
     return model, list(described or {}) if of_table else read_candidates(Path(among), model.classes)
+
+
+def _descriptions(path: Path, model: Model) -> Mapping[str, Any]:
+    """Name -> texts, or numbers, whatever the file holds."""
+    return read_texts(path).texts if holds_texts(path) else read_descriptions(path, model.attributes)
 
 
 def _named(

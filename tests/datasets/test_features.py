@@ -164,6 +164,10 @@ def test_classes_without_an_image_are_left_out_and_said(folder: Path) -> None:
     data = load(folder, labels="names.txt")
     assert data.classes == tuple(NAMES)
     assert any("1 classes have no image; left out: 'ghost'" in note for note in data.notes)
+    with (folder / "u.txt").open("a") as file:
+        file.write("\nghost\n")
+    data = load(folder, labels="names.txt", unseen="u.txt")
+    assert [data.classes[k] for k in data.imageless] == ["ghost"], "as unseen it competes"
 
 
 def test_near_names_are_matched_only_when_asked_for_and_said(folder: Path) -> None:

@@ -146,6 +146,25 @@ def test_a_mistake_in_a_table_is_named(tables: dict[str, str], message: str, tmp
         load(tmp_path, **tables)
 
 
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("empty_folder", [False, True])
+def test_an_unseen_class_may_have_no_image(empty_folder: bool, table: bool, tmp_path: Path) -> None:
+    unseen = "class,split\nkiwi,trainval\nweka,trainval\ntūī,trainval\nmoa,test_unseen\nrail,test_unseen\n"
+    settings = write(
+        tmp_path,
+        signatures=SIGNATURES + "rail,2,2\nspare,3,3\n",
+        unseen=unseen if table else "moa\nrail\n",
+        name="unseen.csv" if table else "unseen.txt",
+    )
+    if empty_folder:
+        (tmp_path / "images/rail").mkdir()
+    data = settings.load("birds", tmp_path)
+    assert [data.classes[k] for k in data.unseen] == ["moa", "rail"]
+    assert [data.classes[k] for k in data.imageless] == ["rail"]
+    assert "spare" not in data.classes
+    assert any("1 unseen classes have no image ('rail'): they compete" in note for note in data.notes)
+
+
 def test_a_mistake_in_the_folders_is_named(tmp_path: Path) -> None:
     settings = write(tmp_path)
     (tmp_path / "images/new").mkdir()

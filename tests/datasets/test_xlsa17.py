@@ -206,12 +206,15 @@ def test_a_wrong_pair_is_refused_by_name(case: str, tmp_path: Path) -> None:
         load(tmp_path, *pair)
 
 
-def test_a_class_without_images_is_refused(tmp_path: Path) -> None:
+def test_a_class_without_images_competes(tmp_path: Path) -> None:
     features, splits = contents()
     splits["att"] = np.hstack([splits["att"], splits["att"][:, :1]])
     splits["allclasses_names"] = np.array([*splits["allclasses_names"].ravel(), "dodo"], dtype=object)
-    with pytest.raises(ZSLError, match=r"res\.mat: 1 classes have no image: 'dodo'"):
-        load(tmp_path, features, splits)
+    data = load(tmp_path, features, splits)
+    dodo = data.classes.index("dodo")
+    assert data.imageless.tolist() == [dodo]
+    assert dodo in data.unseen
+    assert any("1 unseen classes have no image ('dodo')" in note for note in data.notes)
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:

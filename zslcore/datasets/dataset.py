@@ -43,6 +43,7 @@ class Dataset:
     validation_splits: for each published class split, the (k,) int64 classes held out for validation; may be empty.
     split_name: which split this is ("proposed split", "own"...): it stands in every result.
     sources: every source of signatures by name, the first one `signatures` itself; may be left out where that is all.
+    imageless: (k,) int64 classes without any image that compete as unseen ones; they have no accuracy of their own.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Dataset:
     split_name: str = "own"
     notes: tuple[str, ...] = ()
     sources: Sources = field(default_factory=dict)
+    imageless: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         check(self)
@@ -80,8 +82,8 @@ class Dataset:
 
     @property
     def unseen(self) -> NDArray[np.int64]:
-        """Unseen classes: those with images in test_unseen, ascending."""
-        return np.unique(self.labels[self.test_unseen])
+        """Unseen classes: those with images in test_unseen, and those that compete without any, ascending."""
+        return np.union1d(self.labels[self.test_unseen], self.imageless)
 
     @property
     def class_order(self) -> NDArray[np.int64]:
@@ -191,6 +193,8 @@ def check(data: Dataset) -> None:
                     f"splits {first} and {second} share {len(shared)} images, the first {_image(data, shared[0])}",
                     "an image may stand in one split only",
                 )
+    if len(pictured := np.intersect1d(data.imageless, data.labels)):
+        fail(f"class {data.classes[pictured[0]]!r} is said to have no image, and has some", "leave it to its split")
     both = np.intersect1d(data.seen, data.unseen)
     if len(both):
         names = ", ".join(repr(data.classes[k]) for k in both[:5])
@@ -283,6 +287,8 @@ def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[s
         file["signatures"] = data.signatures.astype(np.float32)
         file["labels"] = data.labels.astype(np.int64)
         file["seen"], file["unseen"] = data.seen, data.unseen
+        if len(data.imageless):
+            file["imageless"] = data.imageless
         for split in SPLITS:
             file[split] = np.sort(getattr(data, split)).astype(np.int64)
         if data.features is not None:
@@ -338,7 +344,18 @@ def load(
             notes=_strings(file, "notes"),
             validation_splits=_validation_splits(file),
             sources=_read_sources(file),
+            imageless=artifacts.array(file, "imageless", np.int64, ndim=1)
+            if "imageless" in file
+            else np.empty(0, np.int64),
         )
+
+
+def imageless_note(names: Sequence[str]) -> list[str]:
+    """What an importer says of classes without images that compete; nothing where there are none."""
+    if not names:
+        return []
+    listed = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    return [f"{len(names)} unseen classes have no image ({listed}): they compete, and have no accuracy of their own"]
 
 
 def _put_sources(file: h5py.File, sources: Sources) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from zslcore.datasets.arrays import FORMATS, Arrays, Column, fill, is_array_file, is_list, is_matrix, values
-from zslcore.datasets.dataset import SPLITS, Dataset, hold_out_by_name
+from zslcore.datasets.dataset import SPLITS, Dataset, hold_out_by_name, imageless_note
 from zslcore.datasets.folder import read_unseen
 from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import MatchNames, Source, SplitName, SplitSeed, TestShare
@@ -83,16 +83,21 @@ class FeaturesSource(Source):
                 f"a class{way}"
             )
         used = set(called.values())
-        classes = tuple(known for known in names if known in used)
+        with_images = tuple(known for known in names if known in used)
+        spare = [known for known in names if known not in used]
+        notes = list(of_labels)
+        unseen, ignored = self._unseen(root, with_images, spare, notes)
+        imageless = [known for known in spare if known in unseen]
+        classes = tuple(known for known in names if known in used.union(imageless))
         position = {known: k for k, known in enumerate(classes)}
         labels = np.array([position[called[label]] for label in written], np.int64)
-        notes = [*of_labels, *meant.notes()]
-        if spare := [known for known in names if known not in used]:
-            notes.append(f"{root / self.signatures}: {len(spare)} classes have no image; left out: {some(spare)}")
+        notes += [*meant.notes(), *imageless_note(imageless)]
+        if left := [known for known in spare if known not in imageless]:
+            notes.append(f"{root / self.signatures}: {len(left)} classes have no image; left out: {some(left)}")
         if self.splits:
             trainval, test_seen, test_unseen = _given_splits([root / path for path in self.splits], len(labels))
         else:
-            trainval, test_seen, test_unseen = self._drawn(root / Path(str(self.unseen)), labels, classes, notes)
+            trainval, test_seen, test_unseen = self._drawn(root, labels, classes, unseen, ignored)
         try:
             return Dataset(
                 name=name,
@@ -106,20 +111,29 @@ class FeaturesSource(Source):
                 trainval=trainval,
                 test_seen=test_seen,
                 test_unseen=test_unseen,
+                imageless=np.array([classes.index(known) for known in imageless], np.int64),
             )
         except ZSLError as error:
             of = ", ".join(map(str, dict.fromkeys([*features_files, *labels_files])))
             raise ZSLError(f"{of} with {root / self.signatures}: {error}") from error
 
-    def _drawn(
-        self, path: Path, labels: NDArray[np.int64], classes: tuple[str, ...], notes: list[str]
-    ) -> tuple[NDArray[np.int64], ...]:
-        meant = Meant(path, classes, self.match_names)
-        unseen, ignored = read_unseen(path, classes, meant)
+    def _unseen(
+        self, root: Path, classes: tuple[str, ...], spare: Sequence[str], notes: list[str]
+    ) -> tuple[set[str], set[str]]:
+        """The (unseen, ignored) classes that are listed; spare: those without images, which may be unseen."""
+        if self.unseen is None:
+            return set(), set()
+        meant = Meant(root / self.unseen, classes, self.match_names)
+        listed = read_unseen(root / self.unseen, classes, meant, tuple(spare))
         notes += meant.notes()
+        return listed
+
+    def _drawn(
+        self, root: Path, labels: NDArray[np.int64], classes: tuple[str, ...], unseen: set[str], ignored: set[str]
+    ) -> tuple[NDArray[np.int64], ...]:
         role = np.array([2 if known in ignored else known in unseen for known in classes])[labels]
         if not (role == 0).any():
-            raise ZSLError(f"{path}: no seen class is left; leave at least two out")
+            raise ZSLError(f"{root / Path(str(self.unseen))}: no seen class is left; leave at least two out")
         images = list(map(str, range(len(labels))))
         trainval, test_seen = hold_out_by_name(
             labels, classes, images, np.flatnonzero(role == 0), self.test_share, self.split_seed

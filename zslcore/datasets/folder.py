@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.datasets.dataset import Dataset, hold_out_by_name, is_utf8, shown
+from zslcore.datasets.dataset import Dataset, hold_out_by_name, imageless_note, is_utf8, shown
 from zslcore.datasets.image_files import is_image
 from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import MatchNames, SplitName, SplitSeed, TestShare
@@ -68,20 +68,24 @@ class FolderSource(DataSource):
         table = self._table(root)
         of_table, of_list = (Meant(path, folders, self.match_names) for path in (table.path, unseen_file))
         described = of_table.all(table.names)
-        unseen, ignored = read_unseen(unseen_file, tuple(folders), of_list)
+        without_folder = tuple(row for row in described if row not in folders)
+        unseen, ignored = read_unseen(unseen_file, tuple(folders), of_list, without_folder)
         lacking = [known for known in folders if known not in {*described, *ignored}]
         if lacking:
             hint = "; the first line should be a header" if table.corner in folders else ""
             rest = [row for row in described if row not in folders]
             near, way = near_names(lacking, rest), by_matching(lacking, rest)
             raise ZSLError(f"{table.path}: no signature for {some(lacking)}{hint}{near}; add one row a class{way}")
-        classes = tuple(known for known in described if known in folders and known not in ignored)
-        listed = [list_files(folders[known]) for known in classes]
+        classes = tuple(known for known in described if known in {*folders, *unseen} and known not in ignored)
+        listed = [list_files(folders[known]) if known in folders else ([], []) for known in classes]
         files = [images_of for images_of, _ in listed]
         others = [file for _, others_of in listed for file in others_of]
-        deeper = [file for known in classes for file in images_below(folders[known])]
-        if empty := [known for known, images_of in zip(classes, files, strict=True) if not images_of]:
-            below = sum(len(images_below(folders[known])) for known in empty)
+        deeper = [file for known in classes if known in folders for file in images_below(folders[known])]
+        empty = [known for known, images_of in zip(classes, files, strict=True) if not images_of]
+        inner = {known: len(images_below(folders[known])) if known in folders else 0 for known in empty}
+        imageless = [known for known in empty if known in unseen and not inner[known]]
+        if empty := [known for known in empty if known not in imageless]:
+            below = sum(inner[known] for known in empty)
             inside = f" ({below} in folders within: move them up)" if below else ""
             raise ZSLError(f"{images}: no images directly in {some(empty)}{inside}; remove these folders, or fill them")
         labels = np.repeat(np.arange(len(classes)), [len(images_of) for images_of in files])
@@ -93,7 +97,7 @@ class FolderSource(DataSource):
         trainval, test_seen = hold_out_by_name(labels, classes, keys, seen_rows, self.test_share, self.split_seed)
         attributes = _image_attributes(root / self.image_attributes, keys, table) if self.image_attributes else None
         sources, notes = self._sources(root, table, described, classes, [known not in unseen for known in classes])
-        notes += [*of_table.notes(), *of_list.notes()]
+        notes += [*of_table.notes(), *of_list.notes(), *imageless_note(imageless)]
         if spare := [row for row in described if row not in classes]:
             notes.append(f"{table.path}: {len(spare)} rows describe no class in use; left out: {some(spare)}")
         if others:
@@ -123,6 +127,7 @@ class FolderSource(DataSource):
                 split_name=self.split_name or "own split",
                 notes=tuple(notes),
                 sources=sources,
+                imageless=np.array([classes.index(known) for known in imageless], np.int64),
             )
         except ZSLError as error:
             raise ZSLError(f"{images} with {table.path} and {unseen_file}: {error}") from error
@@ -207,14 +212,17 @@ def list_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return list(compress(files, image)), [path for path, known in zip(files, image, strict=True) if not known]
 
 
-def read_unseen(path: Path, classes: tuple[str, ...], meant: Callable[[str], str] = str) -> tuple[set[str], set[str]]:
+def read_unseen(
+    path: Path, classes: tuple[str, ...], meant: Callable[[str], str] = str, imageless: tuple[str, ...] = ()
+) -> tuple[set[str], set[str]]:
     """The (unseen, ignored) classes, from a list of unseen ones or a table `class,split`, whatever it is called.
 
-    meant: the class that a name in the file means, or the name.
+    meant: the class that a name in the file means, or the name. imageless: classes that may be unseen, and no more.
     Raises ZSLError when a name is no class, is repeated, or (in a table) a class is missing or its split unknown.
     """
     if path.suffix.lower() != ".csv" and not _is_split_table(path):
-        return {classes[k] for k in read_classes(path, classes, meant)}, set()
+        every = (*classes, *imageless)
+        return {every[k] for k in read_classes(path, every, meant)}, set()
     rows = read_rows(path)
     _, header = next(rows)
     if [name.lower() for name in header] != ["class", "split"]:
@@ -231,13 +239,13 @@ def read_unseen(path: Path, classes: tuple[str, ...], meant: Callable[[str], str
             before, first = roles[name]
             conflict = "" if role == before else f", as {role} and as {before} (line {first})"
             raise ZSLError(f"{path}: line {line}: class {name!r} appears twice{conflict}; leave one")
-        if name not in classes and role != "ignored":
+        if name not in classes and role != "ignored" and not (name in imageless and role == "test_unseen"):
             raise ZSLError(f"{path}: line {line}: {unknown('class', name, classes, most=10)}; every class has a folder")
         roles[name] = role, line
     if missing := [name for name in classes if name not in roles]:
         near = near_names(missing, [name for name in roles if name not in classes])
         raise ZSLError(f"{path}: nothing about {some(missing)}{near}; add a line each, `ignored` to leave a class out")
-    unseen, ignored = ({name for name in classes if roles[name][0] == role} for role in ROLES[1:])
+    unseen, ignored = ({name for name, (given, _) in roles.items() if given == role} for role in ROLES[1:])
     if not unseen:
         raise ZSLError(f"{path}: no class is test_unseen; zero-shot learning needs at least one unseen class")
     return unseen, ignored

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.datasets.dataset import Dataset, hold_out_by_name
+from zslcore.datasets.dataset import Dataset, hold_out_by_name, imageless_note
 from zslcore.datasets.download import CVPR18, XLSA17
 from zslcore.datasets.matfile import read_mat
 from zslcore.datasets.source import Source
@@ -98,6 +98,8 @@ class XLSA17Source(Source):
             splits = self._other_split(splits, labels, root / self.unseen_classes)
         held_out, note = validation_classes(splits, labels, self.class_lists(root))
         attributes = read_image_attributes(root / self.image_attributes) if self.image_attributes else None
+        imageless = np.setdiff1d(np.arange(len(splits.classes)), labels)
+        note = (*note, *imageless_note([splits.classes[k] for k in imageless]))
         try:
             return Dataset(
                 name=name,
@@ -112,6 +114,7 @@ class XLSA17Source(Source):
                 validation_splits=held_out,
                 split_name=self.split_name or ("own split" if self.unseen_classes else "proposed split"),
                 notes=(*splits.notes, *note),
+                imageless=imageless,
             )
         except ZSLError as error:
             raise ZSLError(f"{features_file} with {splits_file}: {error}") from error
@@ -224,10 +227,6 @@ def read_features(path: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.floa
             f"{path}: labels reach {labels.max() + 1}, but there are signatures of {len(classes)} classes only; "
             "take the split file of the same data set"
         )
-    empty = np.setdiff1d(np.arange(len(classes)), labels)
-    if len(empty):
-        names = ", ".join(repr(classes[k]) for k in empty[:5])
-        raise ZSLError(f"{path}: {len(empty)} classes have no image: {names}; leave them out of the split file")
     _check_folders(path, variables.get("image_files"), labels, classes)
     return as_float32(features.T), labels
 

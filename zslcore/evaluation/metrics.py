@@ -264,7 +264,8 @@ class Scores:
         key = name, factor, temperature
         if key not in self._stranger_sides:
             known = self.known(factor, temperature)
-            self._stranger_sides[key] = [sides(name, known, self.labels, draw) for draw in withheld(self.seen_mask)]
+            draws = (draw for draw in withheld(self.seen_mask) if not draw[self.labels].all())  # strangers with images
+            self._stranger_sides[key] = [sides(name, known, self.labels, draw) for draw in draws]
         return self._stranger_sides[key]
 
     @cached_property

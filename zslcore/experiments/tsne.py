@@ -41,7 +41,7 @@ def coordinates(
     points, and t-SNE's. Raises ZSLError where a model cannot be fitted.
     """
     random = np.random.default_rng(figure.seed)
-    classes = np.sort(random.permutation(data.unseen)[: figure.classes])
+    classes = np.sort(random.permutation(np.unique(data.labels[data.test_unseen]))[: figure.classes])
     rows = np.concatenate(
         [_some(data.test_unseen[data.labels[data.test_unseen] == k], figure, random) for k in classes]
     )

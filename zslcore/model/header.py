@@ -38,11 +38,30 @@ class BackboneHeader(Part):
     preprocessing: dict[str, Any]
 
 
+class SourceHeader(Part):
+    """A source of signatures. attributes: names of its columns. about, texts: as in `signatures.source.Source`."""
+
+    name: str
+    weight: float = Field(gt=0)
+    attributes: tuple[str, ...]
+    about: dict[str, Any] = {}
+    texts: tuple[tuple[str, ...], ...] = ()
+
+
+class BasisHeader(Part):
+    """What signatures are put together of, of which classes, and whether centred."""
+
+    classes: tuple[str, ...]
+    sources: tuple[SourceHeader, ...] = Field(min_length=1)
+    centre: bool = False
+
+
 class Header(Part):
     """All of a model but its arrays.
 
     name: as in params.yaml. method: by its name in the registry. calibration: taken off the scores of seen classes.
-    backbone: None where features were given. about: data, split, sources, metrics, for people.
+    backbone: None where features were given. basis: of signatures that are not simply the numbers of a table; in files
+    of older versions None whatever they are. about: data, split, sources, metrics, for people.
     """
 
     name: str
@@ -54,6 +73,7 @@ class Header(Part):
     calibration: float = 0.0
     confidence: Confidence = Confidence()
     backbone: BackboneHeader | None = None
+    basis: BasisHeader | None = None
     about: dict[str, Any] = {}
 
 

@@ -19,6 +19,7 @@ from zslcore.io import artifacts
 from zslcore.io.layers import validate
 from zslcore.methods import registry
 from zslcore.methods.base import Evident, Explained, Method, Scorer, TrainsClassifiers, check_distinct
+from zslcore.model.basis import Basis
 from zslcore.model.classes import check_names, signature
 from zslcore.model.classifier_cache import cached_classifiers
 from zslcore.model.header import Header
@@ -37,7 +38,7 @@ class Model:
     signatures: (classes, a) float32; seen: (classes,) bool, seen classes first, in the order of `fit`, or none of them.
     methods: the fitted method of each seed; their probabilities are averaged. extractor: from images to features, None
     where the model was trained on given features. cache: folder where the classifiers of new label spaces are kept;
-    None: nowhere.
+    None: nowhere. basis: what signatures are put together of, None where they are the numbers of a table.
     """
 
     header: Header
@@ -46,6 +47,7 @@ class Model:
     methods: tuple[Method[Any], ...]
     extractor: Extractor | None = None
     cache: Path | None = None
+    basis: Basis | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +58,14 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes it chooses from."""
         return self.header.classes
+
+    @property
+    def described(self) -> NDArray[np.float32]:
+        """(classes, a): what describes each class, as `with_classes` takes it, of a model as it was packaged."""
+        if self.basis is None or not set(self.classes) <= set(self.basis.header.classes):
+            return self.signatures
+        place = {name: row for row, name in enumerate(self.basis.header.classes)}
+        return self.basis.values[[place[name] for name in self.classes]]
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -132,12 +142,16 @@ class Model:
     def with_classes(self, classes: Mapping[str, Any], replace: bool = False) -> "Model":
         """A model that knows these classes too, of which it has seen no image.
 
-        classes: name -> the value of each attribute by its name, or all of them in order. replace: it knows no others.
+        classes: name -> the value of each attribute by its name, or all of them in order; or a text, or several, where
+        the model's classes are described by texts. replace: it knows no others.
         A generative method trains the classifier of the new label space here, unless `cache` has it.
         Raises ZSLError for unknown and missing attributes, values that are no finite numbers, and names it has.
         """
         check_names(classes, () if replace else self.classes)
-        added = np.stack([signature(name, values, self.attributes) for name, values in classes.items()])
+        if self.basis is not None:
+            added = self.basis.describe(classes)
+        else:
+            added = np.stack([signature(name, values, self.attributes) for name, values in classes.items()])
         names = (*(() if replace else self.classes), *classes)
         signatures = added if replace else np.concatenate([self.signatures, added])
         seen = np.zeros(len(names), bool)
@@ -155,10 +169,14 @@ class Model:
 
     def save(self, path: Path | str) -> None:
         """Write it as one file, atomically; the same model gives the same bytes. Raises ZSLError where that fails."""
-        artifacts.save_tensors(Path(path), artifacts.PACKAGED, self._arrays(), self.header.model_dump(mode="json"))
+        left_out = {"basis"} if self.basis is None else set()
+        about = self.header.model_dump(mode="json", exclude=left_out)
+        artifacts.save_tensors(Path(path), artifacts.PACKAGED, self._arrays(), about)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {"signatures": self.signatures, "seen": self.seen}
+        if self.basis is not None:
+            arrays |= {"basis/values": self.basis.values, "basis/seen": self.basis.seen}
         for seed, method in zip(self.header.seeds, self.methods, strict=True):
             parts = {"state": method.state()}
             if isinstance(method, TrainsClassifiers):
@@ -185,6 +203,9 @@ class Model:
         header: Header = validate(Header, about, str(path))
         try:
             signatures, seen = tensors["signatures"], tensors["seen"]
+            basis = None
+            if header.basis is not None:
+                basis = Basis(header.basis, tensors["basis/values"], tensors["basis/seen"])
             methods = tuple(_method(header, tensors, seed, path) for seed in header.seeds)
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise artifacts.PACKAGED.bad(path, f"damaged ({type(error).__name__}: {error})") from error
@@ -194,7 +215,7 @@ class Model:
         if header.backbone is not None:
             included = {k.removeprefix("backbone/"): v for k, v in tensors.items() if k.startswith("backbone/")}
             extractor = Extractor(header.backbone, included, str(path), weights, backbone)
-        return cls(header, signatures, seen, methods, extractor, cache)
+        return cls(header, signatures, seen, methods, extractor, cache, basis)
 
     def _blocks(self, features: NDArray[np.float32]) -> Iterable[NDArray[np.float32]]:
         if features.ndim != 2:

@@ -13,6 +13,7 @@ from zslcore.methods.base import Method
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.methods.clusterable.finetune import Finetuned
 from zslcore.methods.clusterable.train import Trained
+from zslcore.model.basis import Basis
 from zslcore.model.header import BackboneHeader, Confidence, Header, of_method
 from zslcore.model.images import Extractor
 from zslcore.model.model import Model
@@ -28,17 +29,21 @@ def package(
     features: Path | None = None,
     about: Mapping[str, Any] | None = None,
     include_backbone: bool = False,
+    basis: Basis | None = None,
 ) -> Model:
     """A model of a data set's classes.
 
     methods: the fitted method of each seed, on the seen classes in ascending order. calibration: taken off the scores
     of seen classes. confidence: as in selected.json; None: probabilities are what the scores make them. features: the
-    artifact of features, which says how they were made of images. about: for people.
+    artifact of features, which says how they were made of images. about: for people. basis: what the signatures are
+    put together of (`basis_of`).
     Raises ZSLError where the backbone is to be included and cannot be had.
     """
     order = data.class_order
     first = next(iter(methods.values()))
-    names = data.attribute_names or tuple(f"attribute {k}" for k in range(1, data.signatures.shape[1] + 1))
+    names = (basis.attributes if basis else data.attribute_names) or tuple(
+        f"attribute {k}" for k in range(1, data.signatures.shape[1] + 1)
+    )
     header = Header(
         name=data.name,
         method=first.name,
@@ -49,12 +54,13 @@ def package(
         calibration=calibration,
         confidence=Confidence.model_validate(confidence or {}),
         backbone=None if features is None else _backbone(features),
+        basis=basis and basis.header,
         about={**(about or {}), "data": _about(data)},
     )
     extractor = None if header.backbone is None else Extractor(header.backbone)
     if extractor is not None and include_backbone:
         extractor = extractor.including()
-    return Model(header, data.signatures[order], seen_mask(data), tuple(methods.values()), extractor)
+    return Model(header, data.signatures[order], seen_mask(data), tuple(methods.values()), extractor, basis=basis)
 
 
 def of_pipeline(

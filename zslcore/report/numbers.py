@@ -63,7 +63,9 @@ def sizes(classes: "pd.DataFrame") -> str:
     unseen, seen = (int((classes["kind"] == kind).sum()) for kind in ("unseen", "seen"))
     if not unseen:
         return ""
+    without = int(((classes["kind"] == "unseen") & (classes["images"] == 0)).sum())
+    lacking = f" ({without} of them without any image, which only compete)" if without else ""
     return (
-        f"{unseen} unseen classes with {images.get('unseen', 0)} test images, {seen} seen ones with "
+        f"{unseen} unseen classes{lacking} with {images.get('unseen', 0)} test images, {seen} seen ones with "
         f"{images.get('seen', 0)}; by guessing: T1 {100 / unseen:.1f}, U and S {100 / len(classes):.1f}"
     )

@@ -132,7 +132,7 @@ def create(
         """The description of a class: each attribute's value."""
         if name not in model.classes:
             raise HTTPException(404, str(unknown("class", name, model.classes, most=10)))
-        return dict(zip(model.attributes, model.signatures[model.classes.index(name)].tolist(), strict=True))
+        return dict(zip(model.attributes, model.described[model.classes.index(name)].tolist(), strict=True))
 
     @app.post("/classes", dependencies=guarded)
     async def describe(new: bodies.NewClasses) -> bodies.LabelSpace:
@@ -227,8 +227,8 @@ def _guard(token: str) -> Any:
 
 
 def _attributes(model: Model) -> list[bodies.Attribute]:
-    low, high = model.signatures.min(axis=0).tolist(), model.signatures.max(axis=0).tolist()
-    graded = [len(np.unique(column)) > 2 for column in model.signatures.T]
+    low, high = model.described.min(axis=0).tolist(), model.described.max(axis=0).tolist()
+    graded = [len(np.unique(column)) > 2 for column in model.described.T]
     rows = zip(model.attributes, low, high, graded, strict=True)
     return [bodies.Attribute(name=name, low=least, high=most, graded=many) for name, least, most, many in rows]
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from zslcore.signatures.described import holds_texts
 
+from zslcore.datasets.described import holds_texts
 from zslcore.errors import printable, unknown
-from zslcore.evaluation.explain import in_words
+from zslcore.evaluation.explain import in_words, worded
 from zslcore.features.batches import local
 from zslcore.features.ray_engine import ray_engine
 from zslcore.model import tables
@@ -52,7 +52,8 @@ def command(
         str | None, typer.Option(help="Where to: .jsonl, .csv, .parquet, or - for JSON lines here; default: a table.")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say which attributes spoke for the first class against the second.")
+        bool,
+        typer.Option("--explain", help="Say which attributes spoke for the first class, and what it is like."),
     ] = False,
     none: Annotated[
         float, typer.Option(min=0, max=1, help="Share of images of known classes that may be called none of these.")
@@ -70,7 +71,7 @@ def command(
     counts: Counter[str] = Counter()
     counted = _counted(predictions, counts)
     if out is None:
-        _show(counted, explain)
+        _show(counted)
     else:
         tables.write(counted, out, f"{named.name} ({model.name})")
     say(f"{place}: {counts['images']} images, {counts['none']} of no class here, {counts['failures']} unreadable")
@@ -121,7 +122,7 @@ def _counted(predictions: Iterator[Prediction], counts: "Counter[str]") -> Itera
         yield prediction
 
 
-def _show(predictions: Iterator[Prediction], explain: bool) -> None:
+def _show(predictions: Iterator[Prediction]) -> None:
     from rich.table import Table
 
     table = Table("image", "class", "probability")
@@ -132,8 +133,10 @@ def _show(predictions: Iterator[Prediction], explain: bool) -> None:
         lines = [printable(name) for name in one.classes]
         if one.none:
             lines[0] = f"none of these; nearest: {lines[0]}"
-        if explain and one.against is not None:
+        if one.against is not None and worded([each.attribute for each in one.attributes]):
             lines.append(printable(in_words(one.classes[0], one.against, one.attributes)))
+        if one.nearest:
+            lines.append(printable(f"most like, of seen classes: {', '.join(one.nearest)}"))
         values = "\n".join(f"{value:.1%}" for value in one.probabilities)
         table.add_row(printable(one.file), "\n".join(lines), values)
     print_table(table)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -199,6 +200,15 @@ def test_bad_options_are_refused(options: dict[str, str], message: str, folder: 
     assert not list(folder.glob("out.*"))
 
 
+def test_numbers_without_names_explain_nothing(folder: Path, model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    header = model.header.model_copy(update={"attributes": ("text 1", "text 2", "text 3")})
+    replace(model, header=header).save("numbered.zsl")
+    predict.command(Path("numbered.zsl"), "list.txt", explain=True)
+    shown = capsys.readouterr().out
+    assert "most like, of seen classes: " in shown
+    assert "text 1" not in shown
+
+
 def test_parquet_has_a_row_an_image(folder: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     predict.command(Path("colours.zsl"), "list.txt", out="out.parquet")
@@ -211,5 +221,6 @@ def test_the_table_in_the_terminal(folder: Path, capsys: pytest.CaptureFixture[s
     predict.command(Path("colours.zsl"), "list.txt", top=1, explain=True)
     shown = capsys.readouterr()
     assert "against" in shown.out
+    assert "most like, of seen classes: " in shown.out
     assert "unreadable: " in shown.out
     assert "list.txt: 5 images, 0 of no class here, 2 unreadable" in shown.err

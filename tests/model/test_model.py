@@ -69,6 +69,15 @@ def test_an_explanation_adds_up_to_how_much_likelier_the_first_class_is(
         assert lead - factor == pytest.approx(np.log(both.probabilities[0] / both.probabilities[1]), abs=1e-4)
 
 
+def test_an_explanation_says_which_seen_classes_an_image_is_most_like(model: Model, toy_task: Task) -> None:
+    likely = -model.probabilities(toy_task.unseen_features, "seen")
+    expected = [tuple(model.classes[k] for k in row[:3]) for row in np.argsort(likely, axis=1)]
+    for among in ("all", "unseen"):
+        found = model.predict_features(toy_task.unseen_features, among=among, explain=True)
+        assert [one.nearest for one in found] == expected
+    assert not any(one.nearest for one in model.predict_features(toy_task.unseen_features))
+
+
 def test_probabilities_sum_to_one(model: Model, toy_task: Task) -> None:
     for among, rest in (("all", []), ("unseen", range(12)), (["class 1", "class 13"], [0, 2, 12, 14])):
         found = model.probabilities(toy_task.unseen_features, among)

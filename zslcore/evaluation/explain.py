@@ -6,6 +6,7 @@
 'for striped finch, against sooty finch: striped breast (+1.2), no crest (+0.4); against: yellow beak (−0.3)'
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,15 @@ def ranked(
     names = attributes or [f"attribute {number}" for number in range(1, len(values) + 1)]
     order = np.argsort(-np.abs(values), kind="stable")
     return [Contribution(names[m], float(values[m]), bool(lead[m] >= 0)) for m in order]
+
+
+def worded(attributes: Sequence[str]) -> bool:
+    """Whether attributes have names that say something, and not numbers alone, as the values of an embedding do.
+
+    >>> worded(["breast: striped"]), worded(["attribute 12", "text 3"])
+    (True, False)
+    """
+    return not all(re.fullmatch(r"\S+ \d+", name) for name in attributes)
 
 
 def nearest_seen(scores: NDArray[np.floating[Any]], seen_mask: NDArray[np.bool_], count: int = 3) -> NDArray[np.int64]:

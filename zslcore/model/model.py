@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from zslcore.errors import ZSLError, unknown
-from zslcore.evaluation.explain import Contribution, ranked
+from zslcore.evaluation.explain import Contribution, nearest_seen, ranked
 from zslcore.evaluation.strangers import STRANGERS, Known, fit_share
 from zslcore.io import artifacts
 from zslcore.io.layers import validate
@@ -122,12 +122,22 @@ class Model:
             fits = self._fits(block, scores, columns, side)
             first = _largest(chances, 2)
             reasons = self._reasons(block, columns, side, first) if explain else [()] * len(block)
-            for chance, order, fit, reason, (_, other) in zip(chances, best, fits, reasons, first, strict=True):
+            near = self._nearest(block) if explain else [()] * len(block)
+            for chance, order, fit, reason, like, (_, other) in zip(
+                chances, best, fits, reasons, near, first, strict=True
+            ):
                 names = tuple(self.classes[columns[k]] for k in order)
                 stranger = fit is not None and fit < none
                 against = self.classes[columns[other]] if explain else None
-                found.append(Prediction(None, names, tuple(chance[order].tolist()), fit, stranger, reason, against))
+                values = tuple(chance[order].tolist())
+                found.append(Prediction(None, names, values, fit, stranger, reason, against, like))
         return found
+
+    def _nearest(self, block: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """The seen classes that each image is most like, whatever classes it is to be named by."""
+        columns, side = self._choose("all")
+        scores = np.mean(self._scores(block, columns, side), axis=0)
+        return [tuple(self.classes[columns[k]] for k in row) for row in nearest_seen(scores, self.seen[columns])]
 
     def probabilities(self, features: NDArray[np.float32], among: str | Collection[str] = "all") -> NDArray[np.float32]:
         """(n, d) features -> (n, classes) in [0, 1]; rows sum to 1. Classes that do not compete have 0."""

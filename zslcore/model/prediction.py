@@ -12,8 +12,8 @@ class Prediction:
     file: where it came from, None for one in memory. classes: best first. probabilities: of these, in [0, 1]; over all
     candidate classes they sum to 1. fit: share of the validation images of known classes that fit worse than this one,
     in [0, 1]; None where the model cannot tell. none: no class here fits, `fit` being below the allowed false-alarm
-    rate. attributes: what spoke for the winner against the runner-up, `against`, where it was asked for, the largest
-    first.
+    rate. Where an explanation was asked for, attributes: what spoke for the winner against the runner-up, `against`,
+    the largest first; nearest: the seen classes that it is most like, the nearest first.
     failure: why the image could not be read; then everything else is empty.
     """
 
@@ -24,6 +24,7 @@ class Prediction:
     none: bool = False
     attributes: tuple[Contribution, ...] = ()
     against: str | None = None
+    nearest: tuple[str, ...] = ()
     failure: str | None = None
 
     def of(self, file: str | None) -> "Prediction":

@@ -30,6 +30,8 @@ def plain(prediction: Prediction, model: str) -> dict[str, Any]:
         "failure": prediction.failure,
         "model": model,
     }
+    if prediction.nearest:
+        row["nearest"] = list(prediction.nearest)
     if prediction.attributes:
         row["against"] = prediction.against
         row["attributes"] = [asdict(one) for one in prediction.attributes[:MOST]]
@@ -91,6 +93,7 @@ def _write_parquet(predictions: Iterable[Prediction], path: Path, model: str) ->
             "model": text,
             "against": text,
             "attributes": pyarrow.list_(contribution),
+            "nearest": pyarrow.list_(text),
         }
     )
     rows = (plain(one, model) for one in predictions)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError
+from zslcore.evaluation.explain import worded
 from zslcore.features.network import Network
 from zslcore.model.model import Model
 from zslcore.model.prediction import Prediction
@@ -84,7 +85,9 @@ class Namer:
                 model.probabilities(features, among)
 
     def explains(self, model: Model) -> bool:
-        """Whether a model can say which attributes spoke."""
+        """Whether a model can say which attributes spoke, by names that tell people something."""
+        if not worded(model.attributes):
+            return False
         features = np.zeros((1, self.network.backbone.dimensions), np.float32)
         return not isinstance(_answers(model, features, Question(explain=True))[0], ZSLError)
 

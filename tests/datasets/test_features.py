@@ -158,6 +158,22 @@ def test_splits_may_be_given_by_image(folder: Path) -> None:
         np.testing.assert_array_equal(getattr(data, split), np.flatnonzero(roles == split))
 
 
+def test_labels_and_splits_may_stand_in_workbooks(folder: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    roles = ["trainval", "trainval", "test_seen", "ignored", "trainval"] * 4 + ["test_unseen"] * 10
+    for name, rows in (
+        ("l.xlsx", [("image", "label"), *((row, NAMES[k]) for row, k in enumerate(LABELS))]),
+        ("s.xlsx", [("split",), *((role,) for role in roles)]),
+    ):
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(folder / name)
+    data = load(folder, labels="l.xlsx", unseen=None, splits=("s.xlsx",))
+    assert data.labels.tolist() == LABELS.tolist()
+    np.testing.assert_array_equal(data.test_seen, np.flatnonzero(np.array(roles) == "test_seen"))
+
+
 def test_classes_without_an_image_are_left_out_and_said(folder: Path) -> None:
     with (folder / "s.csv").open("a") as file:
         file.write("\nghost,1,2")

@@ -15,7 +15,7 @@ from zslcore.datasets.folder import read_unseen
 from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import MatchNames, Source, SplitName, SplitSeed, TestShare
 from zslcore.errors import ZSLError, unknown
-from zslcore.io.tables import clean, read_lines, read_rows, read_table
+from zslcore.io.tables import clean, read_listed, read_rows, read_table
 
 FEATURES = ("features", "feature", "embeddings", "x")
 LABELS = ("labels", "label", "class", "classes", "y")
@@ -208,7 +208,7 @@ def read_list(path: Path, names: Sequence[str], what: str) -> NDArray[Any]:
 
 def _column(path: Path, names: Sequence[str], what: str) -> list[str]:
     """Text of one value a line, with a header or without; or the column so called of a table."""
-    lines = [clean(line) for line in read_lines(path)]
+    lines = [clean(line) for line in read_listed(path)]
     lines = [line for line in lines if line]
     if not lines:
         raise ZSLError(f"{path}: the file is empty; write one a line")

@@ -222,8 +222,7 @@ def read_classes(path: Path, classes: tuple[str, ...], meant: Callable[[str], st
     """
     position = {clean(name): k for k, name in enumerate(classes)}
     chosen: set[int] = set()
-    listed = (cells[0] for _, cells in read_rows(path)) if _is_workbook(path) else read_lines(path)
-    for name in map(meant, filter(None, map(clean, listed))):
+    for name in map(meant, filter(None, map(clean, read_listed(path)))):
         if name not in position:
             raise ZSLError(f"{path}: {unknown('class', name, position, most=10)}")
         if position[name] in chosen:
@@ -232,6 +231,14 @@ def read_classes(path: Path, classes: tuple[str, ...], meant: Callable[[str], st
     if not chosen:
         raise ZSLError(f"{path}: the list is empty; write one class name a line")
     return np.array(sorted(chosen), dtype=np.int64)
+
+
+def read_listed(path: Path) -> Iterator[str]:
+    """One value a line of a text file, or a row of a workbook: its first cell. Raises ZSLError as `read_lines`."""
+    if _is_workbook(path):
+        yield from (cells[0] for _, cells in read_rows(path))
+    else:
+        yield from read_lines(path)
 
 
 def read_lines(path: Path) -> Iterator[str]:

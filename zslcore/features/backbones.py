@@ -15,7 +15,6 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
 from numpy.typing import NDArray
 from torch import nn
 
@@ -26,6 +25,7 @@ from zslcore.nn.state import put_state
 from zslcore.settings import Extract
 
 timm: Any = Lazy("timm")  # seconds, and an extra: a model that is given features does without
+hub: Any = Lazy("huggingface_hub")
 
 
 @dataclass(frozen=True)
@@ -200,15 +200,15 @@ def obtainable(name: str) -> bool:
     if source is None or not source.hf_hub_id:
         return True
     files = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(source.hf_hub_id, file), str) for file in files) or _hub_answers()
+    return any(isinstance(hub.try_to_load_from_cache(source.hf_hub_id, file), str) for file in files) or _hub_answers()
 
 
 def _hub_answers() -> bool:
     """Whether the hub can be reached, asked once and briefly: its own client tries for half a minute a file."""
-    if constants.HF_HUB_OFFLINE:
+    if hub.constants.HF_HUB_OFFLINE:
         return False
     try:
-        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=10):
+        with urlopen(Request(hub.constants.ENDPOINT, method="HEAD"), timeout=10):
             return True
     except HTTPError:  # an answer, too
         return True
@@ -221,7 +221,7 @@ def _pretrained(name: str, path: str) -> nn.Module:
         return _packaged(name, PACKAGED[name]())
     try:
         if not obtainable(name):
-            raise ConnectionError(f"no answer from {constants.ENDPOINT}")
+            raise ConnectionError(f"no answer from {hub.constants.ENDPOINT}")
         return timm.create_model(name, num_classes=0, pretrained=True)
     except Exception as error:  # hub, network and format errors have no common class
         source = timm.get_pretrained_cfg(name)

@@ -15,7 +15,7 @@ from zslcore.training.loop import Terms
 
 
 class APNSettings(MapSettings):
-    """The weights of the losses, which no search chose; the training length was chosen on a validation split of birds."""
+    """The weights of the losses, which no search chose; the length was chosen on a validation split of birds."""
 
     epochs: Epochs = 8
     width: int = Field(512, ge=0, description="channels of a 1 × 1 layer before both branches; 0: none")

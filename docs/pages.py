@@ -116,7 +116,7 @@ Source: {method.citation}. Family: {method.family}{f"; {can}" if can else ""}.
 
 ```
 zsl compare --methods {name}
-zsl package birds --method {name}
+{f"zsl package birds --method {name}" if method.input == "vectors" else "# on `extract: {output: both}`"}
 ```
 
 ```python

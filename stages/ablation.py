@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from zslcore.errors import ZSLError
 from zslcore.experiments.ablation import get_variant, load_variants, run_variant
 from zslcore.io import artifacts
 
@@ -22,6 +23,11 @@ def command(
     variants = load_variants(Path(VARIANTS))
     get_variant(variants, variant)
     workspace = Workspace(dataset)
+    if workspace.settings.finetune.level == "backbone":
+        raise ZSLError(
+            f"{dataset}: the rows of the ablation are about F on features, and its backbone is fine-tuned; set "
+            "finetune.level to features"
+        )
     metrics = run_variant(
         workspace.settings,
         workspace.section("ablation"),

@@ -102,7 +102,9 @@ def command(
     else:
         paths = workspace.artifact("dataset.h5"), workspace.artifact("features.h5")
         if workspace.settings.finetune.level == "backbone":
-            summary = resolve_name(TUNED_BACKBONE)(*paths, workspace.settings, device, chosen)
+            summary = resolve_name(TUNED_BACKBONE)(
+                *paths, workspace.settings.model_copy(update={"extract": settings}), device, chosen
+            )
             say(f"{dataset}: {tuned(paths[1])}")
         else:
             summary = extract(*paths, settings, device, chosen)

@@ -41,11 +41,11 @@ def command(
     """
     workspace = Workspace(dataset)
     settings: MethodGrid = workspace.section("grid")
-    own = workspace.settings.extract.backbone
+    present = workspace.settings.extract.backbone
     sources = list(sources_of(workspace.seen_sources()))
     all_of_them = sources if len(sources) == 1 else [*sources, "+".join(sources)]
     asked = cells(
-        listed(backbones) if backbones else settings.backbones or (own,),
+        listed(backbones) if backbones else settings.backbones or (present,),
         listed(signatures) if signatures else settings.signatures or all_of_them,
         listed(methods) if methods else settings.methods,
     )
@@ -67,13 +67,17 @@ def _features(workspace: Workspace, backbone: str) -> Path:
     if datasets.has_features(path):
         raise ZSLError(f"{path}: its features are given, so it has no images for backbone {backbone}; leave that away")
     out = FOLDER / workspace.dataset / f"{backbone.replace(':', '.')}.h5"
-    extract(path, out, workspace.settings.extract.model_copy(update={"backbone": backbone}), workspace.device)
+    weights = "random" if workspace.settings.extract.weights == "random" else "pretrained"
+    update = {"backbone": backbone, "weights": weights, "output": "pooled"}
+    extract(path, out, workspace.settings.extract.model_copy(update=update), workspace.device)
     return out
 
 
 def _measured(workspace: Workspace, cell: Cell, features: Path) -> dict[str, Any]:
     """`result`, and the `seconds` that choosing and measuring took when it was made."""
     method, settings, choice = registry.get(cell.method), workspace.settings, workspace.section("compare")
+    if cell.backbone != settings.extract.backbone:  # one that is fine-tuned is the data set's
+        settings = settings.override({"finetune": {"level": "features"}})
     path = workspace.artifact("dataset.h5")
 
     def measured() -> dict[str, Any]:
@@ -84,7 +88,7 @@ def _measured(workspace: Workspace, cell: Cell, features: Path) -> dict[str, Any
         result = measure(method, *parts, values, settings, choice, workspace.seeds, workspace.device)
         return {"result": result, "seconds": perf_counter() - started}
 
-    sections = settings.model_dump(mode="json", exclude={"package", "tsne"})
+    sections = settings.model_dump(mode="json", exclude={"package"})
     key = {
         "grid": registry.target(cell.method),
         "signatures": cell.signatures,

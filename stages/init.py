@@ -35,9 +35,11 @@ def command(
     """Make a project of one's own: git, DVC, settings, a workflow of CI with the gate, and a data set."""
     if find_spec("dvc") is None:
         raise ZSLError("a project runs on DVC: pip install 'zslcore[pipeline]'")
+    if str(folder).startswith("-"):
+        raise ZSLError("name the folder first: zsl init FOLDER --images PHOTOS, then what `zsl import folder` takes")
     if images is None and context.args:
         raise ZSLError(f"unknown argument {context.args[0]!r}; options of `zsl import folder` need --images")
-    arguments = [] if images is None else ["--images", str(images.resolve()), *map(_absolute, context.args)]
+    arguments = [] if images is None else ["--images", str(images.resolve()), *_absolute(context.args)]
     template.check_empty(folder)
     there = folder.exists()
     before = set(folder.iterdir()) if there else set()
@@ -65,12 +67,16 @@ def _import(arguments: list[str]) -> None:
         removal(Params(), BIRDS).carry_out()
 
 
-def _absolute(argument: str) -> str:
-    """An argument that is a path from here, as one from anywhere; any other as it is."""
-    option, equals, value = argument.partition("=")
-    if equals and option.startswith("--") and Path(value).exists():
-        return f"{option}={Path(value).resolve()}"
-    return argument if argument.startswith("-") or not Path(argument).exists() else str(Path(argument).resolve())
+def _absolute(arguments: list[str]) -> list[str]:
+    """Arguments with those that are paths from here as paths from anywhere; the data set's name is none."""
+    found = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if before == "--name" or option == "--name" or not Path(value if equals else argument).exists():
+            found.append(argument)
+        else:
+            found.append(f"{option}={Path(value).resolve()}" if equals else str(Path(argument).resolve()))
+    return found
 
 
 def _clear(folder: Path, before: set[Path], there: bool) -> None:

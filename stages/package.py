@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zslcore.compute.jobs import in_order
+from zslcore.errors import ZSLError
 from zslcore.evaluation import protocol
 from zslcore.evaluation.result_cache import CACHE
 from zslcore.evaluation.search import validation_tasks
@@ -99,6 +100,8 @@ def _main(workspace: Workspace) -> Model:
 
 
 def _other(workspace: Workspace, kind: type[Method[Any]], given: Given | None, choice: Compare) -> Model:
+    if kind.input == "maps":
+        raise ZSLError(f"{kind.name} learns from feature maps; a packaged model takes vectors: name another method")
     data = workspace.data
     check_data(data)
     fixed = {"device": workspace.device} if "device" in kind.Settings.model_fields else {}

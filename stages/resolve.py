@@ -14,7 +14,7 @@ from .common import DatasetName, say
 def command(dataset: DatasetName) -> None:
     """Write results/<name>/settings.yaml, unless it says all this already."""
     resolved = Params().resolve(dataset)
-    kinds.source(resolved.source, f"{data_file(dataset)}: source")  # a mistake in it is told before anything runs
+    kinds.source(resolved.source, f"{data_file(dataset)}: source")  # a mistake in it is named before anything runs
     if resolved.device.startswith("cuda"):
         from zslcore.training.device import resolve_device  # takes seconds
 

@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from zslcore.datasets.dataset import choosable
+from zslcore.datasets.dataset import choosable, sources_of
 from zslcore.evaluation.per_class import write_csv
 from zslcore.evaluation.selected import at_an_end, chosen_and_given, chosen_names, given
 from zslcore.evaluation.signatures import select_all
 from zslcore.io import artifacts
+from zslcore.signatures.compose import Composition, fixed, provenance
 
 from .common import DatasetName, say
 from .lines import named
@@ -20,7 +21,9 @@ def command(dataset: DatasetName) -> None:
     if chosen_names(settings) or choosable(seen):
         selected, table = select_all(seen, settings, workspace.device)
     else:
-        selected, table = given(settings), [{"train_epochs": settings.train.epochs, "H": float("nan")}]
+        composition = fixed(settings.signatures) or Composition()
+        selected = {**given(settings), "signatures": provenance(sources_of(seen), composition)}
+        table = [{"train_epochs": settings.train.epochs, "H": float("nan")}]
     selected["tasks"] = settings.select.model_dump(include={"splits", "seed"})  # `evaluate` chooses ESZSL's on them
     write_csv(workspace.result("selection.csv"), pd.DataFrame(table))
     artifacts.write_json(workspace.result("selected.json"), selected)

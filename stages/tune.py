@@ -35,6 +35,11 @@ def command(
     fixed = sorted(tune.space.keys() & flat(Params().top("override")).keys())
     if fixed:
         raise ZSLError(f"params.yaml: override: {', '.join(fixed)}: wins over what is searched; take it out")
+    if workspace.settings.finetune.level == "backbone":
+        raise ZSLError(
+            f"{dataset}: its backbone is fine-tuned for the validation splits of select.seed alone, and `tune` needs "
+            "others; set finetune.level to features"
+        )
     file = study or Path(".zsl/tune") / f"{dataset}.db"
     opened, seen = open_study(file, workspace.settings, dataset, tune), workspace.seen()
     search(opened, workspace.settings, seen, tune, trials, workspace.device)

@@ -96,6 +96,11 @@ def _features_for(data: Seen, held_out: NDArray[np.int64], train_rows: NDArray[n
     for split in data.split_features:
         same = np.array_equal(np.unique(split.held_out), np.unique(held_out))
         if same and np.array_equal(split.trained_on, train_rows):
+            if split.features.ndim != data.features.ndim:
+                raise ZSLError(
+                    f"data set '{data.name}': a fine-tuned backbone has vectors alone for validation splits, no maps; "
+                    "set finetune.level to features"
+                )
             return split.features
     raise ZSLError(
         f"data set '{data.name}': its backbone was fine-tuned for the validation splits of `select`; of others, asked "

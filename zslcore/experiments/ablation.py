@@ -99,6 +99,7 @@ def run_variant(
     }
     if list(candidates.values()) == [settings]:
         selected, metrics = (read_json(path) for path in main)
+        metrics.pop("eszsl", None)
         return {**metrics, "about": {**about, "reused": True}, "chosen": selected, "settings": {}, "warnings": []}
     title = f"{data.name}: {name}"
     chosen, position = _choose(seen, candidates, device, title)

@@ -78,7 +78,11 @@ def spaces(
     train = TrainData(features[data.trainval], data.train_labels, data.signatures[data.seen])
     without, gaussian, cross_entropy = (
         settings.finetune.model_copy(update=update)
-        for update in ({"enabled": False}, {"enabled": True, "loss": "gaussian"}, {"enabled": True, "loss": "cce"})
+        for update in (
+            {"enabled": False},
+            {"enabled": True, "level": "features", "loss": "gaussian"},
+            {"enabled": True, "level": "features", "loss": "cce"},
+        )
     )
     for finetune, names in (
         (without, ("x", "M(x)")),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import Dataset, Seen, sources_of
-from zslcore.errors import unknown
+from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.select import select
 from zslcore.evaluation.selected import fill
 from zslcore.evaluation.signatures import choose_composition
@@ -46,7 +46,8 @@ class Cell:
 def cells(backbones: Sequence[str], signatures: Sequence[str], methods: Sequence[str]) -> list[Cell]:
     """Every combination; signatures: "att", or "att+text". Raises ZSLError for a method that is not known."""
     for method in methods:
-        registry.get(method)
+        if registry.get(method).input == "maps":
+            raise ZSLError(f"{method} learns from feature maps, which `zsl compare` measures; name methods on vectors")
     described = [tuple(part.strip() for part in one.split("+")) for one in signatures]
     return list(dict.fromkeys(Cell(b, s, m) for b in backbones for s in described for m in methods))
 

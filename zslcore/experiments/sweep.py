@@ -20,7 +20,7 @@ from zslcore.io import artifacts
 from zslcore.io.layers import nested
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.progress import progress
-from zslcore.settings import Settings, number_or
+from zslcore.settings import OF_BACKBONES, Settings, number_or
 from zslcore.training.device import resolve_device
 
 Point = dict[str, Any]
@@ -97,6 +97,11 @@ def sweep(
         for name in data_sets
         for point in points
     }
+    for (name, _), case in cases.items():
+        if any(getattr(case.finetune, part) != getattr(settings[name].finetune, part) for part in OF_BACKBONES):
+            raise ZSLError(
+                "--set finetune: a backbone is fine-tuned before a sweep begins; change it in data/NAME.yaml"
+            )
     if len(cases) < len(data_sets) * len(points):
         raise ZSLError("--set: two combinations of values cannot be told apart; give each value once")
     fingerprints = {

@@ -160,7 +160,7 @@ def search(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, tria
 def _run_round(
     study: optuna.Study, asked: list[Trial], settings: Settings, seen: Seen, tune: Tune, device: str, what: str
 ) -> None:
-    """Try these trials side by side; the study is told in their order. One that is not told, by Ctrl-C, has failed."""
+    """Try these trials side by side; results are recorded in their order. One without result, by Ctrl-C, has failed."""
     present, bars = present_values(settings, tune), _bars(study)
     jobs: list[tuple[Settings, dict[int, float]]] = []
     for trial in asked:
@@ -172,7 +172,7 @@ def _run_round(
         }
         values = {name: suggest(dimension, trial, name) for name, dimension in dimensions.items()}
         jobs.append((settings.override(nested(values)), {} if is_present else bars))
-    untold = list(asked)
+    unrecorded = list(asked)
     try:
         for trial, tried in zip(asked, in_order(what, partial(_try, seen, device), jobs, device), strict=True):
             for splits, score in enumerate(tried.reached, 1):
@@ -187,9 +187,9 @@ def _run_round(
                 for name, figure in tried.figures.items():
                     trial.set_user_attr(name, figure)
                 study.tell(trial, sum(tried.figures.values()) / 2)
-            untold.remove(trial)
+            unrecorded.remove(trial)
     finally:
-        for trial in untold:
+        for trial in unrecorded:
             study.tell(trial, state=TrialState.FAIL)
 
 

@@ -122,7 +122,9 @@ def _features(header: Header) -> str:
     plan = header.backbone.plan
     side = header.backbone.preprocessing["input_size"][-1]
     weights = plan["fingerprint"][:12]
-    return f"Features: `{plan['backbone']}` on {side}×{side} pixels, weights {weights} (SHA-256)."
+    tuned = ", fine-tuned on trainval" if str(plan["weights"]).endswith("features.h5") else ""
+    views = "" if plan.get("views", 1) == 1 else f", averaged over views ({plan['views']})"
+    return f"Features: `{plan['backbone']}`{tuned} on {side}×{side} pixels{views}, weights {weights} (SHA-256)."
 
 
 def _counts(values: Mapping[str, Any]) -> str:

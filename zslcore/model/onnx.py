@@ -129,8 +129,8 @@ class _Scaling(nn.Module):
             x = functional.normalize(x)
         if self.fitted:
             x = (x - self.shift) * self.factor
-        if self.scaling in ("l2", "power", "sphere"):
-            x = functional.normalize(x) * (math.sqrt(x.shape[1]) if self.scaling == "sphere" else 1)
+        if self.scaling in ("l2", "power", "sphere", "centred", "centred_sphere"):
+            x = functional.normalize(x) * (math.sqrt(x.shape[1]) if self.scaling.endswith("sphere") else 1)
         return x
 
 

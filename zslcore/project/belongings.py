@@ -127,7 +127,7 @@ def removal(params: Params, name: str) -> Plan:
     plan.edit(PIPELINE, lambda text: _without_model(text, name), "artifacts without its model")
     _delete_settings(plan, name)
     others = _models_of_others(params, name)
-    plan.delete(*(path for path in _all_of(name) if path not in others))
+    plan.delete(*(path for path in _all_of(name) if path not in others), *_tuned_backbones(params, name))
     return plan
 
 
@@ -161,6 +161,7 @@ def renaming(params: Params, old: str, new: str) -> Plan:
     for path, other in zip(_all_of(old), _all_of(new), strict=True):
         if path not in others:
             plan.move(path, other)
+    plan.delete(*_tuned_backbones(params, old))  # their keys hold the name, so that they would not be found
     return plan
 
 
@@ -234,6 +235,12 @@ def _caches(name: str) -> list[Path]:
     """What tools keep of a data set by name; other caches go by content and serve every data set."""
     grid = [Path(f".zsl/grid/{name}"), Path(f".zsl/grid/{name}.png")]
     return [Path(f".zsl/tune/{name}.db"), Path(f".zsl/bench/methods-{name}.json"), *grid]
+
+
+def _tuned_backbones(params: Params, name: str) -> list[Path]:
+    """Folders of a data set's fine-tuned backbones."""
+    found = (params.root / ".zsl/backbones").glob(f"{name}-" + "[0-9a-f]" * 16)
+    return sorted(path.relative_to(params.root) for path in found)
 
 
 def _models_of_others(params: Params, name: str) -> set[Path]:

@@ -138,7 +138,9 @@ def merge(new: str, folder: Path = Path()) -> None:
         raise ZSLError("there are uncommitted changes; commit them first, so that the upgrade can be undone")
     done = _run(folder, "merge", "--no-edit", "--no-ff", "-m", f"zslcore {version('zslcore')}: its template", new)
     if done.returncode:
-        conflicts = _git(folder, "diff", "--name-only", "--diff-filter=U").split("\n")
+        conflicts = [name for name in _git(folder, "diff", "--name-only", "--diff-filter=U").split("\n") if name]
+        if not conflicts:
+            raise ZSLError(f"git merge failed: {done.stderr.strip()}")
         raise ZSLError(
             f"edited here and in the template: {', '.join(conflicts)}; settle the marked lines and `git commit`, or go "
             "back by `git merge --abort`"

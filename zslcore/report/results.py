@@ -87,7 +87,11 @@ class Results:
     def features(self) -> str:
         """What the features are, for the column of measured figures."""
         given = self.resolved.source.get("features")
-        return f"given: {Path(given).name}" if given else self.settings.extract.backbone
+        if given:
+            return f"given: {Path(given).name}"
+        tuned = ", fine-tuned" if self.settings.finetune.level == "backbone" else ""
+        views = self.settings.extract.views
+        return f"{self.settings.extract.backbone}{tuned}{'' if views == 1 else f', views: {views}'}"
 
     def _find(self, name: str) -> Path | None:
         return next((path for base in self.folders if (path := base / self.dataset / name).exists()), None)

@@ -62,7 +62,7 @@ def _delta_encoder(base: Base) -> tuple[FeatureMap, Learner]:
 
 
 def _finetuned(base: Base, loss: str, learner: Learner | None = None) -> tuple[FeatureMap, Learner]:
-    update = {"enabled": True, "loss": loss, **base.settings.finetune}
+    update = {"enabled": True, "level": "features", "loss": loss, **base.settings.finetune}
     settings = validate(Finetune, merge(base.finetune.model_dump(), update), "fewshot.finetune")
     tuned = finetune(base.features, base.labels, settings, base.seed, base.device)
     return _same_length(tuned), learner or partial(linear, ridge=base.settings.ridge)

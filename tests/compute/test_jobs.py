@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,23 @@ def test_an_interruption_while_workers_begin_ends_them_too(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs(write_late, {"": tmp_path / "late"}, [("", (k,)) for k in range(2)]))
+    assert not (tmp_path / "late").exists()
+
+
+def test_an_interruption_while_a_worker_is_forked_ends_it_too(
+    jobs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the fork and the list of children it would be nobody's."""
+    fork = ForkProcess._Popen
+
+    def interrupted(process: ForkProcess) -> object:
+        forked = fork(process)
+        signal.raise_signal(signal.SIGINT)
+        return forked
+
+    monkeypatch.setattr(ForkProcess, "_Popen", staticmethod(interrupted))
     with pytest.raises(KeyboardInterrupt):
         list(run_jobs(write_late, {"": tmp_path / "late"}, [("", (k,)) for k in range(2)]))
     assert not (tmp_path / "late").exists()

@@ -38,7 +38,7 @@ def test_it_competes_and_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = Path("artifacts/toy/dataset.h5")
     datasets.save(path, data, {})
     assert datasets.load(path).imageless.tolist() == [11]
-    for stage in ("extract", "select", "finetune", "train", "generate", "classify", "evaluate", "package", "tsne"):
+    for stage in ("extract", "select", "finetune", "train", "generate", "classify", "evaluate", "package"):
         import_module(f"stages.{stage}").command("toy")
     table = pd.read_csv("results/toy/classes.csv").set_index("class")
     assert table.loc["unpictured", ["kind", "images"]].tolist() == ["unseen", 0]

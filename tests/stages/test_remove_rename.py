@@ -20,7 +20,7 @@ from stages import extract, import_data, prepare, remove, rename, report, resolv
 from stages.cli import app
 from tests.conftest import write_project
 from zslcore.errors import ZSLError
-from zslcore.features import batches
+from zslcore.features.network import ExtractionPlan
 from zslcore.project import belongings
 from zslcore.project.edit import blocks, with_other_home, with_source, without_name, without_source
 from zslcore.project.git import git_add_line
@@ -223,7 +223,7 @@ def test_features_are_not_extracted_again_under_a_new_name(tmp_path: Path, monke
     with h5py.File("artifacts/old/features.h5") as file:
         before = file["features"][()]
     rename.command("old", "new", yes=True)
-    monkeypatch.setattr(batches, "transform", lambda *_: None)  # nothing is decoded, let alone sent through the network
+    monkeypatch.setattr(ExtractionPlan, "transform", lambda *_: None)  # so that nothing can be decoded
     resolve.command("new")
     prepare.command("new")
     extract.command("new")

@@ -27,7 +27,9 @@ def test_what_is_given_is_taken_where_too_few_classes_are_seen_to_choose_on(
         datasets.save(Path(f"artifacts/{name}/dataset.h5"), make_dataset(seen, 2, per_class=4), {})
         extract.command(name)
     select.command("fixed")
-    assert read_json(Path("results/fixed/selected.json")) == FIXED | {"validation": {}}
+    selected = read_json(Path("results/fixed/selected.json"))
+    described = {"label": "attributes", "weights": {"attributes": 1.0}, "centre": False}
+    assert selected == FIXED | {"validation": {}, "signatures": described, "tasks": {"splits": 3, "seed": 0}}
     assert pd.read_csv("results/fixed/selection.csv").columns.tolist() == ["train_epochs", "H"]
     assert "chosen on validation classes: nothing; given: train.epochs = 7" in capsys.readouterr().err
     with pytest.raises(ZSLError, match=f"{seen} seen classes; choosing on validation classes needs at least 4"):

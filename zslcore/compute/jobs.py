@@ -9,9 +9,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -119,8 +121,9 @@ def _side_by_side(
         pool = ProcessPoolExecutor(workers, CONTEXT, _begin, (function, shared, os.getpid()))
         mine: set[Any] = set()
         try:
-            futures = {pool.submit(_job, *job): position for position, job in left.items()}
-            mine = set(multiprocessing.active_children()) - others
+            with _interrupted_later():
+                futures = {pool.submit(_job, *job): position for position, job in left.items()}
+                mine = set(multiprocessing.active_children()) - others
             for future in as_completed(futures):
                 result = future.result()
                 del left[futures[future]]
@@ -134,6 +137,22 @@ def _side_by_side(
             pool.shutdown(cancel_futures=True)
         if not left:
             return
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Ctrl-C takes effect at the end: a worker that is forked and not yet known could not be ended."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal is handled
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _why_died(workers: set[Any], count: int) -> str:

@@ -72,6 +72,8 @@ MAIN = {
         ("eszsl", {}, "all"),
         ("eszsl", {"scaling": "sphere"}, "unseen"),
         ("eszsl", {"scaling": "power"}, ("class 1", "class 7")),
+        ("eszsl", {"scaling": "centred"}, "unseen"),
+        ("eszsl", {"scaling": "centred_sphere"}, "unseen"),
         ("clusterable", MAIN, "all"),
     ],
 )

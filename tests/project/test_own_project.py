@@ -218,7 +218,7 @@ def test_images_of_one_s_own_are_the_data_set(installed: Installed, tmp_path: Pa
             Image.new("RGB", (40, 40), (50 * number, 20 * k, 90)).save(folder / f"{k}.png")
     (tmp_path / "table.csv").write_text("class,a,b\ncrow,0,1\nfinch,1,0\nkiwi,1,1\nowl,0.5,0\nrook,0,0.5\nwren,1,0.5\n")
     (tmp_path / "unseen.txt").write_text("kiwi\n")
-    options = ["--images", "photos", "--signatures", "table.csv", "--unseen", "unseen.txt", "--name", "mine"]
+    options = ["--images", "photos", "--signatures", "table.csv", "--unseen", "unseen.txt", "--name", "photos"]
     assert "something lies there" in installed.run(tmp_path, "zsl", "init", ".", *options, ok=False)
     assert (tmp_path / "photos/owl/0.png").exists()
     installed.run(tmp_path, "zsl", "init", "own", "--images", "gone", *options[2:], ok=False)
@@ -227,11 +227,11 @@ def test_images_of_one_s_own_are_the_data_set(installed: Installed, tmp_path: Pa
     installed.run(tmp_path, "zsl", "init", "own", "--images", "gone", *options[2:], ok=False)
     assert "Next: cd own, dvc repro" in installed.run(tmp_path, "zsl", "init", "own", *options)
     own = tmp_path / "own"
-    assert YAML(typ="safe").load((own / "params.yaml").read_text())["datasets"] == ["mine"]
+    assert YAML(typ="safe").load((own / "params.yaml").read_text())["datasets"] == ["photos"]
     assert not (own / "data/birds.yaml").exists()
     assert installed.run(own, "git", "status", "--porcelain") == ""
-    installed.run(own, "zsl", "resolve", "mine")
-    installed.run(own, "zsl", "prepare", "mine")
+    installed.run(own, "zsl", "resolve", "photos")
+    installed.run(own, "zsl", "prepare", "photos")
 
 
 @pytest.mark.soak

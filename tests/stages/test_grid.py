@@ -104,6 +104,7 @@ def test_joined_signatures_are_no_worse_on_validation_classes_than_their_parts(
     [
         ({"signatures": "words"}, "unknown source of signatures 'words'"),
         ({"methods": "best"}, "unknown method 'best'"),
+        ({"methods": "apn"}, "apn learns from feature maps, which `zsl compare` measures"),
         ({"backbones": "resnet18"}, r"dataset.h5: its features are given, so it has no images for backbone resnet18"),
     ],
 )

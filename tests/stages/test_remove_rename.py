@@ -156,7 +156,12 @@ def test_models_of_other_methods_and_what_grid_drew_go_along(project: Path) -> N
     Path(".zsl/grid").mkdir()
     for path in ("models/ant-eszsl.zsl", "models/ant-eszsl.md", "models/ant-sae.zsl", ".zsl/grid/ant.png"):
         Path(path).write_text(path)
+    tuned, of_other = (Path(f".zsl/backbones/{name}-{'0f' * 8}") for name in ("ant", "ant-sae"))
+    for folder in (tuned, of_other):
+        folder.mkdir(parents=True)
     rename.command("ant", "wasp", yes=True)
+    assert not tuned.exists(), "its key has the name, so that it would not be found"
+    assert of_other.exists()
     assert Path("models/wasp-eszsl.zsl").read_text() == "models/ant-eszsl.zsl"
     assert Path(".zsl/grid/wasp.png").exists()
     assert {path.name for path in Path("models").glob("ant*")} == {"ant-sae.zsl"}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -185,7 +186,17 @@ def test_an_interruption_while_workers_begin_ends_them_too(
     assert not (tmp_path / "late").exists()
 
 
-def test_an_interruption_while_a_worker_is_forked_ends_it_too(jobs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, as it does not in what a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_while_a_worker_is_forked_ends_it_too(
+    jobs: None, ctrl_c: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between the fork and the list of children it would be nobody's."""
     before, fork = set(psutil.Process().children()), ForkProcess._Popen
 
@@ -217,7 +228,7 @@ list(in_order("resting", rest, [(k,) for k in range(2)]))
 
 
 @pytest.mark.parametrize("with_what", [signal.SIGINT, signal.SIGKILL])
-def test_workers_end_with_the_command(with_what: signal.Signals) -> None:
+def test_workers_end_with_the_command(with_what: signal.Signals, ctrl_c: None) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ZSL_JOBS": "2"}
     with subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stderr=subprocess.DEVNULL) as command:
         process = psutil.Process(command.pid)

@@ -165,6 +165,7 @@ def test_an_edited_package_changes_the_hashes_of_the_stages_whose_code_it_is(
 ) -> None:
     """Of these hashes DVC knows which stages to run (tests/stages/test_pipeline.py)."""
     resolved = project / "results/birds/settings.yaml"
+    installed.run(project, "zsl", "resolve", "birds")
     before, module = resolved.read_bytes(), installed.folder / "zslcore/nn/losses.py"
     text = module.read_text()
     module.write_text(f"{text}\n\nEDITED = 1\n")

@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -25,6 +25,7 @@ from zslcore.synthesis.training_set import draw_training_set
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import PrecisionName, resolve_device, tensor
 from zslcore.training.loop import Curve, Player, Terms, alternate
+from zslcore.training.replica import ALONE, Replica
 from zslcore.training.seeding import seeded
 
 
@@ -84,9 +85,13 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
         "generate": {"per_unseen": 40},
         "classify": {"lr": 0.03, "batch_size": 128, "epochs": 5},
     }
+    coupled: Sequence[str] = ()
+    """Names of the players whose loss is no mean over rows: `Player.whole`."""
     checkpoints: Path | None = None
     """Folder for resumable checkpoints, or None for none."""
     checkpoint_every: int = 10
+    replica: Replica = ALONE
+    """This process among those that fit together, which go on from its checkpoint."""
 
     generator: nn.Module
     _known: Mapping[Any, Classifier] = {}
@@ -162,14 +167,15 @@ class Generative(Method[GenerativeS], Generic[GenerativeS]):
 
         with seeded(seed, f"{self.name}/train"):
             self.curve: Curve = alternate(
-                self.players(data),
+                [replace(player, whole=player.name in self.coupled) for player in self.players(data)],
                 count=len(data.x),
                 epochs=self.settings.epochs,
                 batch_size=self.settings.batch_size,
                 precision=self.settings.precision,
                 label=self.name,
                 observe=None if observe is None else watch,
-                checkpoint=self._checkpoint(train, seed),
+                checkpoint=self.replica.checkpoint or self._checkpoint(train, seed),
+                replica=self.replica,
             )
         self._mode(training=False)
         return self

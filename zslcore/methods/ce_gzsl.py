@@ -50,6 +50,7 @@ class CEGZSL(Adversarial[CEGZSLSettings]):
     citation = "Han et al., CVPR 2021"
     summary = "A WGAN and an embedding, both led by instance- and class-level contrast."
     Settings = CEGZSLSettings
+    coupled = ("embedding", "generator")
     quick = {**Adversarial.quick, "embedding": 32, "projection": 16, "comparator": 16, "class_level": 0.1}
 
     def build(self, dimensions: int, attributes: int, classes: int) -> None:

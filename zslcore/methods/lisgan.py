@@ -47,6 +47,7 @@ class LisGAN(FCLSWGAN):
     citation = "Li et al., CVPR 2019"
     summary = "f-CLSWGAN, and soul samples of each class. Its second classifier, which learns from test images, is off."
     Settings = LisGANSettings
+    coupled = ("generator",)
     settings: LisGANSettings
 
     def players(self, data: Data) -> list[Player]:

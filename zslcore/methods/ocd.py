@@ -36,6 +36,7 @@ class OCD(SEZSL):
     citation = "Keshari et al., CVPR 2020"
     summary = "SE-ZSL, and samples between classes, which a triplet and a centre loss keep apart."
     Settings = OCDSettings
+    coupled = ("",)
     settings: OCDSettings
     search_space = {
         **CVAEZSL.search_space,

@@ -37,6 +37,7 @@ class TFVAEGAN(FVAEGAN):
     citation = "Narayan et al., ECCV 2020"
     summary = "f-VAEGAN, and a decoder of signatures, fed back into the generator and shown to the classifier."
     Settings = TFVAEGANSettings
+    coupled = ("critic", "generator")
     settings: TFVAEGANSettings
     quick = {**FVAEGAN.quick, "strength": 0.3, "adversarial": 1.0}
 

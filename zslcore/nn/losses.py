@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 CANCELLED = 1e-4
 """Squared distances below this share of the squared lengths have lost their digits in the expanded square."""
@@ -47,6 +48,11 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 def perturb(x: Tensor, strength: float) -> Tensor:
     """x̃ = x + strength · ε with ε ~ N(0, 1), eq. 10."""
     return x + strength * torch.randn_like(x) if strength else x
+
+
+def batch_mean(x: Tensor) -> Tensor:
+    """Mean over a batch's rows, (n, d) -> (d,): over all of them where replicas share it, then without a gradient."""
+    return handle_torch_function(batch_mean, (x,), x) if has_torch_function_unary(x) else x.mean(0)
 
 
 def class_means(x: Tensor, y: Tensor, classes: int) -> Tensor:

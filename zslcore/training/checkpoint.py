@@ -23,12 +23,16 @@ class Checkpoint:
     path: Path
     every: int = 10
 
+    def due(self, curve: list[dict[str, float]], last: bool) -> bool:
+        """Whether `store` writes after so many epochs."""
+        return last or len(curve) % self.every == 0
+
     def store(self, optimisers: Sequence[Optimiser], curve: list[dict[str, float]], last: bool) -> None:
         """Write the state after `len(curve)` epochs, where that is a multiple of `every` or the last epoch.
 
         Raises ZSLError when it cannot be written.
         """
-        if len(curve) % self.every and not last:
+        if not self.due(curve, last):
             return
         tensors = {"random": torch.get_rng_state()}
         for name, parameter, state in _slots(optimisers):

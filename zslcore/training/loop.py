@@ -13,6 +13,7 @@ from zslcore.io.artifacts import atomic
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import PrecisionName, in_bf16
 from zslcore.training.optimisers import SGD, Adam, Optimiser
+from zslcore.training.replica import ALONE, Replica
 
 Terms = dict[str, Tensor]
 """Named loss terms of one batch; `total` is what is minimised."""
@@ -52,7 +53,8 @@ class Player:
 
     terms(rows, epoch): the loss terms of a batch, with epoch counted from 0. parameters: those the player moves; its
     gradient reaches no others. optimiser: Adam, or SGD with `momentum`. steps: its steps a turn, all but the last on
-    rows drawn at random. name: put before the names of its terms in the curve.
+    rows drawn at random. name: put before the names of its terms in the curve. whole: its loss is no mean over rows
+    (pairs of them, means of classes), so that replicas do not share a batch but compute all of it each.
     """
 
     terms: LossTerms
@@ -65,6 +67,7 @@ class Player:
     momentum: float = 0.0
     steps: int = 1
     name: str = ""
+    whole: bool = False
 
     def stepper(self, parameters: list[Tensor]) -> Optimiser:
         """A new optimiser of these parameters."""
@@ -86,6 +89,7 @@ def alternate(
     checkpoint: Checkpoint | None = None,
     rate: Callable[[int], float] | None = None,
     parts: int = 1,
+    replica: Replica = ALONE,
 ) -> Curve:
     """Each player in turn on every shuffled batch of the rows 0..count-1, each with a separate optimiser.
 
@@ -93,7 +97,8 @@ def alternate(
     auto where `in_bf16`, matrix products are taken in bfloat16 and everything else in float32. With a checkpoint,
     training goes on where a killed run with the same checkpoint stood, to the same bytes on the CPU. rate(epoch): what
     the players' rates are multiplied by in an epoch, counted from 0. parts: of a batch, whose gradients are added up
-    before the step, so that the memory is that of a part. Call it inside `seeded`.
+    before the step, so that the memory is that of a part. replica: this process among those that train together; the
+    curve is that of all, equal on each. Call it inside `seeded`.
     Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
     """
     moved = [[parameter for parameter in player.parameters if parameter.requires_grad] for player in players]
@@ -113,16 +118,22 @@ def alternate(
                 for left in reversed(range(player.steps)):
                     rows = torch.randint(count, batch.shape).to(device) if left else batch
                     for part in rows.chunk(parts):
-                        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                            values = player.terms(part, epoch)
-                        loss = values["total"] if len(part) == len(rows) else values["total"] * (len(part) / len(rows))
+                        with (
+                            replica.share(part, player.whole) as (mine, weight),
+                            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+                        ):
+                            values = player.terms(mine, epoch)
+                        weight *= len(part) / len(rows)
+                        loss = values["total"] if weight == 1 else values["total"] * weight
                         torch.autograd.backward(loss, inputs=parameters)
                         for name, value in values.items():
                             key = f"{player.name}.{name}" if player.name else name
-                            sums[key] = sums.get(key, 0) + value.detach().float() * len(part)
+                            sums[key] = sums.get(key, 0) + value.detach().float() * (weight * len(rows))
+                    replica.sum_gradients(parameters)
                     optimiser.step()
         steps = {player.name: player.steps for player in players}
-        means = {name: float(value.double() / count / steps[_player(name)]) for name, value in sums.items()}
+        totals = replica.sum_terms(sums)
+        means = {name: float(value / count / steps[_player(name)]) for name, value in totals.items()}
         for name, mean in means.items():
             if name.split(".")[-1] == "total" and not abs(mean) < EXPLODED:
                 good = "" if checkpoint is None else f"; the last good checkpoint is {checkpoint.last()}"

@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from zslcore.methods.clusterable.collapse import collapse_warnings
 from zslcore.nn.cvae import Encoder, Generator, reparameterise
-from zslcore.nn.losses import kl_to_standard_normal, perturb, reconstruction, similarity_loss
+from zslcore.nn.losses import batch_mean, kl_to_standard_normal, perturb, reconstruction, similarity_loss
 from zslcore.nn.mappings import Projection
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
 from zslcore.settings import Train, number_or
 from zslcore.training.device import tensor
 from zslcore.training.loop import Curve, Player, Terms, alternate
+from zslcore.training.replica import ALONE, Replica
 from zslcore.training.seeding import seeded
 
 DEFAULT_EPOCHS = 60
@@ -168,12 +169,13 @@ def train(
     seed: int,
     device: torch.device,
     observe: Callable[[int, Trained], None] | None = None,
+    replica: Replica = ALONE,
 ) -> Trained:
     """Minimise eq. 4 over M, C, E and G on trainval: features F(x) (n, d), labels 0..K-1, signatures (K, a).
 
     Members share nothing but the order of batches, so that each takes its step in turn, while what it has just used is
     still in the processor's cache. observe(epochs done, the model as it stands) is called after each epoch and changes
-    nothing.
+    nothing. replica: this process among those that train together; they go on from its checkpoint.
     """
     scaler = Scaler.fit(signatures, settings.signatures)
     x, y, a = tensor(features, device), tensor(labels, device), tensor(scaler(signatures), device)
@@ -196,6 +198,8 @@ def train(
             label="train",
             precision=settings.precision,
             observe=None if observe is None else lambda done: observe(done, model),
+            checkpoint=replica.checkpoint,
+            replica=replica,
         )
     model.curve = [{name: value / settings.members for name, value in entry.items()} for entry in model.curve]
     model.warnings = collapse_warnings(model.curve[-1] if model.curve else {})
@@ -232,8 +236,8 @@ def objective(member: Member, settings: Train, x: Tensor, y: Tensor, signatures:
         synthetic = similarity_loss(member.C(output).float(), y)  # eq. 3
         terms |= {"cls": real, "cls_synthetic": synthetic}
         total = total + settings.lambda_cls * real + settings.lambda_synthetic * synthetic
-        away = projected.detach() - projected.detach().mean(0)
-        terms["spread"] = away.square().mean(0).sqrt().mean()  # no loss: it tells whether M has collapsed
+        away = projected.detach() - batch_mean(projected.detach())
+        terms["spread"] = batch_mean(away.square()).sqrt().mean()  # no loss: it tells whether M has collapsed
     if member.R is not None:
         predicted = member.predict_signature(x if member.on_features else projected, settings.feedback_noise)
         if settings.feedback_loss == "cosine":

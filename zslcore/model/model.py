@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,18 +120,30 @@ class Model:
             chances = self._chances(scores, side)
             best = _largest(chances, min(top, len(columns)))
             fits = self._fits(block, scores, columns, side)
-            first = _largest(chances, 2)
-            reasons = self._reasons(block, columns, side, first) if explain else [()] * len(block)
-            near = self._nearest(block) if explain else [()] * len(block)
-            for chance, order, fit, reason, like, (_, other) in zip(
-                chances, best, fits, reasons, near, first, strict=True
-            ):
+            for chance, order, fit in zip(chances, best, fits, strict=True):
                 names = tuple(self.classes[columns[k]] for k in order)
                 stranger = fit is not None and fit < none
-                against = self.classes[columns[other]] if explain else None
-                values = tuple(chance[order].tolist())
-                found.append(Prediction(None, names, values, fit, stranger, reason, against, like))
+                found.append(Prediction(None, names, tuple(chance[order].tolist()), fit, stranger))
+            if explain:
+                named = found[-len(block) :]
+                found[-len(block) :] = self._explained(block, columns, side, _largest(chances, 2), named)
         return found
+
+    def _explained(
+        self,
+        block: NDArray[np.float32],
+        columns: NDArray[np.int64],
+        side: Side,
+        first: NDArray[np.int64],
+        predictions: Sequence[Prediction],
+    ) -> list[Prediction]:
+        """Predictions with what spoke for the first of `first` (n, 2) against the second, and what they are like."""
+        reasons, near = self._reasons(block, columns, side, first), self._nearest(block)
+        against = [self.classes[columns[other]] for other in first[:, 1]]
+        return [
+            dataclasses.replace(one, attributes=reason, against=other, nearest=like)
+            for one, reason, other, like in zip(predictions, reasons, against, near, strict=True)
+        ]
 
     def _nearest(self, block: NDArray[np.float32]) -> list[tuple[str, ...]]:
         """The seen classes that each image is most like, whatever classes it is to be named by."""

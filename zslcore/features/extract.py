@@ -131,10 +131,11 @@ def fill(store: Store, pending: int, plan: ExtractionPlan, backbone: Backbone, e
 
 def by_plan(
     images: ImageSource, plan: ExtractionPlan, backbone: Backbone, engine: Engine, store_folder: Path = STORE
-) -> Iterator[tuple[str, NDArray[np.float32] | None, str | None]]:
-    """Yield (name, features (d,) float32 or None, reason or None) of every image, in order, computed by a given plan.
+) -> Iterator[tuple[str, NDArray[Any] | None, str | None]]:
+    """Yield (name, features or None, reason or None) of every image, in order, computed by a given plan.
 
-    What is computed stays in the store of this plan, so that an interrupted run goes on where it was.
+    Features are (d,) float32, or with maps a record of `layout`. What is computed stays in the store of this plan, so
+    that an interrupted run goes on where it was.
     """
     asked = plan.as_dict() | {"weights": plan.fingerprint, "device": resolve_device(plan.device).type}
     key = digest_of([FEATURES_VERSION, asked, backbone.preprocessing, artifacts.library_versions()])
@@ -142,7 +143,11 @@ def by_plan(
         store.join_left()
         _, pending = store.want(images)
         fill(store, pending, plan, backbone, engine)
-        yield from store.results()
+        if plan.output == "pooled":
+            yield from store.results()
+            return
+        for name, values, reason in store.results(layout(backbone, plan.output)):
+            yield name, None if values is None else values[0], reason
 
 
 def digest_of(everything: Any) -> str:

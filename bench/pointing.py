@@ -17,7 +17,7 @@ from zslcore.datasets import dataset as datasets
 from zslcore.datasets.birds import drawing
 from zslcore.datasets.birds.source import ATTRIBUTES, SHOWN_BY, BirdsSource, draw_birds
 from zslcore.datasets.maps import load_maps
-from zslcore.evaluation.localisation import Pointing, activation, localisation, mean_over_attributes
+from zslcore.evaluation.localisation import Pointing, localisation, mean_over_attributes
 from zslcore.evaluation.protocol import benchmark_task, fit
 from zslcore.evaluation.search import choose
 from zslcore.io import artifacts
@@ -75,7 +75,7 @@ def main() -> None:
     seen = datasets.load_seen(home / "dataset.h5", home / "features.h5")
     linear = ESZSL(ESZSLSettings(**choose(ESZSL, seen, among=AFFINE, budget=len(AFFINE))[0].settings))
     linear.fit(benchmark_task(data, vectors).train)
-    judge(CAM, activation(linear, maps[rows]))
+    judge(CAM, linear.attribute_maps(maps[rows]))
     for name in options.methods.split(","):
         for seed in range(options.seeds):
             method = fit(registry.get(name)(), benchmark_task(data, maps), seed)

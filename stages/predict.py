@@ -1,22 +1,25 @@
 """`zsl predict`: a trained model names images, also by classes that were described just now."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from zslcore.datasets.described import holds_texts
-from zslcore.errors import printable, unknown
+from zslcore.errors import ZSLError, printable, unknown
 from zslcore.evaluation.explain import in_words, worded
 from zslcore.features.batches import local
 from zslcore.features.ray_engine import ray_engine
 from zslcore.model import tables
 from zslcore.model.classes import read_candidates, read_descriptions
 from zslcore.model.model import Model
-from zslcore.model.places import Row, rows_of
+from zslcore.model.overlays import write_overlays
+from zslcore.model.places import Row, pictures_of, rows_of
 from zslcore.model.prediction import Prediction
 from zslcore.signatures.texts import read_texts
 
@@ -55,6 +58,13 @@ def command(
         bool,
         typer.Option("--explain", help="Say which attributes spoke for the first class, and what it is like."),
     ] = False,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for pictures of where the attributes are seen that spoke most for the first class (with "
+            "--explain), a PNG each."
+        ),
+    ] = None,
     none: Annotated[
         float, typer.Option(min=0, max=1, help="Share of images of known classes that may be called none of these.")
     ] = 0.05,
@@ -65,9 +75,14 @@ def command(
     """Name images, one row each, in their order; an image that cannot be read has a row that says why."""
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
+    if maps is not None and not explain:
+        raise ZSLError("zsl predict --maps: shows the attributes that --explain names; add it")
     named, candidates = chosen(Model.load(model, weights, backbone, CACHE), classes, among)
-    rows = rows_of(named, place, ENGINES[engine]())
-    predictions = _named(named, rows, top, candidates, none, explain)
+    pictures = None if maps is None else pictures_of(named, place)
+    rows = rows_of(named, place, ENGINES[engine](), maps=maps is not None)
+    predictions = _named(named, rows, Question(top, candidates, none, explain, maps is not None))
+    if maps is not None and pictures is not None:
+        predictions = _drawn(predictions, pictures, named.attributes, maps)
     counts: Counter[str] = Counter()
     counted = _counted(predictions, counts)
     if out is None:
@@ -93,15 +108,23 @@ def _descriptions(path: Path, model: Model) -> Mapping[str, Any]:
     return read_texts(path).texts if holds_texts(path) else read_descriptions(path, model.attributes)
 
 
-def _named(
-    model: Model, rows: Iterator[Row], top: int, among: str | list[str], none: float, explain: bool
-) -> Iterator[Prediction]:
+class Question(NamedTuple):
+    """The arguments of `Model.predict_rows`."""
+
+    top: int
+    among: str | list[str]
+    none: float
+    explain: bool
+    maps: bool
+
+
+def _named(model: Model, rows: Iterator[Row], question: Question) -> Iterator[Prediction]:
     """The predictions, a block of rows at a time."""
     block: list[Row] = []
 
     def named() -> Iterator[Prediction]:
         features = [values for _, values, _ in block if values is not None]
-        found = iter(model.predict_features(np.stack(features), top, among, none, explain) if features else [])
+        found = iter(model.predict_rows(features, *question) if features else [])
         for name, values, reason in block:
             if values is None:
                 yield Prediction(name, failure=reason or "unknown")
@@ -114,6 +137,18 @@ def _named(
             yield from named()
             block.clear()
     yield from named()
+
+
+def _drawn(
+    predictions: Iterator[Prediction],
+    pictures: Iterator[NDArray[np.uint8] | None],
+    attributes: Sequence[str],
+    folder: Path,
+) -> Iterator[Prediction]:
+    """The predictions, with the files of what is shown of each."""
+    for number, (one, picture) in enumerate(zip(predictions, pictures, strict=True)):
+        shown = {} if picture is None or one.maps is None else write_overlays(one, attributes, picture, folder, number)
+        yield replace(one, maps=None, overlays=shown)
 
 
 def _counted(predictions: Iterator[Prediction], counts: "Counter[str]") -> Iterator[Prediction]:

@@ -66,6 +66,21 @@ class Scaler:
                 rows = _to_length(rows, _LENGTHS[self.scaling](rows.shape[1]))
         return rows
 
+    def places(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps (n, places, d), scaled so that the mean over places is the scaled mean of the unscaled ones.
+
+        Raises ZSLError for `root` and `power`: their scaled mean is no mean over places.
+        """
+        if self.scaling in ("root", "power"):
+            raise ZSLError(f"features scaled by '{self.scaling}' are no mean over places; use another scaling")
+        rows = maps.astype(np.float32, copy=False)
+        if len(self.factor):
+            rows = (rows - self.shift) * self.factor
+        if self.scaling in _LENGTHS:
+            lengths = np.linalg.norm(rows.mean(axis=1), axis=1)[:, None, None]
+            rows = rows * (_LENGTHS[self.scaling](rows.shape[2]) / np.maximum(lengths, 1e-12))
+        return rows
+
     def state(self, prefix: str = "scaler.") -> dict[str, NDArray[np.float32]]:
         """Named arrays for saving; the scaling itself stands in the settings."""
         return {f"{prefix}shift": self.shift, f"{prefix}factor": self.factor}

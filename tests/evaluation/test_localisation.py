@@ -7,7 +7,7 @@ from zslcore.datasets.birds import drawing
 from zslcore.datasets.birds import source as birds
 from zslcore.datasets.birds.source import SHOWN_BY, TRAITS, draw_birds
 from zslcore.errors import ZSLError
-from zslcore.evaluation.localisation import activation, enlarged, localisation, mean_over_attributes
+from zslcore.evaluation.localisation import enlarged, localisation, mean_over_attributes
 from zslcore.evaluation.protocol import Task
 from zslcore.methods.eszsl import ESZSL, ESZSLSettings
 
@@ -34,15 +34,22 @@ def test_figures_of_maps_made_by_hand() -> None:
     assert mean_over_attributes(rows).accuracy == pytest.approx((first.accuracy + rows[1].accuracy) / 2)
 
 
-def test_activation_maps_have_the_pooled_score_as_their_mean(toy_task: Task) -> None:
-    method = ESZSL(ESZSLSettings(scaling="standard")).fit(toy_task.train)
+@pytest.mark.parametrize("scaling", ["none", "standard", "l2", "centred_sphere"])
+def test_activation_maps_have_the_pooled_score_as_their_mean(scaling: str, toy_task: Task) -> None:
+    method = ESZSL(ESZSLSettings(scaling=scaling)).fit(toy_task.train)
     maps = np.random.default_rng(0).normal(size=(3, 2, 5, 24)).astype(np.float32)
-    found = activation(method, maps)
+    found = method.attribute_maps(maps)
     assert found.shape == (3, 10, 2, 5)
     pooled = method.scaler(maps.mean(axis=(1, 2))) @ method.weights
     np.testing.assert_allclose(found.mean(axis=(2, 3)), pooled, rtol=1e-3, atol=1e-4)
+
+
+def test_activation_maps_that_mean_nothing_are_refused(toy_task: Task) -> None:
+    maps = np.ones((3, 2, 5, 24), np.float32)
     with pytest.raises(ZSLError, match="no mean over places"):
-        activation(ESZSL(ESZSLSettings(scaling="l2")).fit(toy_task.train), maps)
+        ESZSL(ESZSLSettings(scaling="power")).fit(toy_task.train).attribute_maps(maps)
+    with pytest.raises(ZSLError, match=r"maps of shape \(3, 2, 5, 7\); eszsl was fitted on 24 dimensions"):
+        ESZSL().fit(toy_task.train).attribute_maps(maps[..., :7])
 
 
 def test_parts_of_birds_are_where_their_colours_are() -> None:

@@ -8,9 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from zslcore.errors import ZSLError
-from zslcore.methods._scaled import LinearMethod
-
 
 class Pointing(NamedTuple):
     """How well the maps of one attribute find its part, over the images that have and show it; shares in [0, 1].
@@ -84,17 +81,3 @@ def mean_over_attributes(rows: Sequence[Pointing]) -> Pointing:
     """Every attribute alike, however many images show it."""
     values = np.array([row[2:] for row in rows], float).mean(axis=0).tolist()
     return Pointing("mean over attributes", sum(row.images for row in rows), *values)
-
-
-def activation(method: LinearMethod[Any], maps: NDArray[Any]) -> NDArray[np.float32]:
-    """Class activation maps (Zhou et al., CVPR 2016) of a linear method's attributes: (n, h, w, c) -> (n, a, h, w).
-
-    Their mean over places is (xᵀ W)ₖ of the pooled vector x. Raises ZSLError where the scaling of x is not affine, so
-    that it is not.
-    """
-    if method.scaler.scaling not in ("none", "standard", "minmax", "max"):
-        how = method.scaler.scaling
-        raise ZSLError(f"{method.name}: features scaled by '{how}' are no mean over places; use scaling: standard")
-    values = np.asarray(maps, np.float32)
-    scored = method.scaler(values.reshape(-1, values.shape[-1])) @ method.weights
-    return np.moveaxis(scored.reshape(*values.shape[:3], -1), 3, 1).astype(np.float32)

@@ -209,14 +209,14 @@ def _train_one(work: _Work, name: str, rows: NDArray[np.int64], lengths: Sequenc
 
 def _inputs(work: _Work, of_fit: NDArray[np.int64]) -> Inputs:
     """Of rows of those that a fit learns from: stored views, one at random of each image, or new ones."""
-    own = torch.from_numpy(of_fit)
+    positions = torch.from_numpy(of_fit)
     if work.cut is None:
-        return lambda rows: work.views(own[rows.cpu()])
+        return lambda rows: work.views(positions[rows.cpu()])
     stored = np.load(work.stored, mmap_mode="r")
 
     def inputs(rows: Tensor) -> Tensor:
         which = torch.randint(len(stored), rows.shape)
-        return torch.from_numpy(stored[which.numpy(), own[rows.cpu()].numpy()]).float()
+        return torch.from_numpy(stored[which.numpy(), positions[rows.cpu()].numpy()]).float()
 
     return inputs
 

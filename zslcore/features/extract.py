@@ -105,15 +105,15 @@ def extract_images(
     with open_store(store_path(store_folder, backbone, settings, device)) as store:
         store.join_left()
         count, pending = store.want(images)
-        kept = layout(backbone, settings.output)
-        logger.info("%d images, %d to compute: %s", count, pending, disk(count, pending, kept))
+        record = layout(backbone, settings.output)
+        logger.info("%d images, %d to compute: %s", count, pending, disk(count, pending, record))
         sampled = None if decide_on is None else of_rows(images, decide_on)
         if planned is not None:
             _begin(store, planned, backbone)
         plan = plan_of_store(store, backbone, settings, device, sampled=sampled)
         fill(store, pending, plan, backbone, engine or local(number_or(settings.workers, None)))
         about = {"extract": plan.as_dict(), "preprocessing": backbone.preprocessing}
-        skipped = write(store, out, count, kept, settings.on_bad_image == "fail", about, inputs)
+        skipped = write(store, out, count, record, settings.on_bad_image == "fail", about, inputs)
     return Summary(count, pending, skipped)
 
 
@@ -131,10 +131,11 @@ def fill(store: Store, pending: int, plan: ExtractionPlan, backbone: Backbone, e
 
 def by_plan(
     images: ImageSource, plan: ExtractionPlan, backbone: Backbone, engine: Engine, store_folder: Path = STORE
-) -> Iterator[tuple[str, NDArray[np.float32] | None, str | None]]:
-    """Yield (name, features (d,) float32 or None, reason or None) of every image, in order, computed by a given plan.
+) -> Iterator[tuple[str, NDArray[Any] | None, str | None]]:
+    """Yield (name, features or None, reason or None) of every image, in order, computed by a given plan.
 
-    What is computed stays in the store of this plan, so that an interrupted run goes on where it was.
+    Features are (d,) float32, or with maps a record of `layout`. What is computed stays in the store of this plan, so
+    that an interrupted run goes on where it was.
     """
     asked = plan.as_dict() | {"weights": plan.fingerprint, "device": resolve_device(plan.device).type}
     key = digest_of([FEATURES_VERSION, asked, backbone.preprocessing, artifacts.library_versions()])
@@ -142,7 +143,11 @@ def by_plan(
         store.join_left()
         _, pending = store.want(images)
         fill(store, pending, plan, backbone, engine)
-        yield from store.results()
+        if plan.output == "pooled":
+            yield from store.results()
+            return
+        for name, values, reason in store.results(layout(backbone, plan.output)):
+            yield name, None if values is None else values[0], reason
 
 
 def digest_of(everything: Any) -> str:
@@ -169,19 +174,19 @@ def plan_of_store(
 ) -> ExtractionPlan:
     """The plan that the store was begun with, else one made now on the first readable images of `sampled`.
 
-    sampled: None, or none of them readable: the pending images. A new plan is kept in the store, unless `keep` is False
+    sampled: None, or none of them readable: the pending images. A new plan is stored in it, unless `keep` is False
     or no image can be read: then there are no features that later ones would have to agree with. The plan is logged,
     and when it was made.
     """
-    kept, when = store.settings(), "decided when the store was begun"
-    if kept is None:
+    stored, when = store.settings(), "decided when the store was begun"
+    if stored is None:
         plain, downscaled = sample(sampled or (), backbone, settings.views)
         if not len(plain):
             plain, downscaled = sample(chain.from_iterable(store.pending(SAMPLE)), backbone, settings.views)
-        kept = plan_extraction(backbone, settings, device, plain, downscaled).as_dict()
+        stored = plan_extraction(backbone, settings, device, plain, downscaled).as_dict()
         when = f"decided now, on {len(plain)} images" if len(plain) else "for this run alone: no image can be read"
-        kept = store.begin(kept) if keep and len(plain) else kept
-    plan = replace(ExtractionPlan.from_dict(kept), weights=settings.weights, device=str(resolve_device(device)))
+        stored = store.begin(stored) if keep and len(plain) else stored
+    plan = replace(ExtractionPlan.from_dict(stored), weights=settings.weights, device=str(resolve_device(device)))
     logger.info("%s: %s", plan, when)
     return plan
 
@@ -198,9 +203,11 @@ def _begin(store: Store, planned: ExtractionPlan, backbone: Backbone) -> None:
     """Begin a store with a plan. Raises ZSLError where another one or other weights would be used."""
     if planned.fingerprint != backbone.fingerprint:
         raise ZSLError(f"{backbone.name}: its weights are not those of the features to agree with; extract these anew")
-    kept = ExtractionPlan.from_dict(store.begin(planned.as_dict()))
-    if replace(kept, weights=planned.weights, device=planned.device) != planned:
-        raise ZSLError(f"{STORE}: the store of {backbone.name} was begun otherwise ({kept}; not {planned}); delete it")
+    stored = ExtractionPlan.from_dict(store.begin(planned.as_dict()))
+    if replace(stored, weights=planned.weights, device=planned.device) != planned:
+        raise ZSLError(
+            f"{STORE}: the store of {backbone.name} was begun otherwise ({stored}; not {planned}); delete it"
+        )
 
 
 def of_rows(images: ImageSource, rows: NDArray[np.int64]) -> Iterator[ImageRef]:
@@ -257,41 +264,42 @@ def forecast(
         return Forecast(count, pending, store.missing(), rate, pending / rate if done else 0.0, megabytes)
 
 
-def disk(count: int, pending: int, kept: np.dtype[Any]) -> str:
-    """What a run takes of the disk, for people; kept: the record of an image."""
-    return f"{pending * kept.itemsize / 1e6:.1f} MB more in the store, {count * kept.itemsize / 1e6:.1f} MB in the file"
+def disk(count: int, pending: int, record: np.dtype[Any]) -> str:
+    """What a run takes of the disk, for people; record: what it stores of an image."""
+    in_store, in_file = pending * record.itemsize / 1e6, count * record.itemsize / 1e6
+    return f"{in_store:.1f} MB more in the store, {in_file:.1f} MB in the file"
 
 
 def write(
     store: Store,
     out: Path,
     count: int,
-    kept: np.dtype[Any],
+    record: np.dtype[Any],
     fail_on_bad: bool,
     about: Mapping[str, Any],
     inputs: dict[str, Path] | None,
 ) -> list[tuple[str, str]]:
     """Write the wanted features in order; returns (name, reason) of each image that has none.
 
-    kept: the record of an image, each field of it an array of the file. inputs: files for the artifact's provenance;
-    None: the images' names are written instead. Raises ZSLError that lists the images without features, where
-    `fail_on_bad` is set or none has any.
+    record: what is stored of an image, each field of it an array of the file. inputs: files for the artifact's
+    provenance; None: the images' names are written instead. Raises ZSLError that lists the images without features,
+    where `fail_on_bad` is set or none has any.
     """
     skipped: list[tuple[str, str]] = []
     rows: list[int] = []
     with artifacts.create(out, artifacts.FEATURES, about, inputs) as file:
         fields = {
             name: file.create_dataset(name, (count, *kind.shape), kind.base, chunks=_chunks(kind))
-            for name in kept.names or ()
-            for kind in [kept[name]]
+            for name in record.names or ()
+            for kind in [record[name]]
         }
-        buffer = np.zeros(min(count, max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // kept.itemsize))), kept)
+        buffer = np.zeros(min(count, max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // record.itemsize))), record)
         names = None if inputs else file.create_dataset("names", (count,), h5py.string_dtype())
         name_buffer: list[str] = []
-        for row, (name, values, reason) in enumerate(store.results(kept)):
+        for row, (name, values, reason) in enumerate(store.results(record)):
             name_buffer.append(name)
             place = row % len(buffer)
-            buffer[place] = np.zeros((), kept) if values is None else values[0]
+            buffer[place] = np.zeros((), record) if values is None else values[0]
             if values is None:
                 skipped.append((name, reason or "unknown"))
                 rows.append(row)

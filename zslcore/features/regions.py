@@ -84,6 +84,17 @@ def map_shape(backbone: Backbone) -> tuple[int, int, int]:
     raise ZSLError(f"backbone {backbone.name} has no feature map ({why}); set extract.output to pooled")
 
 
+def pools_by_mean(backbone: Backbone) -> bool:
+    """Whether a picture's vector is the mean of its map. Raises ZSLError where there is no map."""
+    map_shape(backbone)
+    module: Any = backbone.module
+    size = backbone.preprocessing["input_size"]
+    with torch.no_grad():
+        features = module.forward_features(torch.linspace(-2, 2, math.prod(size)).view(1, *size))
+        pooled, mean = module.forward_head(features), as_map(module, features).mean((1, 2))
+    return pooled.shape == mean.shape and torch.allclose(pooled, mean, 1e-3, 1e-4 * float(mean.abs().max()))
+
+
 def layout(backbone: Backbone, output: Output) -> np.dtype[Any]:
     """What is stored of an image, as one record: `features` (d,) float32, `maps` (h, w, c) float16, or both."""
     fields: list[tuple[str, str, tuple[int, ...]]] = []

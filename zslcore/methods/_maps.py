@@ -39,6 +39,22 @@ AT_ONCE = 64
 """Images scored at once."""
 
 
+def searched(
+    lr: tuple[float, ...] = (0.0003, 0.001, 0.003),
+    weight_decay: tuple[float, ...] = (0.0, 0.0001, 0.001),
+    **specific: tuple[Any, ...],
+) -> dict[str, tuple[Any, ...]]:
+    """A search space: values of the settings that all of these methods have, and of a method's `specific` ones."""
+    return {
+        "scaling": ("centred_sphere", "sphere", "standard"),
+        "signature_scaling": ("centred_sphere", "sphere", "standard"),
+        **specific,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "epochs": (20,),
+    }
+
+
 ChannelScaling = Annotated[Scaling, Field(description="of each place, fitted on training images; not stated")]
 
 
@@ -60,8 +76,8 @@ MapS = TypeVar("MapS", bound=MapSettings)
 class MapMethod(Method[MapS], Generic[MapS]):
     """A network on frozen feature maps (n, h, w, c), whose classes are given by scaled signatures (K, a).
 
-    `train.features` is an array, or `datasets.maps.Maps`, of which a batch at a time is read. A subclass gives the
-    network, its loss and its scores.
+    `train.features` is an array, or `datasets.maps.Maps`, of which a batch at a time is read. Scores are
+    ψ(x)ᵀ s(y) / √a, ψ the attributes found in an image. A subclass gives the network, its loss and ψ.
     """
 
     input = "maps"
@@ -76,8 +92,12 @@ class MapMethod(Method[MapS], Generic[MapS]):
         """Loss terms of a batch: scaled maps (n, h, w, c), labels (n,) of rows of the scaled signatures (K, a)."""
 
     @abstractmethod
+    def found(self, maps: Tensor) -> Tensor:
+        """ψ (n, a): how far each attribute is found in scaled maps."""
+
     def logits(self, maps: Tensor, signatures: Tensor) -> Tensor:
         """Scores (n, classes) of scaled maps over scaled signatures."""
+        return compatibility(self.found(maps), signatures)
 
     def fit(self, train: TrainData, seed: int = 0, observe: Observe | None = None) -> Self:
         """Scale, build, train. Raises ZSLError for vectors, and when two seen classes have the same signature."""
@@ -128,7 +148,7 @@ class MapMethod(Method[MapS], Generic[MapS]):
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Score with what was learned; nothing is trained here."""
         check_classes(signatures, seen_mask, self.seen_classes, self.attributes)
-        return MapScorer(self, tensor(self.signature_scaler(signatures), self.device))
+        return MapScorer(self, signatures, self.signature_scaler(signatures))
 
     def in_blocks(self, function: Any, maps: NDArray[Any]) -> NDArray[np.float32]:
         """`function` of scaled maps, of some images at once. Raises ZSLError for another shape than in `fit`."""
@@ -165,14 +185,26 @@ class MapMethod(Method[MapS], Generic[MapS]):
 
 @dataclass(frozen=True)
 class MapScorer:
-    """Scores feature maps over scaled signatures (classes, a)."""
+    """Scores feature maps over signatures (classes, a): as given, and scaled."""
 
     method: MapMethod[Any]
-    signatures: Tensor
+    signatures: NDArray[np.float32]
+    scaled: NDArray[np.float32]
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, h, w, c) unscaled maps, in memory or not -> (n, classes) float32. Raises ZSLError for another shape."""
-        return self.method.in_blocks(lambda maps: self.method.logits(maps, self.signatures), features)
+        signatures = tensor(self.scaled, self.method.device)
+        return self.method.in_blocks(lambda maps: self.method.logits(maps, signatures), features)
+
+    def contributions(self, features: NDArray[np.float32], winner: int, runner_up: int) -> NDArray[np.float32]:
+        """(n, h, w, c) unscaled maps -> (n, a): ψₖ (s − s′)ₖ / √a, what each attribute adds to the lead."""
+        lead = self.scaled[winner] - self.scaled[runner_up]
+        return self.method.in_blocks(self.method.found, features) * lead / np.float32(len(lead) ** 0.5)
+
+
+def compatibility(found: Tensor, signatures: Tensor) -> Tensor:
+    """ψᵀ s(y) / √a of attributes found (n, a) and scaled signatures (classes, a): (n, classes)."""
+    return found @ signatures.T / signatures.shape[1] ** 0.5
 
 
 def _places(maps: NDArray[Any]) -> NDArray[np.float32]:

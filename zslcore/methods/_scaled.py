@@ -28,6 +28,8 @@ class ScaledSettings(MethodSettings):
     signature_scaling: SignatureScaling = "l2"
 
 
+MAPS_AT_ONCE = 64
+"""Images whose maps are scored together."""
 ScaledS = TypeVar("ScaledS", bound=ScaledSettings)
 
 
@@ -165,6 +167,22 @@ class LinearMethod(ScaledMethod[ScaledS], Generic[ScaledS]):
         """Scores xᵀ W s."""
         classes = self.weights @ signatures.T
         return lambda x: x @ classes
+
+    def attribute_maps(self, maps: NDArray[Any]) -> NDArray[np.float32]:
+        """Class activation maps (Zhou et al., CVPR 2016) of the attributes: (n, h, w, d) -> (n, a, h, w).
+
+        Their mean over places is (xᵀ W)ₖ of the scaled mean x of a map, so the backbone must pool by the mean.
+        Raises ZSLError for maps of another d than in `fit`, and where no scaled mean is a mean over places.
+        """
+        if maps.ndim != 4 or maps.shape[3] != len(self.weights):
+            raise ZSLError(f"maps of shape {maps.shape}; {self.name} was fitted on {len(self.weights)} dimensions")
+
+        def one(block: NDArray[Any]) -> NDArray[np.float32]:
+            values = np.asarray(block, np.float32)
+            scored = self.scaler.places(values.reshape(len(values), -1, values.shape[3])) @ self.weights
+            return np.moveaxis(scored.reshape(*values.shape[:3], -1), 3, 1).astype(np.float32)
+
+        return apply_in_blocks(one, maps, MAPS_AT_ONCE)
 
 
 def cosine(x: NDArray[Any], prototypes: NDArray[Any]) -> Array:

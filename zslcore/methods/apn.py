@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
+from zslcore.methods._maps import PLAIN, MapMethod, MapSettings, compatibility, searched
 from zslcore.methods._trained import Epochs
 from zslcore.training.loop import Terms
 
@@ -46,18 +46,13 @@ class APN(MapMethod[APNSettings]):
     family = "compatibility"
     Settings = APNSettings
     quick = {**PLAIN, "width": 32, "epochs": 40, "batch_size": 32, "lr": 0.01}
-    search_space = {
-        "scaling": ("centred_sphere", "sphere", "standard"),
-        "signature_scaling": ("centred_sphere", "sphere", "standard"),
-        "width": (0, 512),
-        "regression": (0.1, 1.0, 10.0),
-        "decorrelation": (0.0, 0.01, 0.1),
-        "compactness": (0.0, 0.1, 1.0),
-        "prototypes": (0.0, 1.0),
-        "lr": (0.0003, 0.001, 0.003),
-        "weight_decay": (0.0, 0.0001, 0.001),
-        "epochs": (20,),
-    }
+    search_space = searched(
+        width=(0, 512),
+        regression=(0.1, 1.0, 10.0),
+        decorrelation=(0.0, 0.01, 0.1),
+        compactness=(0.0, 0.1, 1.0),
+        prototypes=(0.0, 1.0),
+    )
     network: "Prototypes"
 
     def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:
@@ -69,8 +64,9 @@ class APN(MapMethod[APNSettings]):
         settings, network = self.settings, self.network
         similarity, pooled = network(maps)
         found = similarity.flatten(2).amax(2)
+        scores = compatibility(self._both(found, pooled), signatures)
         terms = {
-            "cls": functional.cross_entropy(self._scores(found, pooled, signatures), labels),
+            "cls": functional.cross_entropy(scores, labels),
             "reg": (found - signatures[labels]).square().mean(),
             "ad": decorrelation(network.prototypes, settings.groups) / network.prototypes.numel() ** 0.5,
             "cpt": compactness(similarity),
@@ -79,14 +75,13 @@ class APN(MapMethod[APNSettings]):
         total = torch.stack([weight * term for weight, term in zip(weights, terms.values(), strict=True)]).sum()
         return {"total": total, **terms}
 
-    def logits(self, maps: Tensor, signatures: Tensor) -> Tensor:
-        """The global compatibility, and that of the attributes found."""
+    def found(self, maps: Tensor) -> Tensor:
+        """g(x)ᵀ V, and â by its weight."""
         similarity, pooled = self.network(maps)
-        return self._scores(similarity.flatten(2).amax(2), pooled, signatures)
+        return self._both(similarity.flatten(2).amax(2), pooled)
 
-    def _scores(self, found: Tensor, pooled: Tensor, signatures: Tensor) -> Tensor:
-        both = pooled @ self.network.compatibility + self.settings.prototypes * found
-        return both @ signatures.T / signatures.shape[1] ** 0.5
+    def _both(self, found: Tensor, pooled: Tensor) -> Tensor:
+        return pooled @ self.network.compatibility + self.settings.prototypes * found
 
     def attribute_maps(self, maps: NDArray[Any]) -> NDArray[np.float32]:
         """(n, h, w, c) -> (n, a, h, w): Mₖ."""

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import ChannelScaling, MapMethod, MapSettings
+from zslcore.methods._maps import ChannelScaling, MapMethod, MapSettings, compatibility, searched
 from zslcore.methods._scaled import SignatureScaling
 from zslcore.methods._trained import Epochs
 from zslcore.training.loop import Terms
@@ -44,15 +44,7 @@ class AREN(MapMethod[ARENSettings]):
     family = "compatibility"
     Settings = ARENSettings
     quick = {"epochs": 30, "batch_size": 32, "lr": 0.01, "parts": 3, "compressed": 4, "dropout": 0.0}
-    search_space = {
-        "scaling": ("centred_sphere", "sphere", "standard"),
-        "signature_scaling": ("centred_sphere", "sphere", "standard"),
-        "fusion": (0.0, 0.3, 0.5),
-        "parts": (5, 10),
-        "lr": (0.0001, 0.0003, 0.001),
-        "weight_decay": (0.0, 0.0001, 0.001),
-        "epochs": (20,),
-    }
+    search_space = searched(fusion=(0.0, 0.3, 0.5), parts=(5, 10), lr=(0.0001, 0.0003, 0.001))
     network: "Streams"
 
     def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:
@@ -63,16 +55,14 @@ class AREN(MapMethod[ARENSettings]):
     def terms(self, maps: Tensor, labels: Tensor, signatures: Tensor) -> Terms:
         """The cross-entropy of each stream."""
         first, second = (
-            functional.cross_entropy(stream @ signatures.T / signatures.shape[1] ** 0.5, labels)
-            for stream in self.network(maps)
+            functional.cross_entropy(compatibility(stream, signatures), labels) for stream in self.network(maps)
         )
         return {"total": (first + second) / 2, "regions": first, "second_order": second}
 
-    def logits(self, maps: Tensor, signatures: Tensor) -> Tensor:
-        """The fused compatibilities."""
+    def found(self, maps: Tensor) -> Tensor:
+        """The fused attributes of both streams."""
         first, second = self.network(maps)
-        fused = torch.lerp(first, second, self.settings.fusion)
-        return fused @ signatures.T / signatures.shape[1] ** 0.5
+        return torch.lerp(first, second, self.settings.fusion)
 
 
 class Streams(nn.Module):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
+from zslcore.methods._maps import PLAIN, MapMethod, MapSettings, compatibility, searched
 from zslcore.methods._trained import Epochs
 from zslcore.training.loop import Terms
 
@@ -37,15 +37,7 @@ class AttributeAttention(MapMethod[AttributeAttentionSettings]):
     family = "compatibility"
     Settings = AttributeAttentionSettings
     quick = {**PLAIN, "width": 32, "epochs": 40, "batch_size": 32, "lr": 0.01}
-    search_space = {
-        "scaling": ("centred_sphere", "sphere", "standard"),
-        "signature_scaling": ("centred_sphere", "sphere", "standard"),
-        "width": (128, 256, 512),
-        "regression": (0.0, 0.1, 1.0),
-        "lr": (0.0003, 0.001, 0.003),
-        "weight_decay": (0.0, 0.0001, 0.001),
-        "epochs": (20,),
-    }
+    search_space = searched(width=(128, 256, 512), regression=(0.0, 0.1, 1.0))
     network: "Attention"
 
     def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:
@@ -54,14 +46,15 @@ class AttributeAttention(MapMethod[AttributeAttentionSettings]):
 
     def terms(self, maps: Tensor, labels: Tensor, signatures: Tensor) -> Terms:
         """Cross-entropy and regression."""
-        found, _ = self.network(maps)
-        cls = functional.cross_entropy(found @ signatures.T / signatures.shape[1] ** 0.5, labels)
+        found = self.found(maps)
+        cls = functional.cross_entropy(compatibility(found, signatures), labels)
         reg = (found - signatures[labels]).square().mean()
         return {"total": cls + self.settings.regression * reg, "cls": cls, "reg": reg}
 
-    def logits(self, maps: Tensor, signatures: Tensor) -> Tensor:
-        """ψᵀ s(y) / √a."""
-        return self.network(maps)[0] @ signatures.T / signatures.shape[1] ** 0.5
+    def found(self, maps: Tensor) -> Tensor:
+        """ψ."""
+        found: Tensor = self.network(maps)[0]
+        return found
 
     def attribute_maps(self, maps: NDArray[Any]) -> NDArray[np.float32]:
         """(n, h, w, c) -> (n, a, h, w): αₖ."""

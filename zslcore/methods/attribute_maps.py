@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.methods._maps import PLAIN, MapMethod, MapSettings
+from zslcore.methods._maps import PLAIN, MapMethod, MapSettings, searched
 from zslcore.training.loop import Terms
 
 
@@ -24,13 +24,7 @@ class AttributeMaps(MapMethod[MapSettings]):
     family = "compatibility"
     Settings = MapSettings
     quick = {**PLAIN, "epochs": 40, "batch_size": 32, "lr": 0.03, "weight_decay": 1e-3}
-    search_space = {
-        "scaling": ("centred_sphere", "sphere", "standard"),
-        "signature_scaling": ("centred_sphere", "sphere", "standard"),
-        "lr": (0.0003, 0.001, 0.003),
-        "weight_decay": (0.0, 0.0001, 0.001, 0.01),
-        "epochs": (20,),
-    }
+    search_space = searched(weight_decay=(0.0, 0.0001, 0.001, 0.01))
 
     def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:
         """The 1 × 1 convolution, as a linear layer of the channels."""
@@ -40,10 +34,10 @@ class AttributeMaps(MapMethod[MapSettings]):
         """Cross-entropy."""
         return {"total": functional.cross_entropy(self.logits(maps, signatures), labels)}
 
-    def logits(self, maps: Tensor, signatures: Tensor) -> Tensor:
-        """âᵀ s(y) / √a."""
-        found = self.network(maps).flatten(1, 2).amax(1)
-        return found @ signatures.T / signatures.shape[1] ** 0.5
+    def found(self, maps: Tensor) -> Tensor:
+        """â."""
+        found: Tensor = self.network(maps).flatten(1, 2).amax(1)
+        return found
 
     def attribute_maps(self, maps: NDArray[Any]) -> NDArray[np.float32]:
         """(n, h, w, c) -> (n, a, h, w): wₖᵀ f + bₖ at each place."""

@@ -257,7 +257,7 @@ class Explained(Protocol):
 
 @runtime_checkable
 class Localised(Protocol):
-    """A method on feature maps that knows where in a picture it sees each attribute."""
+    """A method that knows where in a picture it sees each attribute, also one on vectors that is linear in them."""
 
     def attribute_maps(self, maps: NDArray[Any]) -> NDArray[np.float32]:
         """(n, h, w, c) unscaled maps -> (n, a, h, w): the larger, the more of an attribute is seen at that place."""

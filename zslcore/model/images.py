@@ -22,6 +22,7 @@ from zslcore.features.network import PROCESSORS, ExtractionPlan, Network
 from zslcore.features.store import Outcome
 from zslcore.model.header import BackboneHeader
 from zslcore.nn.state import numpy_state
+from zslcore.settings import Output
 from zslcore.training.device import fast_precisions, resolve_device
 
 Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
@@ -36,7 +37,8 @@ class Extractor:
 
     included: its weights, where the model file has them. where: that file, for messages. weights: where they are on
     this machine, `pretrained` or `file:PATH`; None: as when the model was made. backbone: the name of one outside timm,
-    `package.module:function`: a model file alone makes no code run.
+    `package.module:function`: a model file alone makes no code run. output: what is given of an image, a vector (d,)
+    float32, or a record of `regions.layout`, whatever the training images had besides.
     """
 
     header: BackboneHeader
@@ -44,6 +46,7 @@ class Extractor:
     where: str = "the model"
     weights: str | None = None
     backbone_name: str | None = None
+    output: Output = "pooled"
 
     @cached_property
     def plan(self) -> ExtractionPlan:
@@ -52,7 +55,7 @@ class Extractor:
         device = resolve_device("auto")
         precision = plan.precision if plan.precision in fast_precisions(device) else "fp32"
         weights = self.weights or plan.weights
-        return replace(plan, device=str(device), precision=precision, weights=weights, output="pooled")
+        return replace(plan, device=str(device), precision=precision, weights=weights, output=self.output)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -90,6 +93,14 @@ class Extractor:
         """The same with the weights inside."""
         return replace(self, included=numpy_state(self.backbone.module, ""))
 
+    def giving(self, output: Output) -> "Extractor":
+        """The same, which gives another output. Raises ZSLError for maps where features are averaged over crops."""
+        if output != "pooled" and self.plan.views == "five":
+            raise ZSLError(f"{self.where}: its features are averaged over crops, which show different places: no maps")
+        other = replace(self, output=output)
+        vars(other).update({name: value for name, value in vars(self).items() if name == "backbone"})  # loaded once
+        return other
+
     def __call__(self, pictures: Iterable[Picture]) -> Iterator[Outcome]:
         """The features of each picture, or the reason why it has none, in order."""
         remaining = iter(pictures)
@@ -103,14 +114,15 @@ class Extractor:
             image = whole_file(str(picture), str(picture))
             if isinstance(image, Missing):
                 return Decoded(None, reason=image.reason)
-            return decode_image(image, self._prepare)
+            return decode_image(image, self.prepare)
         try:
-            return Decoded(None, self._prepare(_encoded(picture)))
+            return Decoded(None, self.prepare(_encoded(picture)))
         except BadImage as error:
             return Decoded(None, reason=str(error))
 
     @cached_property
-    def _prepare(self) -> Transform:
+    def prepare(self) -> Transform:
+        """Image files to the pixels that the network takes."""
         return self.plan.transform(self.backbone)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,11 @@ from scipy.special import softmax
 from zslcore.errors import ZSLError, unknown
 from zslcore.evaluation.explain import Contribution, nearest_seen, ranked
 from zslcore.evaluation.strangers import STRANGERS, Known, fit_share
+from zslcore.features.regions import map_shape, pools_by_mean
 from zslcore.io import artifacts
 from zslcore.io.layers import validate
 from zslcore.methods import registry
-from zslcore.methods.base import Evident, Explained, Method, Scorer, TrainsClassifiers, check_distinct
+from zslcore.methods.base import Evident, Explained, Localised, Method, Scorer, TrainsClassifiers, check_distinct
 from zslcore.model.basis import Basis
 from zslcore.model.classes import check_names, signature
 from zslcore.model.classifier_cache import cached_classifiers
@@ -79,25 +80,97 @@ class Model:
         among: str | Collection[str] = "all",
         none: float = 0.05,
         explain: bool = False,
+        maps: bool = False,
     ) -> list[Prediction]:
         """Name images: paths, bytes of image files, Pillow images, or pixels (height, width, 3) uint8.
 
-        An image that cannot be read has a prediction that says why. Otherwise as `predict_features`.
-        Raises ZSLError where the model has no backbone, or its weights cannot be had.
+        An image that cannot be read has a prediction that says why. maps: say where each attribute is seen. Otherwise
+        as `predict_features`.
+        Raises ZSLError where the model has no backbone, its weights cannot be had, or it has no maps.
         """
         if isinstance(images, str | Path | bytes) or not isinstance(images, Iterable):
             raise ZSLError("one image; give a list of images: [image]")
         if self.extractor is None:
             raise ZSLError(f"the model '{self.name}' was trained on given features; use predict_features")
+        extractor = self.localising() if maps else self.extractor
         pictures = list(images)
         files = [str(picture) if isinstance(picture, str | Path) else None for picture in pictures]
-        outcomes = list(self.extractor(pictures))
+        outcomes = list(extractor(pictures))
         rows = [outcome.features for outcome in outcomes if outcome.features is not None]
-        named = iter(self.predict_features(np.stack(rows), top, among, none, explain) if rows else [])
+        named = iter(self.predict_rows(rows, top, among, none, explain, maps) if rows else [])
         return [
             Prediction(file, failure=outcome.reason) if outcome.features is None else next(named).of(file)
             for file, outcome in zip(files, outcomes, strict=True)
         ]
+
+    def localising(self) -> Extractor:
+        """The extractor, made to give what `attribute_maps` takes, too.
+
+        Raises ZSLError where the model has none, its method or its backbone has no maps, or where these say nothing of
+        the vectors that the method takes.
+        """
+        if self.extractor is None:
+            raise ZSLError(f"the model '{self.name}' was trained on given features: there is no picture to look at")
+        self._check_localised()
+        if self.on_maps:
+            return self.extractor
+        extractor = self.extractor.giving("both")
+        shape = map_shape(extractor.backbone)
+        self.attribute_maps(np.zeros((1, *shape), np.float32))
+        if not pools_by_mean(extractor.backbone):
+            raise ZSLError(
+                f"backbone {extractor.backbone.name}: its vectors are no means of its maps, so that these do not say "
+                f"where '{self.header.method}' looks; package a method on maps"
+            )
+        return extractor
+
+    @property
+    def on_maps(self) -> bool:
+        """Whether its method takes feature maps (n, h, w, c) in place of vectors (n, d)."""
+        return self.methods[0].input == "maps"
+
+    def attribute_maps(self, maps: NDArray[Any]) -> NDArray[np.float32]:
+        """Feature maps (n, h, w, c), unscaled -> (n, a, h, w): how much of each attribute is seen at each place.
+
+        The mean over seeds. Of a method on vectors: what each place adds to them (class activation maps).
+        Raises ZSLError for a method that cannot say, and maps of another size than those of `fit`.
+        """
+        self._check_localised()
+        return np.asarray(np.mean([method.attribute_maps(maps) for method in self.methods], axis=0))
+
+    def _check_localised(self) -> None:
+        if not all(isinstance(method, Localised) for method in self.methods):
+            able = ", ".join(name for name in registry.METHODS if issubclass(registry.get(name), Localised))
+            raise ZSLError(
+                f"'{self.header.method}' cannot say where in a picture an attribute is seen; these can: {able}"
+            )
+
+    def predict_rows(
+        self,
+        rows: Sequence[NDArray[Any]],
+        top: int = 5,
+        among: str | Collection[str] = "all",
+        none: float = 0.05,
+        explain: bool = False,
+        maps: bool = False,
+    ) -> list[Prediction]:
+        """`predict` of what the extractor gave of each image: a vector, or a record with its map. At least one."""
+        features, places = self.unpacked(rows)
+        found = self.predict_features(features, top, among, none, explain)
+        if not maps:
+            return found
+        if places is None:
+            raise ZSLError("features without maps: nothing says where an attribute is seen; set extract.output to both")
+        located = self.attribute_maps(places)
+        return [dataclasses.replace(one, maps=each) for one, each in zip(found, located, strict=True)]
+
+    def unpacked(self, rows: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[Any] | None]:
+        """Rows of images as `predict_features` and, where they hold maps, `attribute_maps` take them."""
+        stacked = np.stack(rows)
+        maps = stacked["maps"] if "maps" in (stacked.dtype.names or ()) else None
+        if self.on_maps and maps is not None:
+            return maps, maps
+        return (stacked if maps is None else stacked["features"]), maps
 
     def predict_features(
         self,
@@ -107,7 +180,7 @@ class Model:
         none: float = 0.05,
         explain: bool = False,
     ) -> list[Prediction]:
-        """Name images by their features (n, d) float32, unscaled.
+        """Name images by their features (n, d) float32, unscaled, or feature maps (n, h, w, c) where it is `on_maps`.
 
         top: classes of each prediction. among: all, seen, unseen, or names of the classes to choose from. none: the
         share of images of known classes that may be called strangers, in [0, 1]. explain: say which attributes spoke.
@@ -120,18 +193,30 @@ class Model:
             chances = self._chances(scores, side)
             best = _largest(chances, min(top, len(columns)))
             fits = self._fits(block, scores, columns, side)
-            first = _largest(chances, 2)
-            reasons = self._reasons(block, columns, side, first) if explain else [()] * len(block)
-            near = self._nearest(block) if explain else [()] * len(block)
-            for chance, order, fit, reason, like, (_, other) in zip(
-                chances, best, fits, reasons, near, first, strict=True
-            ):
+            for chance, order, fit in zip(chances, best, fits, strict=True):
                 names = tuple(self.classes[columns[k]] for k in order)
                 stranger = fit is not None and fit < none
-                against = self.classes[columns[other]] if explain else None
-                values = tuple(chance[order].tolist())
-                found.append(Prediction(None, names, values, fit, stranger, reason, against, like))
+                found.append(Prediction(None, names, tuple(chance[order].tolist()), fit, stranger))
+            if explain:
+                named = found[-len(block) :]
+                found[-len(block) :] = self._explained(block, columns, side, _largest(chances, 2), named)
         return found
+
+    def _explained(
+        self,
+        block: NDArray[np.float32],
+        columns: NDArray[np.int64],
+        side: Side,
+        first: NDArray[np.int64],
+        predictions: Sequence[Prediction],
+    ) -> list[Prediction]:
+        """Predictions with what spoke for the first of `first` (n, 2) against the second, and what they are like."""
+        reasons, near = self._reasons(block, columns, side, first), self._nearest(block)
+        against = [self.classes[columns[other]] for other in first[:, 1]]
+        return [
+            dataclasses.replace(one, attributes=reason, against=other, nearest=like)
+            for one, reason, other, like in zip(predictions, reasons, against, near, strict=True)
+        ]
 
     def _nearest(self, block: NDArray[np.float32]) -> list[tuple[str, ...]]:
         """The seen classes that each image is most like, whatever classes it is to be named by."""
@@ -225,11 +310,14 @@ class Model:
         if header.backbone is not None:
             included = {k.removeprefix("backbone/"): v for k, v in tensors.items() if k.startswith("backbone/")}
             extractor = Extractor(header.backbone, included, str(path), weights, backbone)
+            if methods[0].input == "maps":
+                extractor = extractor.giving("map")
         return cls(header, signatures, seen, methods, extractor, cache, basis)
 
     def _blocks(self, features: NDArray[np.float32]) -> Iterable[NDArray[np.float32]]:
-        if features.ndim != 2:
-            raise ZSLError(f"features of shape {features.shape}; give (images, dimensions)")
+        if features.ndim != (4 if self.on_maps else 2):
+            wanted = "maps (images, rows, columns, channels)" if self.on_maps else "vectors (images, dimensions)"
+            raise ZSLError(f"features of shape {features.shape}; '{self.header.method}' takes {wanted}")
         rows = max(1, AT_ONCE // (len(self.classes) * len(self.methods)))
         return (features[start : start + rows] for start in range(0, len(features), rows))
 
@@ -298,14 +386,14 @@ class Model:
     ) -> list[tuple[Contribution, ...]]:
         """What spoke for the first of `best` (n, 2) against the second, mean over the seeds.
 
-        Of linear scores in units of log-probabilities: over the temperature, so that contributions sum to the logarithm
-        of how much likelier the first is, but for the calibration factor.
+        Of scores that are sums over attributes in units of log-probabilities: over the temperature, so that
+        contributions sum to the logarithm of how much likelier the first is, but for the calibration factor.
         """
         scorers = self._scorers(side)
         if not all(isinstance(scorer, Explained) for scorer in scorers):
             raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
-        linear = all(method.linear_scores for method in self.methods)
-        unit: float = getattr(self.header.confidence.temperature, side) if linear else 1.0
+        summed = self.on_maps or all(method.linear_scores for method in self.methods)
+        unit: float = getattr(self.header.confidence.temperature, side) if summed else 1.0
         found = []
         for row, (winner, other) in enumerate(self._own(columns, side)[best]):
             each = [scorer.contributions(features[row : row + 1], winner, other)[0] for scorer in scorers]  # type: ignore[attr-defined]

@@ -58,6 +58,8 @@ def package(
         about={**(about or {}), "data": _about(data)},
     )
     extractor = None if header.backbone is None else Extractor(header.backbone)
+    if extractor is not None and first.input == "maps":
+        extractor = extractor.giving("map")
     if extractor is not None and include_backbone:
         extractor = extractor.including()
     return Model(header, data.signatures[order], seen_mask(data), tuple(methods.values()), extractor, basis=basis)

@@ -1,6 +1,10 @@
 """What a model says of one image."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zslcore.evaluation.explain import Contribution
 
@@ -13,7 +17,9 @@ class Prediction:
     candidate classes they sum to 1. fit: share of the validation images of known classes that fit worse than this one,
     in [0, 1]; None where the model cannot tell. none: no class here fits, `fit` being below the allowed false-alarm
     rate. Where an explanation was asked for, attributes: what spoke for the winner against the runner-up, `against`,
-    the largest first; nearest: the seen classes that it is most like, the nearest first.
+    the largest first; nearest: the seen classes that it is most like, the nearest first. Where maps were asked for,
+    maps: (a, rows, columns) float32, where in what the network sees of the image each of the model's attributes is
+    seen; overlays: by attribute, the file of the picture with its map over it.
     failure: why the image could not be read; then everything else is empty.
     """
 
@@ -26,6 +32,8 @@ class Prediction:
     against: str | None = None
     nearest: tuple[str, ...] = ()
     failure: str | None = None
+    maps: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    overlays: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, file: str | None) -> "Prediction":
         """The same, of the image that came from there."""

@@ -35,6 +35,8 @@ def plain(prediction: Prediction, model: str) -> dict[str, Any]:
     if prediction.attributes:
         row["against"] = prediction.against
         row["attributes"] = [asdict(one) for one in prediction.attributes[:MOST]]
+    if prediction.overlays:
+        row["maps"] = [{"attribute": name, "file": file} for name, file in prediction.overlays.items()]
     return row
 
 
@@ -94,6 +96,7 @@ def _write_parquet(predictions: Iterable[Prediction], path: Path, model: str) ->
             "against": text,
             "attributes": pyarrow.list_(contribution),
             "nearest": pyarrow.list_(text),
+            "maps": pyarrow.list_(pyarrow.struct({"attribute": text, "file": text})),
         }
     )
     rows = (plain(one, model) for one in predictions)

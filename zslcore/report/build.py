@@ -18,6 +18,7 @@ SECTIONS: tuple[Callable[[Results], Iterator[Block]], ...] = (
     pipeline.about,
     pipeline.pictures,
     methods.comparison,
+    methods.attribute_maps,
     methods.timings,
     pipeline.honesty,
     pipeline.curves,

@@ -1,5 +1,6 @@
 """Sections of the report about methods: measured figures next to the published ones, and what they cost."""
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -75,6 +76,22 @@ def _table(
     said = [] if signatures == GIVEN else [f"Classes described by: {signatures}"]
     caption = "; ".join([*said, *(["Methods on feature maps"] if on_maps else [])])
     return Table(captioned(caption, rows), header, tuple(rows), frozenset(strong))
+
+
+def attribute_maps(results: Results) -> Iterator[Block]:
+    """Where in test images each packaged method on maps sees the attributes that decided."""
+    shown = results.jsons("maps")
+    if not shown:
+        return
+    yield Heading(3, "Where attributes are seen")
+    yield Paragraph(
+        "What the network sees of a test image, then the same under the map of each attribute that spoke most for the "
+        "first class against the second, brightest where the attribute is seen most. Written by `zsl package --method`."
+    )
+    for name, one in shown.items():
+        for place, picture in enumerate(one["pictures"], 1):
+            png = base64.b64decode(picture["png"])
+            yield Figure(f"{results.dataset}-maps-{name}-{place}", png, f"{one['title']}: {picture['caption']}")
 
 
 def timings(results: Results) -> Iterator[Block]:

@@ -80,6 +80,7 @@ def create(
         seen=model.seen.tolist(),
         attributes=_attributes(model),
         explains=namer.explains(model),
+        locates=namer.locates(model),
     )
     guarded = [Depends(_guard(token))] if token else []
     page, policy = _page()

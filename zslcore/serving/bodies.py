@@ -27,11 +27,12 @@ class Options(Body):
     )
     none: float = Field(0.05, ge=0, le=1, description="share of pictures of known classes that may be called strangers")
     explain: bool = Field(False, description="say which attributes spoke for the first class against the second")
+    maps: bool = Field(False, description="show where in the picture the attributes that spoke most are seen")
     label_space: str | None = Field(None, description="of `POST /classes`: the classes described there compete")
 
     def question(self) -> Question:
         """For `Namer`."""
-        return Question(self.top, self.among, self.none, self.explain)
+        return Question(self.top, self.among, self.none, self.explain or self.maps, self.maps)
 
 
 class Picture(Options):
@@ -71,6 +72,13 @@ class Spoke(BaseModel):
     more: bool
 
 
+class Shown(BaseModel):
+    """Where an attribute is seen: what the network sees of the picture, under a map, as the address of a PNG."""
+
+    attribute: str
+    picture: str = Field(description="data:image/png;base64,...")
+
+
 class Answer(BaseModel):
     """A prediction."""
 
@@ -79,6 +87,7 @@ class Answer(BaseModel):
     fit: float | None = Field(description="share of pictures of known classes that fit worse, where it is known")
     none: bool = Field(description="none of these classes fits")
     attributes: list[Spoke] = Field(description="what spoke for the first class against the second, if asked for")
+    maps: list[Shown] = Field(description="where those that spoke most are seen, if asked for")
     model: str
 
 
@@ -115,6 +124,7 @@ class Known(BaseModel):
     seen: list[bool] = Field(description="whether there were pictures of the class in training")
     attributes: list[Attribute]
     explains: bool = Field(description="whether it can say which attributes spoke")
+    locates: bool = Field(description="whether it can show where in a picture they are seen")
 
 
 def picture_bytes(text: str) -> bytes:
@@ -135,6 +145,7 @@ def answer(prediction: Prediction, model: str) -> dict[str, Any]:
         "fit": prediction.fit,
         "none": prediction.none,
         "attributes": [asdict(one) for one in prediction.attributes],
+        "maps": [{"attribute": name, "picture": address} for name, address in prediction.overlays.items()],
         "model": model,
     }
 

@@ -1,10 +1,12 @@
 """Encoded pictures to predictions: decoded side by side, then through the network and scored in batches."""
 
 import asyncio
+import base64
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.explain import worded
 from zslcore.features.network import Network
 from zslcore.model.model import Model
+from zslcore.model.overlays import overlays, png
 from zslcore.model.prediction import Prediction
 from zslcore.serving.batches import Batches
 from zslcore.serving.limits import Limits, busy, check_pixels
@@ -23,12 +26,13 @@ LARGEST_BATCH = {"cpu": 8, "cuda": 64}
 
 
 class Question(NamedTuple):
-    """The arguments of `Model.predict`."""
+    """The arguments of `Model.predict_rows`."""
 
     top: int = 5
     among: str | tuple[str, ...] = "all"
     none: float = 0.05
     explain: bool = False
+    maps: bool = False
 
 
 class Task(NamedTuple):
@@ -66,7 +70,12 @@ class Namer:
         try:
             async with asyncio.timeout(self.limits.seconds):
                 pixels = await asyncio.get_running_loop().run_in_executor(self.decoding, self._decode, content)
-                return await self.batches(Task(pixels, model, question))
+                prediction = await self.batches(Task(pixels, model, question))
+                if prediction.maps is None:
+                    return prediction
+                return await asyncio.get_running_loop().run_in_executor(
+                    self.decoding, _drawn, prediction, model, pixels
+                )
         except TimeoutError as error:
             raise busy(f"no answer within {self.limits.seconds:g} seconds") from error
         finally:
@@ -79,44 +88,66 @@ class Namer:
 
     def warm(self, model: Model) -> None:
         """Fit what a model fits when it is first asked, so that no client waits for it."""
-        features = np.zeros((1, self.network.backbone.dimensions), np.float32)
+        features, _ = model.unpacked([self._blank()])
         for among in ("all", "unseen"):
             with suppress(ZSLError):  # fewer than two unseen classes
                 model.probabilities(features, among)
 
     def explains(self, model: Model) -> bool:
         """Whether a model can say which attributes spoke, by names that tell people something."""
-        if not worded(model.attributes):
-            return False
-        features = np.zeros((1, self.network.backbone.dimensions), np.float32)
-        return not isinstance(_answers(model, features, Question(explain=True))[0], ZSLError)
+        return worded(model.attributes) and self._understands(model, Question(explain=True))
+
+    def locates(self, model: Model) -> bool:
+        """Whether it can also show where in a picture these are seen."""
+        return self.explains(model) and self._understands(model, Question(explain=True, maps=True))
+
+    def _understands(self, model: Model, question: Question) -> bool:
+        return not isinstance(_answers(model, [self._blank()], question)[0], ZSLError)
+
+    def _blank(self) -> NDArray[Any]:
+        """A row as the network gives it, of nothing."""
+        pooled = self.network.plan.output == "pooled"
+        return np.zeros(self.network.backbone.dimensions, np.float32) if pooled else np.zeros((), self.network.layout)
 
     def _decode(self, content: bytes) -> NDArray[np.uint8]:
         check_pixels(content, self.limits)
         return self.prepare(content)
 
     def _compute(self, tasks: Sequence[Task]) -> list[Prediction | ZSLError]:
-        features = self.network.unpadded([task.pixels for task in tasks])
+        rows = [self.network.record(row) for row in self.network.unpadded([task.pixels for task in tasks])]
         alike: dict[tuple[int, Question], list[int]] = {}
         for place, task in enumerate(tasks):
             alike.setdefault((id(task.model), task.question), []).append(place)
         answers: dict[int, Prediction | ZSLError] = {}
         for (_, question), places in alike.items():
-            answers.update(zip(places, _answers(tasks[places[0]].model, features[places], question), strict=True))
+            some = [rows[place] for place in places]
+            answers.update(zip(places, _answers(tasks[places[0]].model, some, question), strict=True))
         return [answers[place] for place in range(len(tasks))]
 
 
 def _answers(
-    model: Model, features: NDArray[np.float32], question: Question
+    model: Model, rows: Sequence[NDArray[Any]], question: Question
 ) -> Sequence[Prediction] | Sequence[ZSLError]:
-    """One each of (n, d) features; where the model does not understand the question, it is so for each."""
+    """One for each row of the network; where the model does not understand the question, it is so for each."""
     try:
-        return model.predict_features(features, *question)
+        return model.predict_rows(rows, *question)
     except ZSLError as error:
-        return [error] * len(features)
+        return [error] * len(rows)
+
+
+def _drawn(prediction: Prediction, model: Model, picture: NDArray[np.uint8]) -> Prediction:
+    """With the overlays as data URIs in place of files."""
+    shown = {
+        one.attribute: f"data:image/png;base64,{base64.b64encode(png(pixels)).decode('ascii')}"
+        for one, pixels in overlays(prediction, model.attributes, picture)
+    }
+    return replace(prediction, maps=None, overlays=shown)
 
 
 def _network(model: Model) -> Network:
     if model.extractor is None:
         raise ZSLError(f"model '{model.name}' was trained on given features: it has no network for pictures")
-    return model.extractor.network
+    try:
+        return model.localising().network
+    except ZSLError:  # names without showing where
+        return model.extractor.network

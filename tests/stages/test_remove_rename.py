@@ -150,21 +150,23 @@ def test_nothing_is_left_of_a_removed_data_set_and_git_and_dvc_bring_it_back(
 
 
 def test_models_of_other_methods_and_what_grid_drew_go_along(project: Path) -> None:
-    """But a model of the data set `ant-sae`, whose name is this one's and a method's."""
+    """Also of a method from elsewhere; but not those of the data set `ant-sae`, whose name begins with this one's."""
     shutil.copyfile("data/bee.yaml", "data/ant-sae.yaml")
     Path("models").mkdir(exist_ok=True)
     Path(".zsl/grid").mkdir()
-    for path in ("models/ant-eszsl.zsl", "models/ant-eszsl.md", "models/ant-sae.zsl", ".zsl/grid/ant.png"):
-        Path(path).write_text(path)
+    for path in ("ant-eszsl.zsl", "ant-eszsl.md", "ant-theirs.zsl", "ant-sae.zsl", "ant-sae-theirs.zsl", "antler.zsl"):
+        Path("models", path).write_text(path)
+    Path(".zsl/grid/ant.png").touch()
     tuned, of_other = (Path(f".zsl/backbones/{name}-{'0f' * 8}") for name in ("ant", "ant-sae"))
     for folder in (tuned, of_other):
         folder.mkdir(parents=True)
     rename.command("ant", "wasp", yes=True)
     assert not tuned.exists(), "its key has the name, so that it would not be found"
     assert of_other.exists()
-    assert Path("models/wasp-eszsl.zsl").read_text() == "models/ant-eszsl.zsl"
+    assert Path("models/wasp-eszsl.zsl").read_text() == "ant-eszsl.zsl"
+    assert Path("models/wasp-theirs.zsl").read_text() == "ant-theirs.zsl"
     assert Path(".zsl/grid/wasp.png").exists()
-    assert {path.name for path in Path("models").glob("ant*")} == {"ant-sae.zsl"}
+    assert {path.name for path in Path("models").glob("ant*")} == {"ant-sae.zsl", "ant-sae-theirs.zsl", "antler.zsl"}
     remove.command("wasp", yes=True)
     assert not list(Path("models").glob("wasp*"))
     assert not list(Path(".zsl/grid").iterdir())
@@ -247,6 +249,7 @@ def test_features_are_not_extracted_again_under_a_new_name(tmp_path: Path, monke
         (["rename", "ant", "Bee"], r"'bee' is here, and Windows and macOS"),
         (["rename", "ant", "best"], r"a preset is called so"),
         (["rename", "ant", "../x"], r"letters, digits, - and _ only"),
+        (["rename", "ant", "/x"], r"letters, digits, - and _ only"),
         (["rename", "ant", "held"], r"results/held is there already"),
     ],
 )

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from zslcore.errors import ZSLError, unknown
 from zslcore.io.artifacts import write_text
-from zslcore.methods.registry import METHODS
 from zslcore.project.edit import blocks, with_other_home, with_other_name, with_path, without_name, without_source
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
 from zslcore.project.resolved import RESULTS
@@ -126,8 +125,7 @@ def removal(params: Params, name: str) -> Plan:
     plan.edit(DATA / ".gitignore", lambda text: line.sub("", text), "its line")
     plan.edit(PIPELINE, lambda text: _without_model(text, name), "artifacts without its model")
     _delete_settings(plan, name)
-    others = _models_of_others(params, name)
-    plan.delete(*(path for path in _all_of(name) if path not in others), *_tuned_backbones(params, name))
+    plan.delete(*_all_of(params, name), *_tuned_backbones(params, name))
     return plan
 
 
@@ -136,7 +134,7 @@ def renaming(params: Params, old: str, new: str) -> Plan:
     _check_known(params, old)
     _check_apart(params, old)
     _check_idle(params, old)
-    in_the_way = [path for path in _all_of(new) if (params.root / path).exists()]
+    in_the_way = [path for path in _all_of(params, new) if (params.root / path).exists()]
     if in_the_way or new in {*params.datasets, *params.known()}:
         there = in_the_way[0] if in_the_way else f"data set '{new}'"
         raise ZSLError(f"{there} is there already; choose another name, or `zsl remove {new}` first")
@@ -157,10 +155,10 @@ def renaming(params: Params, old: str, new: str) -> Plan:
         for path in sorted((params.root / place / old).rglob("*.json")):
             file = path.relative_to(params.root)
             plan.edit(file, lambda text: _with_other_label(text, old, new), "the name of the data set in it")
-    others = _models_of_others(params, old)
-    for path, other in zip(_all_of(old), _all_of(new), strict=True):
-        if path not in others:
-            plan.move(path, other)
+    for path, other in zip(_by_name(old), _by_name(new), strict=True):
+        plan.move(path, other)
+    for path in _models(params, old):
+        plan.move(path, path.with_name(new + path.name.removeprefix(old)))
     plan.delete(*_tuned_backbones(params, old))  # their keys hold the name, so that they would not be found
     return plan
 
@@ -176,7 +174,7 @@ def rename_study(root: Path, new: str) -> None:
 def _check_known(params: Params, name: str) -> None:
     known = {*params.datasets, *params.known()}
     plain = re.fullmatch(r"[\w-]+", name)  # no path that leads elsewhere
-    left = plain and any((params.root / path).exists() for path in _all_of(name))
+    left = plain and any((params.root / path).exists() for path in _all_of(params, name))
     if name not in known and not left:
         raise unknown("data set", name, known)
 
@@ -221,14 +219,29 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _all_of(name: str) -> list[Path]:
+def _all_of(params: Params, name: str) -> list[Path]:
     """Files and folders of a data set but its settings."""
-    models = [
-        MODELS / f"{name}{method}.{ending}"
-        for method in ("", *(f"-{method}" for method in METHODS))
-        for ending in ("zsl", "md")
-    ]
-    return [DATA / f"{name}.dvc", *(place / name for place in PLACES), *models, *_caches(name)]
+    return [*_by_name(name), *_models(params, name)]
+
+
+def _by_name(name: str) -> list[Path]:
+    """Places of a data set's files and folders, whether they are there or not, but its settings and models."""
+    return [DATA / f"{name}.dvc", *(place / name for place in PLACES), *_caches(name)]
+
+
+def _models(params: Params, name: str) -> list[Path]:
+    """A data set's models, and their cards: of its name, or of that and a method's, of this library or another.
+
+    Those that fit the longer name of another data set, `mine-eszsl` beside `mine`, are that one's.
+    """
+    others = [re.escape(other) for other in params.known() if other.startswith(f"{name}-")]
+    theirs = re.compile(rf"({'|'.join(others)})(-.*)?") if others else None
+    files = [path for ending in ("zsl", "md") for path in (params.root / MODELS).glob(f"*.{ending}")]
+    return sorted(
+        path.relative_to(params.root)
+        for path in files
+        if re.fullmatch(rf"{re.escape(name)}(-.*)?", path.stem) and not (theirs and theirs.fullmatch(path.stem))
+    )
 
 
 def _caches(name: str) -> list[Path]:
@@ -241,11 +254,6 @@ def _tuned_backbones(params: Params, name: str) -> list[Path]:
     """Folders of a data set's fine-tuned backbones."""
     found = (params.root / ".zsl/backbones").glob(f"{name}-" + "[0-9a-f]" * 16)
     return sorted(path.relative_to(params.root) for path in found)
-
-
-def _models_of_others(params: Params, name: str) -> set[Path]:
-    """Models of data sets whose names are this one's and a method's: `mine-eszsl`."""
-    return {MODELS / f"{other}.{ending}" for other in params.known() if other != name for ending in ("zsl", "md")}
 
 
 def _forget(plan: Plan, name: str) -> None:

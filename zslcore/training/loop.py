@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zslcore.errors import ZSLError
 from zslcore.io.artifacts import atomic
+from zslcore.progress import epoch_done
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import PrecisionName, in_bf16
 from zslcore.training.optimisers import SGD, Adam, Optimiser
@@ -52,7 +53,7 @@ class Player:
 
     terms(rows, epoch): the loss terms of a batch, with epoch counted from 0. parameters: those the player moves; its
     gradient reaches no others. optimiser: Adam, or SGD with `momentum`. steps: its steps a turn, all but the last on
-    rows drawn at random. name: put before the names of its terms in the curve.
+    rows drawn at random. name: put before the names of its terms in the curve; players of one name share their means.
     """
 
     terms: LossTerms
@@ -101,6 +102,8 @@ def alternate(
     device = moved[0][0].device
     bf16 = in_bf16(precision, device)
     curve: Curve = [] if checkpoint is None else checkpoint.restore(optimisers)
+    for means in curve:
+        epoch_done(means)
     for epoch in range(len(curve), epochs):
         if begin is not None:
             begin(epoch)
@@ -121,13 +124,16 @@ def alternate(
                             key = f"{player.name}.{name}" if player.name else name
                             sums[key] = sums.get(key, 0) + value.detach().float() * len(part)
                     optimiser.step()
-        steps = {player.name: player.steps for player in players}
+        steps: dict[str, int] = {}
+        for player in players:
+            steps[player.name] = steps.get(player.name, 0) + player.steps
         means = {name: float(value.double() / count / steps[_player(name)]) for name, value in sums.items()}
         for name, mean in means.items():
             if name.split(".")[-1] == "total" and not abs(mean) < EXPLODED:
                 good = "" if checkpoint is None else f"; the last good checkpoint is {checkpoint.last()}"
                 raise ZSLError(f"{label}: the loss ({name}) is {mean:g} in epoch {epoch + 1}; use a smaller lr{good}")
         curve.append(means)
+        epoch_done(means)
         if observe is not None:  # before the epoch is stored: what is stored has been observed
             observe(epoch + 1)
         if checkpoint is not None:

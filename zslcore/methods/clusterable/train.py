@@ -197,7 +197,6 @@ def train(
             precision=settings.precision,
             observe=None if observe is None else lambda done: observe(done, model),
         )
-    model.curve = [{name: value / settings.members for name, value in entry.items()} for entry in model.curve]
     model.warnings = collapse_warnings(model.curve[-1] if model.curve else {})
     return model
 

@@ -16,10 +16,11 @@ baseline: repro ## commit what the pipeline gives now: `zsl gate` holds later ru
 test: setup ## the test suite, a worker on each processor
 	python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
-check: setup ## lint, format and types
+check: setup ## lint, format, types, spelling
 	ruff check .
 	ruff format --check .
 	mypy
+	codespell
 
 docs: setup ## the site in site/; a warning or a dead link is an error
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build

@@ -15,6 +15,7 @@ from zslcore.training.device import resolve_device
 from zslcore.training.loop import Curve, write_curves
 
 from .common import DatasetName
+from .live import OfSeed, live
 from .workspace import Workspace
 
 
@@ -27,18 +28,25 @@ def command(dataset: DatasetName) -> None:
     about = {"finetune": settings.model_dump(), "seeds": workspace.seeds}
     weights: dict[str, NDArray[Any]] = {}
     curves: dict[int, Curve] = {}
-    fit = partial(_seed, workspace.features(data.trainval), data.train_labels, settings, device)
-    fits = in_order(f"{dataset}: finetune", fit, [(seed,) for seed in workspace.seeds], device)
-    for seed, (state, curve) in zip(workspace.seeds, fits, strict=True):
-        weights |= {f"seed={seed}/{name}": value for name, value in state.items()}
-        curves[seed] = curve
+    with live(dataset, "finetune") as of_seed:
+        fit = partial(_seed, workspace.features(data.trainval), data.train_labels, settings, device, of_seed)
+        fits = in_order(f"{dataset}: finetune", fit, [(seed,) for seed in workspace.seeds], device)
+        for seed, (state, curve) in zip(workspace.seeds, fits, strict=True):
+            weights |= {f"seed={seed}/{name}": value for name, value in state.items()}
+            curves[seed] = curve
     artifacts.save_tensors(workspace.artifact("finetuned.safetensors"), artifacts.FINETUNED, weights, about, inputs)
     write_curves(workspace.result("finetune.csv"), curves)
 
 
 def _seed(
-    features: NDArray[np.float32], labels: NDArray[np.int64], settings: Finetune, device: torch.device, seed: int
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    settings: Finetune,
+    device: torch.device,
+    of_seed: OfSeed,
+    seed: int,
 ) -> tuple[dict[str, NDArray[Any]], Curve]:
     """F's weights, and the curve of its training."""
-    tuned = finetune(features, labels, settings, seed, device)
+    with of_seed(seed):
+        tuned = finetune(features, labels, settings, seed, device)
     return tuned.state(), tuned.curve

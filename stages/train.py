@@ -18,6 +18,7 @@ from zslcore.training.device import resolve_device
 from zslcore.training.loop import Curve, write_curves
 
 from .common import DatasetName, say
+from .live import OfSeed, live
 from .workspace import Workspace
 
 
@@ -32,13 +33,14 @@ def command(dataset: DatasetName) -> None:
     features = workspace.features(data.trainval)
     weights: dict[str, NDArray[Any]] = {}
     curves = {}
-    fit = partial(_seed, features, data, Finetune(**of_f["finetune"]), f, settings, device)
-    fits = in_order(f"{dataset}: train", fit, [(seed,) for seed in workspace.seeds], device)
-    for seed, (state, curve, warnings) in zip(workspace.seeds, fits, strict=True):
-        for warning in warnings:
-            say(f"{dataset}, seed {seed}: warning: {warning}")
-        weights |= {f"seed={seed}/{name}": value for name, value in state.items()}
-        curves[seed] = curve
+    with live(dataset, "train") as of_seed:
+        fit = partial(_seed, features, data, Finetune(**of_f["finetune"]), f, settings, device, of_seed)
+        fits = in_order(f"{dataset}: train", fit, [(seed,) for seed in workspace.seeds], device)
+        for seed, (state, curve, warnings) in zip(workspace.seeds, fits, strict=True):
+            for warning in warnings:
+                say(f"{dataset}, seed {seed}: warning: {warning}")
+            weights |= {f"seed={seed}/{name}": value for name, value in state.items()}
+            curves[seed] = curve
     artifacts.save_tensors(workspace.artifact("trained.safetensors"), artifacts.TRAINED, weights, about, inputs)
     write_curves(workspace.result("train.csv"), curves)
 
@@ -50,10 +52,12 @@ def _seed(
     f: Mapping[str, NDArray[Any]],
     settings: Train,
     device: torch.device,
+    of_seed: OfSeed,
     seed: int,
 ) -> tuple[dict[str, NDArray[Any]], Curve, list[str]]:
     """Of one seed: the weights, F's among them, the curve of training, and what to warn of."""
     finetuned = Finetuned.from_state(of_f, artifacts.under(f, f"seed={seed}/"), device)
     signatures = data.signatures[data.seen]
-    trained = train(finetuned(features), data.train_labels, signatures, settings, seed, device)
+    with of_seed(seed):
+        trained = train(finetuned(features), data.train_labels, signatures, settings, seed, device)
     return {**finetuned.state(), **trained.state()}, trained.curve, trained.warnings

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from multiprocessing import parent_process
 from typing import Protocol, TypeVar
 
@@ -66,6 +67,27 @@ def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
             print(line, file=sys.stderr, flush=True)
 
     yield plain
+
+
+Epoch = Callable[[Mapping[str, float]], None]
+"""Gets the mean of each loss term over an epoch that is done."""
+_follower: ContextVar[Epoch | None] = ContextVar("follower", default=None)
+
+
+@contextmanager
+def following(epoch: Epoch) -> Iterator[None]:
+    """Within it, `epoch` gets the figures of each epoch that is trained in this thread."""
+    token = _follower.set(epoch)
+    try:
+        yield
+    finally:
+        _follower.reset(token)
+
+
+def epoch_done(means: Mapping[str, float]) -> None:
+    """Show the mean of each loss term over an epoch to whoever follows the training; most often nobody."""
+    if (follower := _follower.get()) is not None:
+        follower(means)
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

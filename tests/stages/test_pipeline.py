@@ -4,14 +4,18 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
+import psutil
 import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
+from tests.stages import warm
 from zslcore.io import artifacts
 
 BOTH = ("birds", "finches")
@@ -121,6 +125,41 @@ def test_plots_tell_seeds_panels_classes_and_kinds_apart(project, repo: Path) ->
     figure = apart["experiments/results/finches/tsne.csv"]
     assert [figure[name] for name in ("column", "color", "shape")] == ["panel", "class", "kind"]
     assert apart["experiments/results/birds/tune.csv"]["y"] == "score"
+
+
+def test_an_epoch_shows_when_it_is_done(project, tmp_path: Path) -> None:
+    """Two seeds side by side, each in a folder; `dvc plots` shows what train.csv then has; git and results see none."""
+    running = type(project)(shutil.copytree(project.folder, tmp_path / "running", symlinks=True))
+    running.environment = {**running.environment, "ZSL_JOBS": "2"}
+    running.set_params(lambda raw: raw["train"].update(epochs=200), "data/birds.yaml")
+    running.commit("longer")
+    warm.up()
+    process, output = warm.start(warm.dvc, running.folder, running.environment, "repro", "train@birds")
+    files = [f".zsl/live/birds/train/seed={seed}/plots/metrics/total.tsv" for seed in (0, 1)]
+    while process.is_alive() and not all((running.folder / file).exists() for file in files):
+        time.sleep(0.01)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    for worker in workers:
+        worker.suspend()
+    shown = json.loads(running.dvc("plots", "show", "--json"))
+    for worker in workers:
+        worker.resume()
+    code, said = warm.finish(process, output)
+    assert code == 0, said
+    assert not shown.get("errors")
+    curves, lengths = pd.read_csv(running.folder / "results/birds/train.csv"), []
+    for seed, file in enumerate(files):
+        (plot,) = shown["data"][file]
+        live = pd.DataFrame(plot["content"]["data"]["values"])
+        done = curves[curves.seed == seed].iloc[: len(live)]
+        assert live.step.astype(int).tolist() == done.epoch.tolist()
+        assert live.total.astype(float).tolist() == pytest.approx(done.total.tolist(), rel=1e-5)
+        lengths.append(len(live))
+    assert min(lengths) > 0
+    assert sum(lengths) < 2 * 200
+    assert not (running.folder / ".zsl/live/birds/train").exists()
+    changed = running.run("git", "status", "--porcelain").split()[1::2]
+    assert set(changed) <= {"dvc.lock", "results/birds/selected.json", "results/birds/settings.yaml"}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The stages from `finetune` to `classify`: a full disk costs nothing that was there."""
 
 import errno
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -79,3 +80,22 @@ def test_a_collapsed_posterior_is_said(
     for stage in (finetune, train):
         stage.command("toy")
     assert "toy, seed 0: warning: the posterior has collapsed: the KL term stands at" in "".join(capsys.readouterr())
+
+
+def test_outputs_do_not_know_whether_curves_were_live(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, {"seeds": [0, 1]}, {"toy": TOY})
+    write_inputs(toy)
+
+    def outputs() -> dict[str, bytes]:
+        for stage in (finetune, train):
+            stage.command("toy")
+        names = ("artifacts/toy/finetuned.safetensors", "artifacts/toy/trained.safetensors", "results/toy/train.csv")
+        return {name: Path(name).read_bytes() for name in names}
+
+    with_curves = outputs()
+    assert list(Path(".zsl/live").rglob("*.tsv")) == []
+    monkeypatch.setitem(sys.modules, "dvclive", None)  # not installed
+    assert outputs() == with_curves

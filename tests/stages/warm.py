@@ -46,6 +46,7 @@ IMPORTED = [
     "dvc.utils.strictyaml",
     "dvc_data.hashfile.db.local",
     "dvc_data.index",
+    "dvclive",
     "dulwich.worktree",
     "fsspec.implementations.memory",
     "networkx",

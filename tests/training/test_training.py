@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from zslcore.errors import ZSLError
+from zslcore.progress import following
 from zslcore.training import device as device_module
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import in_bf16, resolve_device
@@ -93,6 +94,26 @@ def test_players_move_their_own_parameters_only() -> None:
     assert second.grad is None
     torch.testing.assert_close(first.detach(), torch.full((2,), 0.7))
     assert curve[0]["a.total"] == pytest.approx((2.0 + 1.8 + 1.6) / 3), "mean over the steps"
+
+
+def test_who_follows_gets_each_epoch_once_also_those_before_a_kill(tmp_path: Path) -> None:
+    """Players of one name, as the members of a model: their mean."""
+
+    def run(epochs: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        weights = [torch.nn.Parameter(torch.full((1,), start)) for start in (1.0, 5.0)]
+        players = [Player(lambda rows, epoch, w=w: {"total": w.sum()}, [w], 0.1, optimiser="sgd") for w in weights]
+        followed: list[dict[str, float]] = []
+        with following(lambda means: followed.append(dict(means))):
+            kept = Checkpoint(tmp_path / "run.safetensors")
+            curve = alternate(players, count=2, epochs=epochs, batch_size=2, checkpoint=kept)
+        return followed, curve
+
+    followed, curve = run(2)
+    assert followed == curve
+    assert [means["total"] for means in curve] == pytest.approx([3.0, 2.9])
+    followed, curve = run(3)
+    assert followed == curve
+    assert [means["total"] for means in curve] == pytest.approx([3.0, 2.9, 2.8])
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e12])

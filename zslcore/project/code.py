@@ -25,6 +25,7 @@ LEFT_OUT = (
     "stages.commands",
     "stages.common",
     "stages.lines",
+    "stages.live",
 )
 """Modules, and packages whole, that change no figure but by the values they resolve, which stages depend on."""
 SPEAKERS = ("say", "print", "debug", "info", "warning", "warn", "advance")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zslcore.errors import ZSLError
 from zslcore.io.artifacts import atomic
+from zslcore.progress import epoch_done
 from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import PrecisionName, in_bf16
 from zslcore.training.optimisers import SGD, Adam, Optimiser
@@ -53,8 +54,9 @@ class Player:
 
     terms(rows, epoch): the loss terms of a batch, with epoch counted from 0. parameters: those the player moves; its
     gradient reaches no others. optimiser: Adam, or SGD with `momentum`. steps: its steps a turn, all but the last on
-    rows drawn at random. name: put before the names of its terms in the curve. whole: its loss is no mean over rows
-    (pairs of them, means of classes), so that replicas do not share a batch but compute all of it each.
+    rows drawn at random. name: put before the names of its terms in the curve; players of one name share their means.
+    whole: its loss is no mean over rows (pairs of them, means of classes), so that replicas do not share a batch but
+    compute all of it each.
     """
 
     terms: LossTerms
@@ -106,6 +108,8 @@ def alternate(
     device = moved[0][0].device
     bf16 = in_bf16(precision, device)
     curve: Curve = [] if checkpoint is None else checkpoint.restore(optimisers)
+    for means in curve:
+        epoch_done(means)
     for epoch in range(len(curve), epochs):
         if begin is not None:
             begin(epoch)
@@ -131,14 +135,17 @@ def alternate(
                             sums[key] = sums.get(key, 0) + value.detach().float() * (weight * len(rows))
                     replica.sum_gradients(parameters)
                     optimiser.step()
-        steps = {player.name: player.steps for player in players}
+        steps: dict[str, int] = {}
+        for player in players:
+            steps[player.name] = steps.get(player.name, 0) + player.steps
         totals = replica.sum_terms(sums)
-        means = {name: float(value / count / steps[_player(name)]) for name, value in totals.items()}
+        means = {name: float(value.double() / count / steps[_player(name)]) for name, value in totals.items()}
         for name, mean in means.items():
             if name.split(".")[-1] == "total" and not abs(mean) < EXPLODED:
                 good = "" if checkpoint is None else f"; the last good checkpoint is {checkpoint.last()}"
                 raise ZSLError(f"{label}: the loss ({name}) is {mean:g} in epoch {epoch + 1}; use a smaller lr{good}")
         curve.append(means)
+        epoch_done(means)
         if observe is not None:  # before the epoch is stored: what is stored has been observed
             observe(epoch + 1)
         if checkpoint is not None:

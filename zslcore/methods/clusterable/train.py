@@ -201,7 +201,6 @@ def train(
             checkpoint=replica.checkpoint,
             replica=replica,
         )
-    model.curve = [{name: value / settings.members for name, value in entry.items()} for entry in model.curve]
     model.warnings = collapse_warnings(model.curve[-1] if model.curve else {})
     return model
 

@@ -83,15 +83,13 @@ class Streams(nn.Module):
         """Attributes by regions, and by second-order statistics."""
         places = maps.flatten(1, 2)
         masks = thresholded(self.attention(places).sigmoid(), self.threshold)
-        compressed = self.compress(places)
-        regions, products = [], []
-        for part in masks.unbind(2):  # one after the other: all at once would hold the map `parts` times
-            attended = places * part[..., None]
-            regions.append(attended.amax(1))
-            products.append(compressed.transpose(1, 2) @ attended / places.shape[1])
-        largest = torch.stack(products).amax(0)
+        # One part after the other: all at once would hold the map `parts` times.
+        regions = [(places * part[..., None]).max(1).values for part in masks.unbind(2)]
         first = self.regions(torch.cat(regions, dim=1))
-        return self.dropout(first), self.dropout(self.second_order(largest.flatten(1)))
+        # The mask goes to the small side of the product, so that no gradient as large as the map is made.
+        attended = (masks[..., None] * self.compress(places)[:, :, None]).flatten(2) / places.shape[1]
+        products = (attended.transpose(1, 2) @ places).unflatten(1, (masks.shape[2], -1))
+        return self.dropout(first), self.dropout(self.second_order(products.max(1).values.flatten(1)))
 
 
 def thresholded(masks: Tensor, threshold: float) -> Tensor:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task
 from zslcore.features import backbones
 from zslcore.features.network import ExtractionPlan
+from zslcore.features.regions import framed
 from zslcore.methods import registry
 from zslcore.methods.base import TrainData
 from zslcore.model.header import BackboneHeader, Confidence, Header, Temperature, of_method
 from zslcore.model.images import Extractor
 from zslcore.model.model import Model
+from zslcore.settings import Views
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -28,18 +31,18 @@ SEEN = 6
 DOCS = Path(__file__).parents[2] / "docs/serve.md"
 
 
-def of_pictures(method: str, settings: dict[str, Any]) -> Model:
+def of_pictures(method: str, settings: dict[str, Any], views: Views = 1) -> Model:
     """A model of random pictures, with a tiny network of random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     backbone = backbones.from_module("tiny", module, {"input_size": (3, 64, 64), "crop_pct": 0.9})
     pre = backbone.preprocessing
-    plan = ExtractionPlan("tiny", "random", None, "cpu", "fp32", 4, False, 1, False, backbone.fingerprint)
+    plan = ExtractionPlan("tiny", "random", None, "cpu", "fp32", 4, False, 1, False, backbone.fingerprint, views=views)
     extractor = Extractor(BackboneHeader(plan=plan.as_dict(), preprocessing=pre))
     vars(extractor)["backbone"] = backbone  # which has no name to be loaded by
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (24, *pre["input_size"][1:], 3), np.uint8)
+    pixels = random.integers(0, 256, (24, *framed(backbone, views)["input_size"][1:], 3), np.uint8)
     features = extractor.network.unpadded(list(pixels))
     signatures = random.uniform(0, 1, (8, 5)).astype(np.float32)
     kind = registry.get(method)
@@ -96,6 +99,34 @@ def test_the_graph_says_what_the_model_says(method: str, settings: dict[str, Any
     assert json.loads(about["classes"]) == list(names)
     if method == "eszsl" and among == "all":
         the_script_of_the_docs_names_a_picture(model, tmp_path)
+
+
+@pytest.mark.parametrize("views", ["flip", "five"])
+def test_the_graph_averages_the_views_of_the_training_images(views: Views, tmp_path: Path) -> None:
+    """A mirrored picture has the probabilities of the picture, and crops are taken of the larger square."""
+    from zslcore.model.onnx import export
+
+    model = of_pictures("eszsl", {}, views)
+    export(model, tmp_path / "f.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "f.onnx", providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
+    side = 71 if views == "five" else 64  # 64 / 0.9
+    assert about["input_size"] == [3, side, side]
+    pixels = np.random.default_rng(1).integers(0, 256, (2, side, side, 3), np.uint8)
+    (found,) = session.run(["probabilities"], {"pixels": pixels})
+    assert model.extractor is not None
+    np.testing.assert_allclose(found, model.probabilities(model.extractor.network.unpadded(list(pixels))), atol=1e-4)
+    plain = replace(model.extractor, header=of_one_view(model.extractor.header))
+    vars(plain)["backbone"] = model.extractor.backbone
+    (alone,) = session.run(["probabilities"], {"pixels": pixels[:, :, ::-1]})
+    if views == "flip":
+        np.testing.assert_allclose(alone, found, atol=1e-5)
+    crop = pixels[:, (side - 64) // 2 :][:, :64, (side - 64) // 2 :][:, :, :64]
+    assert np.abs(model.probabilities(plain.network.unpadded(list(crop))) - found).max() > 1e-3
+
+
+def of_one_view(header: BackboneHeader) -> BackboneHeader:
+    return header.model_copy(update={"plan": {name: value for name, value in header.plan.items() if name != "views"}})
 
 
 def the_script_of_the_docs_names_a_picture(model: Model, folder: Path) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from zslcore.features.backbones import Backbone, from_module
 from zslcore.features.network import ExtractionPlan, Network
 from zslcore.methods.base import TrainData
 from zslcore.methods.eszsl import ESZSL
-from zslcore.model.header import Confidence, Header, Temperature, of_method
+from zslcore.model.header import BackboneHeader, Confidence, Header, Temperature, of_method
+from zslcore.model.images import Extractor
 from zslcore.model.model import Model
 
 COLOURS = {
@@ -88,6 +90,36 @@ def model(network: Network) -> Model:
         confidence=Confidence(temperature=Temperature(joint=0.1, unseen=0.1)),
     )
     return Model(header, signatures, np.arange(6) < 5, (method,))
+
+
+class ColourMap(nn.Module):
+    """(n, 3, height, width) -> (n, 3), the mean of a map of colours (n, 3, 4, 4)."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The map."""
+        return functional.adaptive_avg_pool2d(x, 4)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Its mean."""
+        return features.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As said."""
+        return self.forward_head(self.forward_features(x))
+
+
+@pytest.fixture(scope="session")
+def locating(model: Model) -> Model:
+    """Knows the same colours, by a network with maps."""
+    backbone = from_module("colour map", ColourMap(), {"input_size": (3, 32, 32), "crop_pct": 1.0})
+    plan = ExtractionPlan("colour map", "random", None, "cpu", "fp32", 4, False, 1, False, backbone.fingerprint)
+    extractor = Extractor(BackboneHeader(plan=plan.as_dict(), preprocessing=backbone.preprocessing))
+    vars(extractor)["backbone"] = backbone  # which has no name to be loaded by
+    seen = [name for name in COLOURS if name != "white"]
+    pixels = [np.asarray(Image.open(io.BytesIO(painted(COLOURS[one], seed, 32)))) for one in seen for seed in range(8)]
+    train = TrainData(extractor.network.unpadded(pixels), np.repeat(np.arange(5), 8), model.signatures[:5])
+    method = ESZSL(ESZSL.Settings(scaling="none")).fit(train)
+    return replace(model, methods=(method,), extractor=extractor)
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,21 @@ def test_a_form_and_json_give_what_the_model_says(
     assert by_form["model"] == "colours"
 
 
+def test_where_attributes_are_seen_is_shown_if_asked_for(locating: Model, client: httpx.Client, served: Any) -> None:
+    content = painted(COLOURS["red"])
+    with served(create(locating)) as address, httpx.Client(base_url=address) as able:
+        assert able.get("/classes").json()["locates"]
+        assert able.post("/predict", **form(content, explain=True)).json()["maps"] == []
+        answer = able.post("/predict", **form(content, maps=True)).json()
+    spoke = [one["attribute"] for one in answer["attributes"] if one["value"] > 0 and one["more"]]
+    assert [one["attribute"] for one in answer["maps"]] == spoke[:3] != []
+    assert base64.b64decode(answer["maps"][0]["picture"].partition(",")[2]).startswith(b"\x89PNG")
+    assert not client.get("/classes").json()["locates"]
+    refused = client.post("/predict", **form(content, maps=True))
+    assert refused.status_code == 422
+    assert "no picture to look at" in refused.json()["detail"]
+
+
 def test_the_hugging_face_client_is_understood(client: httpx.Client) -> None:
     hub = pytest.importorskip("huggingface_hub")
     found = hub.InferenceClient(base_url=f"{client.base_url}/predict").zero_shot_image_classification(

@@ -1,12 +1,15 @@
 """The page in a real browser: drop a picture, describe a class, see it win."""
 
 import base64
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.serving.conftest import COLOURS, painted
 from zslcore.evaluation.explain import Contribution
@@ -140,6 +143,32 @@ def test_none_of_these_why_and_a_bad_file(page: Any, model: Model, monkeypatch: 
     drop(page, b"no picture")
     page.locator("#status.bad", has_text="not an image").wait_for()
     assert page.locator("#names li").count() == 0
+
+
+def test_where_the_attributes_are_seen(browser: Any, locating: Model, served: Any) -> None:
+    """Red in a corner of a dark picture: the overlay of red is bright there, and dark where there is none."""
+    pixels = np.full((64, 64, 3), 30, np.uint8)
+    pixels[:16, :16] = COLOURS["red"]
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    with served(create(locating)) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/")
+        page.wait_for_selector("#attributes fieldset")
+        drop(page, content.getvalue())
+        image = page.locator("#where img").first
+        image.wait_for(timeout=60_000)
+        assert page.locator("#where figcaption").all_text_contents()[0] in page.text_content("#why ul")
+        shown = {one.get_attribute("alt"): one.get_attribute("src") for one in page.locator("#where img").all()}
+        assert page.evaluate("[...document.querySelectorAll('#where img')].every((one) => one.naturalWidth === 32)")
+        source = shown["Where light: red is seen in the picture"]
+        values = np.asarray(Image.open(io.BytesIO(base64.b64decode(str(source).partition(",")[2]))), np.float32)
+        assert values[:6, :6, 1].mean() > 150  # of the yellow at the top of the range
+        assert values[16:, 16:].mean() < 60
+        drop(page, painted(COLOURS["black"]))
+        page.locator("#names li:first-child .name", has_text="black").wait_for(timeout=60_000)
+        assert "red" not in str(page.locator("#where figcaption").all_text_contents())
+        page.close()
 
 
 def test_a_forgotten_label_space_is_described_again(page: Any, address: str) -> None:

@@ -136,11 +136,12 @@ class Model:
         Raises ZSLError for a method that cannot say, and maps of another size than those of `fit`.
         """
         self._check_localised()
-        return np.asarray(np.mean([method.attribute_maps(maps) for method in self.methods], axis=0))
+        each = [method.attribute_maps(maps) for method in self.methods if isinstance(method, Localised)]
+        return np.asarray(np.mean(each, axis=0))
 
     def _check_localised(self) -> None:
-        if not all(isinstance(method, Localised) for method in self.methods):
-            able = ", ".join(name for name in registry.METHODS if issubclass(registry.get(name), Localised))
+        if not _localised(type(self.methods[0])):
+            able = ", ".join(name for name in registry.METHODS if _localised(registry.get(name)))
             raise ZSLError(
                 f"'{self.header.method}' cannot say where in a picture an attribute is seen; these can: {able}"
             )
@@ -156,11 +157,12 @@ class Model:
     ) -> list[Prediction]:
         """`predict` of what the extractor gave of each image: a vector, or a record with its map. At least one."""
         features, places = self.unpacked(rows)
-        found = self.predict_features(features, top, among, none, explain)
-        if not maps:
-            return found
-        if places is None:
+        if maps and places is None:
+            self.localising()  # says why, where it cannot
             raise ZSLError("features without maps: nothing says where an attribute is seen; set extract.output to both")
+        found = self.predict_features(features, top, among, none, explain)
+        if places is None or not maps:
+            return found
         located = self.attribute_maps(places)
         return [dataclasses.replace(one, maps=each) for one, each in zip(found, located, strict=True)]
 
@@ -427,6 +429,11 @@ def _method(header: Header, tensors: Mapping[str, NDArray[Any]], seed: int, path
         trained = artifacts.under(tensors, f"seed={seed}/classifiers/")
         method.set_classifiers(trained, tensors["signatures"], tensors["seen"], seed)
     return method
+
+
+def _localised(kind: type[Method[Any]]) -> bool:
+    """Whether a method knows where an attribute is seen: some on maps, and those on vectors whose scores are linear."""
+    return issubclass(kind, Localised) and (kind.input == "maps" or kind.linear_scores)
 
 
 def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:

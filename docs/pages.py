@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from zslcore.methods.table import tags
 from zslcore.project.gate import GateSettings
 from zslcore.project.params import SECTIONS
 
+sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads this file alone
+import notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 OF_ROOT = {
     "README.md": "index.md",
@@ -31,9 +35,10 @@ OF_ROOT = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The methods' pages in the navigation."""
-    part = next(item["Methods"] for item in config.nav or () if "Methods" in item)
-    part.append({"Each of them": [{method.title: f"methods/{name}.md"} for name, method in by_title()]})
+    """The pages of methods and of examples in the navigation."""
+    part = {name: pages for item in config.nav or () for name, pages in item.items()}
+    part["Methods"].append({"Each of them": [{method.title: f"methods/{name}.md"} for name, method in by_title()]})
+    part["Examples"] += [{notebooks.title(name): f"examples/{name}.md"} for name in notebooks.names()]
     return config
 
 
@@ -43,13 +48,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made |= {f"methods/{name}.md": of_method(name, method) for name, method in by_title()}
     for name, page in OF_ROOT.items():
         made[page] = of_root((ROOT / name).read_text(encoding="utf-8"))
+    made[f"examples/{notebooks.SHARED}.py"] = (notebooks.EXAMPLES / f"{notebooks.SHARED}.py").read_text("utf-8")
+    for name in notebooks.names():
+        made |= {f"examples/{name}.md": notebooks.page(name), f"examples/{name}.ipynb": notebooks.notebook(name)}
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Examples for doctest as code, which Markdown takes for quotations."""
+    """Examples for doctest as code, which Markdown takes for quotations; the table of examples with links."""
+    if page.file.src_uri == "examples.md":
+        return re.sub(r"`(\w+)\.py` \|", r"[`\1.py`](examples/\1.md) |", markdown)
     blocks = re.split(r"(```.*?```)", markdown, flags=re.DOTALL)
     fenced = [
         re.sub(r"^(>>> .*(?:\n(?!\n).+)*)", r"```pycon\n\1\n```", text, flags=re.MULTILINE) for text in blocks[::2]

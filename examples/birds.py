@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import zslcore as zsl
@@ -13,6 +13,8 @@ from zslcore.features.extract import extract
 
 BACKBONE = "tf_efficientnet_lite0"
 """A network whose weights a package brings: nothing is downloaded."""
+STORE = Path(gettempdir()) / "zsl-examples"
+"""Features by the pictures they are of, for all examples: what one has computed, the next one reads."""
 
 
 @cache
@@ -33,7 +35,7 @@ def with_features(
     """A data set with features (n, d) float32 of its images; `folder` gets dataset.h5 and features.h5."""
     datasets.save(folder / "dataset.h5", data, {})
     settings = zsl.Extract(backbone=backbone, weights=weights, image_size=96, precision="fp32")
-    extract(folder / "dataset.h5", folder / "features.h5", settings, "cpu", store_folder=folder / "store")
+    extract(folder / "dataset.h5", folder / "features.h5", settings, "cpu", store_folder=STORE)
     return zsl.load_dataset(folder / "dataset.h5")
 
 

@@ -1,14 +1,17 @@
-"""Every script of examples/ runs, on little data, and prints what it promises."""
+"""Every script of examples/ runs and prints what it promises; its notebook is the same."""
 
+import ast
 import re
-from importlib import import_module
+import runpy
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
+notebooks = runpy.run_path(str(ROOT / "docs/notebooks.py"))
 SAID = {
-    "own_images": r"^48 images, 9 seen and 3 unseen classes\nyour images, ESZSL +T1 .* H +\d+\.\d\n$",
+    "own_images": r"^144 images, 9 seen and 3 unseen classes\nyour images, ESZSL +T1 .* H +\d+\.\d\n$",
     "new_classes": r"^(a [\w -]+: [\w -]+ \(\d+%\), [\w -]+\n){2}$",
     "text_signatures": r"^[\w -]+ is described so: .*\.\nattributes +T1 .*\nsentences +T1 .*\nboth +T1 .*\n$",
     "new_method": r"^Plain ridge +T1 .*\nESZSL +T1 .*\n$",
@@ -16,18 +19,28 @@ SAID = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all, so that features are computed once."""
-    return tmp_path_factory.mktemp("examples")
+@pytest.mark.parametrize("name", SAID)
+def test_it_prints_what_it_promises(name: str) -> None:
+    """Run here, or by the build of the site before."""
+    assert re.search(SAID[name], notebooks["output"](name))
 
 
 @pytest.mark.parametrize("name", SAID)
-def test_it_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    import_module(name).main(folder, images_per_class=4)
-    assert re.search(SAID[name], capsys.readouterr().out)
+def test_its_notebook_is_the_script(name: str) -> None:
+    notebook = nbformat.reads(notebooks["notebook"](name), as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    script = (ROOT / f"examples/{name}.py").read_text()
+    assert ast.dump(ast.parse("\n".join(cell.source for cell in code))) == ast.dump(without_docstring(script))
+    assert code[-1].outputs[0].text == notebooks["output"](name)
+
+
+def without_docstring(script: str) -> ast.Module:
+    """The tree of a script."""
+    tree = ast.parse(script)
+    del tree.body[0]
+    return tree
 
 
 def test_none_is_left_out() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} - {"birds"} == SAID.keys()
+    assert set(notebooks["names"]()) == SAID.keys()

@@ -27,7 +27,7 @@ def command(dataset: DatasetName) -> None:
     about = {"finetune": settings.model_dump(), "seeds": workspace.seeds}
     weights: dict[str, NDArray[Any]] = {}
     curves: dict[int, Curve] = {}
-    fit = partial(_seed, workspace.features(data.trainval), data.train_labels, settings, device)
+    fit = partial(_seed, workspace.rows(data.trainval), data.train_labels, settings, device)
     fits = in_order(f"{dataset}: finetune", fit, [(seed,) for seed in workspace.seeds], device)
     for seed, (state, curve) in zip(workspace.seeds, fits, strict=True):
         weights |= {f"seed={seed}/{name}": value for name, value in state.items()}

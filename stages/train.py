@@ -29,7 +29,7 @@ def command(dataset: DatasetName) -> None:
     inputs = workspace.inputs("dataset.h5", "features.h5", "finetuned.safetensors")
     of_f, f = artifacts.read_tensors(inputs["finetuned"], artifacts.FINETUNED)
     about = {**of_f, "train": settings.model_dump(), "seeds": workspace.seeds}
-    features = workspace.features(data.trainval)
+    features = workspace.rows(data.trainval)
     weights: dict[str, NDArray[Any]] = {}
     curves = {}
     fit = partial(_seed, features, data, Finetune(**of_f["finetune"]), f, settings, device)

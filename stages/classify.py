@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from h5py import File
 from numpy.typing import NDArray
 
 from zslcore.compute.jobs import in_order
-from zslcore.datasets.dataset import Dataset, copy_skipped, load_features
+from zslcore.datasets.dataset import Dataset, copy_skipped, stream_features
+from zslcore.evaluation.protocol import evidence_of, scores_of
 from zslcore.io import artifacts
+from zslcore.io.rows import join, map_rows, put, stored
 from zslcore.methods.clusterable.estimator import ClusterableScorer
 from zslcore.methods.clusterable.finetune import Finetuned
 from zslcore.methods.clusterable.label_spaces import LabelSpaces
@@ -42,7 +43,7 @@ def command(dataset: DatasetName) -> None:
         for seed, (scores, fitted) in zip(workspace.seeds, fits, strict=True):
             prefix = f"seed={seed}"
             for name, values in scores.items():
-                out[f"{prefix}/{name}"] = values
+                put(out, f"{prefix}/{name}", values)
             parts = {**artifacts.under(trained, f"{prefix}/"), **fitted}
             model |= {f"{prefix}/{name}": value for name, value in parts.items()}
         copy_skipped(inputs["features"], out)
@@ -61,28 +62,29 @@ def _seed(
     seed: int,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
     """Scores of the test images and what else is known of them, and the classifiers that gave them."""
-    features = {name: load_features(inputs["features"], getattr(data, name)) for name in SPLITS}
+    features = {name: stream_features(inputs["features"], getattr(data, name)) for name in SPLITS}
     state, train = artifacts.under(trained, f"seed={seed}/"), Train(**made_with["train"])
     f = Finetuned.from_state(Finetune(**made_with["finetune"]), state, device)
     modules = Trained.from_state(train, state, device)
-    with artifacts.open_artifact(inputs["synthetic"], artifacts.SYNTHETIC) as synthetic:
-        seen, unseen = (_drawn(synthetic, f"seed={seed}/{side}") for side in ("seen", "unseen"))
+    seen, unseen = (_drawn(inputs["synthetic"], f"seed={seed}/{side}") for side in ("seen", "unseen"))
     real = modules.project(f(features["trainval"])), data.train_labels
     seen_mask = np.arange(len(data.class_order)) < len(data.seen)
     spaces = LabelSpaces(real, seen, unseen, seen_mask, settings, seed, device, train.members)
     alone = ClusterableScorer(f, modules, spaces.unseen_only, data.signatures[data.unseen], settings.feedback)
     joint = ClusterableScorer(f, modules, spaces.joint, data.signatures[data.class_order], settings.feedback, spaces)
-    scores = {"zsl": alone.scores(features["test_unseen"])}
-    scores |= {f"joint_{side}": joint.scores(features[f"test_{side}"]) for side in ("seen", "unseen")}
-    tested = np.concatenate([features["test_seen"], features["test_unseen"]])
-    scores |= {f"evidence/{kind}": values for kind, values in joint.evidence(tested).items()}
+    classes = len(data.class_order)
+    scores = {"zsl": scores_of(alone, features["test_unseen"], classes)}
+    scores |= {f"joint_{side}": scores_of(joint, features[f"test_{side}"], classes) for side in ("seen", "unseen")}
+    tested = join([features["test_seen"], features["test_unseen"]])
+    scores |= {f"evidence/{kind}": values for kind, values in evidence_of(joint, tested, classes).items()}
     if train.feedback:
-        scores["attributes/predicted"] = modules.predict_signatures(f(tested))
+        scores["attributes/predicted"] = map_rows(f(tested), modules.predict_signatures)
         scores["attributes/logits"] = modules.attribute_logits(data.signatures[data.class_order])
     return scores, spaces.state()
 
 
-def _drawn(synthetic: File, group: str) -> FeaturesAndLabels:
+def _drawn(synthetic: Path, group: str) -> FeaturesAndLabels:
     """Synthetic features and labels of the seen, or of the unseen classes."""
-    features = artifacts.array(synthetic, f"{group}/features", np.float32, ndim=2)
-    return features.astype(np.float32), artifacts.array(synthetic, f"{group}/labels", np.int64, ndim=1)
+    with artifacts.open_artifact(synthetic, artifacts.SYNTHETIC) as file:
+        labels = artifacts.array(file, f"{group}/labels", np.int64, ndim=1)
+    return stored(synthetic, artifacts.SYNTHETIC, f"{group}/features"), labels

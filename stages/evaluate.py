@@ -1,9 +1,10 @@
 """Stage `evaluate`: T1, U, S, H and what else a reader needs, as mean ± std over the seeds."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from h5py import File
 from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import choosable
@@ -13,6 +14,7 @@ from zslcore.evaluation.metrics import Scores
 from zslcore.experiments.compare import compare
 from zslcore.experiments.settings import Compare
 from zslcore.io import artifacts
+from zslcore.io.rows import SCORES, stored
 from zslcore.methods.eszsl import ESZSL
 from zslcore.progress import track
 from zslcore.settings import Select, number_or
@@ -33,16 +35,12 @@ def command(dataset: DatasetName) -> None:
     factor = number_or(made_with["classify"]["calibration"], 0.0)
     confidence = workspace.confidence
     runs = {}
-    with artifacts.open_artifact(workspace.artifact("scores.h5"), artifacts.SCORES) as file:
-        for seed in track(workspace.seeds, f"{dataset}: evaluate", len(workspace.seeds)):
-            runs[seed] = Scores.of(
-                data,
-                zsl=artifacts.array(file, f"seed={seed}/zsl", np.float32, ndim=2),
-                joint_seen=artifacts.array(file, f"seed={seed}/joint_seen", np.float32, ndim=2),
-                joint_unseen=artifacts.array(file, f"seed={seed}/joint_unseen", np.float32, ndim=2),
-                evidence=_arrays(file, f"seed={seed}/evidence"),
-            )
-        of_attributes = _arrays(file, f"seed={workspace.seeds[0]}/attributes")
+    path = workspace.artifact("scores.h5")
+    for seed in track(workspace.seeds, f"{dataset}: evaluate", len(workspace.seeds)):
+        read = partial(stored, path, artifacts.SCORES, part=SCORES)
+        zsl, seen, unseen = (read(f"seed={seed}/{name}") for name in ("zsl", "joint_seen", "joint_unseen"))
+        runs[seed] = Scores.of(data, zsl, seen, unseen, _arrays(path, f"seed={seed}/evidence"))
+    of_attributes = _arrays(path, f"seed={workspace.seeds[0]}/attributes")
     metrics = protocol.summarise({seed: protocol.evaluate(scores, factor, confidence) for seed, scores in runs.items()})
     names = [data.classes[k] for k in data.class_order]
     classes = per_class.by_class(runs, names, factor)
@@ -81,7 +79,7 @@ def eszsl(workspace: Workspace) -> dict[str, Any] | None:
         return None
     choice = as_select(workspace.settings.select)
     try:
-        measured = compare(ESZSL, workspace.data, seen, workspace.features(), None, choice, workspace.seeds)
+        measured = compare(ESZSL, workspace.data, seen, workspace.rows(), None, choice, workspace.seeds)
     except ZSLError as error:
         say(f"{workspace.dataset}: not measured for comparison: {error}")
         return None
@@ -94,6 +92,12 @@ def as_select(settings: Select) -> Compare:
     return Compare(budget=CANDIDATES, splits=settings.splits, holdout=protocol.HOLDOUT, seed=settings.seed)
 
 
-def _arrays(file: File, group: str) -> dict[str, NDArray[np.float32]]:
-    """What a group holds, by name; nothing where it is absent."""
-    return {name: artifacts.array(file, f"{group}/{name}", np.float32) for name in file.get(group, ())}
+def _arrays(path: Path, group: str) -> dict[str, NDArray[np.float32]]:
+    """What a group of the scores' file holds, by name, as `stored`; nothing where it is absent."""
+    with artifacts.open_artifact(path, artifacts.SCORES) as file:
+        found = {name: artifacts.dataset(file, f"{group}/{name}", np.float32).ndim for name in file.get(group, ())}
+        lists = {
+            name: artifacts.array(file, f"{group}/{name}", np.float32) for name, ndim in found.items() if ndim == 1
+        }
+    tables = (name for name, ndim in found.items() if ndim != 1)
+    return lists | {name: stored(path, artifacts.SCORES, f"{group}/{name}", part=SCORES) for name in tables}

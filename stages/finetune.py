@@ -29,7 +29,7 @@ def command(dataset: DatasetName) -> None:
     weights: dict[str, NDArray[Any]] = {}
     curves: dict[int, Curve] = {}
     with live(dataset, "finetune") as of_seed:
-        fit = partial(_seed, workspace.features(data.trainval), data.train_labels, settings, device, of_seed)
+        fit = partial(_seed, workspace.rows(data.trainval), data.train_labels, settings, device, of_seed)
         fits = in_order(f"{dataset}: finetune", fit, [(seed,) for seed in workspace.seeds], device)
         for seed, (state, curve) in zip(workspace.seeds, fits, strict=True):
             weights |= {f"seed={seed}/{name}": value for name, value in state.items()}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from zslcore.compute.jobs import in_order
 from zslcore.datasets.dataset import Dataset
 from zslcore.io import artifacts
+from zslcore.io.rows import put
 from zslcore.methods.clusterable.train import Trained
 from zslcore.settings import Train, number_or
 from zslcore.synthesis.classifier import FeaturesAndLabels
@@ -38,7 +39,7 @@ def command(dataset: DatasetName) -> None:
         drawn = in_order(f"{dataset}: generate", draw, [(seed,) for seed in workspace.seeds], device)
         for seed, of_seed in zip(workspace.seeds, drawn, strict=True):
             for side, (features, labels) in of_seed.items():
-                file[f"seed={seed}/{side}/features"] = features
+                put(file, f"seed={seed}/{side}/features", features)
                 file[f"seed={seed}/{side}/labels"] = labels
 
 

@@ -30,7 +30,7 @@ def command(dataset: DatasetName) -> None:
     inputs = workspace.inputs("dataset.h5", "features.h5", "finetuned.safetensors")
     of_f, f = artifacts.read_tensors(inputs["finetuned"], artifacts.FINETUNED)
     about = {**of_f, "train": settings.model_dump(), "seeds": workspace.seeds}
-    features = workspace.features(data.trainval)
+    features = workspace.rows(data.trainval)
     weights: dict[str, NDArray[Any]] = {}
     curves = {}
     with live(dataset, "train") as of_seed:

@@ -104,6 +104,10 @@ class Workspace:
         """Features (n, d) of these images, or of all, as `load_features` gives them."""
         return datasets.load_features(self.artifact("features.h5"), rows)
 
+    def rows(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """The same; too large for memory, as `Rows`, which code that streams takes."""
+        return datasets.stream_features(self.artifact("features.h5"), rows)
+
     def maps(self) -> NDArray[np.float32]:
         """Feature maps (n, h, w, c) of all images, which stay on disk until they are used."""
         return load_maps(self.artifact("features.h5"))

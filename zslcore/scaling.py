@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.errors import ZSLError, unknown
+from zslcore.io.rows import Rows, blocks, map_rows
 from zslcore.nn.blocks import apply_in_blocks
 
 Scaling = Literal["none", "standard", "root", "minmax", "max", "l2", "sphere", "centred", "centred_sphere", "power"]
@@ -41,12 +42,15 @@ class Scaler:
         """
         if scaling not in _STATISTICS:
             raise unknown("scaling", scaling, _STATISTICS)
-        shift, spread = _fit_by_columns(features, scaling) if scaling in _BY_COLUMN else _fit(features, scaling)
+        fit = _fit_by_rows if isinstance(features, Rows) else _fit_by_columns if scaling in _BY_COLUMN else _fit
+        shift, spread = fit(features, scaling)
         factor = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)
         return cls(scaling, shift.astype(np.float32), factor.astype(np.float32))
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale (n, d) features; float32. Raises ZSLError, with their number, for rows that overflow float32."""
+        if isinstance(features, Rows):
+            return map_rows(features, self)
         scaled = apply_in_blocks(self._scale, features, ROWS)
         bad = ~apply_in_blocks(_finite, scaled, ROWS)
         if bad.any():
@@ -106,6 +110,24 @@ def _fit_by_columns(features: NDArray[np.float32], scaling: Scaling) -> _Pair:
     pairs = [_fit(features[:, part[0] : part[-1] + 1], scaling) for part in parts if len(part)]
     shift, spread = (np.concatenate(each) for each in zip(*pairs, strict=True))
     return shift, spread
+
+
+def _fit_by_rows(features: NDArray[np.float32], scaling: Scaling) -> _Pair:
+    """`_fit` of a block of rows at a time, in one pass, up to rounding."""
+    if _STATISTICS[scaling] is _nothing:
+        return _EMPTY, _EMPTY
+    count, mean, squares, low, high = 0, np.zeros(1), np.zeros(1), np.full(1, np.inf), np.full(1, -np.inf)
+    for (block,) in blocks(features):
+        x = _before(scaling, block.astype(np.float64))
+        total, apart = count + len(x), x.mean(axis=0) - mean
+        squares = squares + x.var(axis=0) * len(x) + apart**2 * (count * len(x) / total)  # about the mean
+        mean, count = mean + apart * (len(x) / total), total
+        low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
+    if scaling == "max":
+        return np.zeros(len(mean)), np.full(len(mean), max(-low.min(), high.max()))
+    if scaling == "minmax":
+        return low, high - low
+    return mean, np.sqrt(squares / count) if _STATISTICS[scaling] is _standard else np.ones(len(mean))
 
 
 def _finite(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -168,5 +190,9 @@ _LENGTHS: dict[str, Callable[[int], np.float32]] = {
 def class_means(features: NDArray[Any], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """(n, d) -> (classes, d) float64: the mean of each class's rows; every class needs one."""
     sums = np.zeros((classes, features.shape[1]))
-    np.add.at(sums, labels, features)
+    for block, of_block in blocks(features, labels):
+        order = np.argsort(of_block, kind="stable")
+        starts = np.searchsorted(of_block[order], np.arange(classes + 1))
+        for k in np.unique(of_block):
+            sums[k] += block[order[starts[k] : starts[k + 1]]].sum(axis=0, dtype=np.float64)
     return sums / np.bincount(labels, minlength=classes)[:, None]

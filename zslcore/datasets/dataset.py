@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from zslcore.errors import StaleFile, ZSLError
 from zslcore.io import artifacts
+from zslcore.io.rows import stored
 from zslcore.signatures.compose import GIVEN, Composition, Sources, compose
 from zslcore.signatures.source import Source
 
@@ -412,7 +413,7 @@ class SplitFeatures:
 class Seen:
     """What fitting and choosing may look at: the trainval images, and the signatures of all classes.
 
-    features: (n, d) float32; labels: (n,) int64 into `signatures`; signatures: (classes, a) float32;
+    features: (n, d) float32, or `Rows`; labels: (n,) int64 into `signatures`; signatures: (classes, a) float32;
     seen, unseen: int64 classes; validation_splits: for each published split, the seen classes to hold out;
     image_attributes: (n, a) float32 or None. sources: as in `Dataset`; composition: how they are put together.
     split_features: where the backbone of `features` was fine-tuned on all these images, what stands for them in each
@@ -464,7 +465,7 @@ def load_seen(path: Path, features: Path, read: Read | None = None) -> Seen:
             attributes = artifacts.read_rows(artifacts.dataset(file, "image_attributes", np.float32, ndim=2), rows)
         return Seen(
             name=str(artifacts.attribute(file, "name")),
-            features=(read or load_features)(features, rows),
+            features=(read or stream_features)(features, rows),
             labels=artifacts.read_rows(labels, rows),
             signatures=artifacts.array(file, "signatures", np.float32, ndim=2),
             seen=artifacts.array(file, "seen", np.int64, ndim=1),
@@ -503,16 +504,20 @@ def load_features(path: Path, rows: NDArray[np.int64] | None) -> NDArray[np.floa
     None: all rows, with zeros where an image was skipped, which stands in no split. Raises ZSLError when a row asked
     for has no features because its image was skipped, or when the file holds feature maps alone.
     """
+    return np.asarray(stream_features(path, rows))
+
+
+def stream_features(path: Path, rows: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    """As `load_features`; where all the file's features are too many for memory, as `io.rows.Rows`."""
     with artifacts.open_artifact(path, artifacts.FEATURES) as file:
         if "maps" in file and "features" not in file:
             raise ZSLError(f"{path}: holds feature maps alone; set extract.output to both, and extract again")
-        source = artifacts.dataset(file, "features", ndim=2)
         missing = np.intersect1d([] if rows is None else rows, _skipped(file))
         if len(missing):
             raise ZSLError(
                 f"{path}: {len(missing)} images were skipped as unreadable; mend or remove them, extract again"
             )
-        return artifacts.read_rows(source, np.arange(len(source)) if rows is None else rows).astype(np.float32)
+    return stored(path, artifacts.FEATURES, "features", rows)
 
 
 def copy_skipped(features: Path, file: h5py.File) -> None:

@@ -5,6 +5,7 @@ A temperature T divides log-scores before the softmax; it changes no ranking (Gu
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
+from zslcore.io.rows import Rows, blocks, by_blocks, map_rows
+
 Scored = tuple[NDArray[np.floating[Any]], NDArray[np.int64]]
 """Log-scores (n, classes), the calibration factor taken off, and labels (n,), positions among these classes."""
 BINS = 15
+AT_ONCE = 2**23
+"""Scores that a temperature is fitted on, of those of a task that are not in memory."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ def fit_temperature(tasks: Iterable[Scored]) -> float:
     """
     leads, images = [], 0
     for scores, labels in tasks:
+        if isinstance(scores, Rows):  # a temperature is one number: so many images, evenly spaced, say what it is
+            spaced = np.linspace(0, len(scores) - 1, min(len(scores), AT_ONCE // scores.width)).astype(np.int64)
+            scores, labels = np.asarray(scores[spaced]), labels[spaced]
         lead = scores.astype(np.float64)
         lead -= lead[np.arange(len(labels)), labels][:, None]
         leads.append(lead)
@@ -79,6 +87,8 @@ def fit_temperature(tasks: Iterable[Scored]) -> float:
 
 def probabilities(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
     """Log-scores (n, classes) -> rows that sum to 1."""
+    if isinstance(scores, Rows):
+        return map_rows(scores, partial(probabilities, temperature=temperature))
     return np.exp(log_softmax(scores.astype(np.float64) / temperature, axis=1))
 
 
@@ -95,7 +105,10 @@ class Reliability(NamedTuple):
 
 def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = BINS) -> Reliability:
     """How often the likeliest class is right, by its probability in bins of equal width; probabilities (n, classes)."""
-    return _binned(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins)
+    confidence, right = by_blocks(
+        lambda rows, own: (rows.max(axis=1), rows.argmax(axis=1) == own), probabilities, labels
+    )
+    return _binned(confidence, right, bins)
 
 
 def calibration_error(
@@ -107,16 +120,33 @@ def calibration_error(
     """
     if not classwise:
         return _gap(reliability(probabilities, labels, bins))
-    return float(np.mean([_gap(_binned(column, labels == k, bins)) for k, column in enumerate(probabilities.T)]))
+    classes = probabilities.shape[1]
+    images, said, came_true = np.zeros((3, classes * bins))
+    for rows, own in blocks(probabilities, labels):
+        place = (_bin(rows, bins) + bins * np.arange(classes)).ravel()
+        right = np.arange(classes) == own[:, None]
+        images += np.bincount(place, minlength=classes * bins)
+        said += np.bincount(place, rows.ravel(), classes * bins)
+        came_true += np.bincount(place, right.ravel(), classes * bins)
+    each = zip(*(values.reshape(classes, bins) for values in (images, said, came_true)), strict=True)
+    return float(np.mean([_gap(_means(*of_class)) for of_class in each]))
 
 
 def _binned(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int) -> Reliability:
+    place = _bin(confidence, bins)
+    said, came_true = (np.bincount(place, values, bins).astype(np.float64) for values in (confidence, right))
+    return _means(np.bincount(place, minlength=bins), said, came_true)
+
+
+def _bin(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     """Bins (0, 1/bins], … (1 − 1/bins, 1]."""
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    images = np.bincount(place, minlength=bins)
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+
+
+def _means(images: NDArray[Any], said: NDArray[np.float64], came_true: NDArray[np.float64]) -> Reliability:
+    """From sums over each bin's images."""
     held = images > 0
-    said, came_true = (np.bincount(place, values, bins)[held] / images[held] for values in (confidence, right))
-    return Reliability(said, came_true, images[held])
+    return Reliability(said[held] / images[held], came_true[held] / images[held], images[held].astype(np.int64))
 
 
 def _gap(found: Reliability) -> float:

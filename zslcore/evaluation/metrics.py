@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,15 +12,16 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.evaluation.confidence import Confidence, calibration_error, probabilities
 from zslcore.evaluation.strangers import Known, Sides, auroc, false_positives, sides, threshold, withheld
+from zslcore.io.rows import by_blocks, join, map_rows
 
 
 def accuracy_by_class(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Share of right predictions for each of `classes`, in [0, 1]; NaN for a class without images."""
-    right = labels == predictions
-    with np.errstate(invalid="ignore"):
-        return np.array([right[labels == k].mean() if (labels == k).any() else np.nan for k in classes])
+    images = np.bincount(labels, minlength=int(classes.max(initial=0)) + 1)[classes]
+    right = np.bincount(labels, labels == predictions, int(classes.max(initial=0)) + 1)[classes]
+    return np.divide(right, images, out=np.full(len(classes), np.nan), where=images > 0)
 
 
 def per_class_top1(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> float:
@@ -44,7 +45,7 @@ def ranks(
     order = np.argsort(np.argsort(seen, kind="stable"), kind="stable")
     found = [np.empty(0, np.int64)]
     for start in range(0, len(scores), ROWS):
-        block, own = scores[start : start + ROWS] - factor * seen, labels[start : start + ROWS, None]
+        block, own = np.asarray(scores[start : start + ROWS]) - factor * seen, labels[start : start + ROWS, None]
         mine = np.take_along_axis(block, own, axis=1)
         before = (block > mine) | ((block == mine) & (order < order[own]))
         found.append(before.sum(axis=1))
@@ -142,16 +143,34 @@ def _leads(
     """(n,) each: lead of the best seen over the best unseen class; right among the classes of `side`; weight, summing
     to 1: each class counts the same.
     """
-    scores = scores.astype(np.float64)
-    lead = scores[:, seen_mask].max(axis=1) - scores[:, ~seen_mask].max(axis=1)
-    right = np.flatnonzero(side)[scores[:, side].argmax(axis=1)] == labels
+
+    def leads(scores: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        scores = scores.astype(np.float64)
+        lead = scores[:, seen_mask].max(axis=1) - scores[:, ~seen_mask].max(axis=1)
+        return lead, np.flatnonzero(side)[scores[:, side].argmax(axis=1)] == labels
+
+    lead, right = by_blocks(leads, scores, labels)
     _, where, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return lead, right, 1.0 / (sizes[where] * len(sizes))
+
+
+def best_class(scores: NDArray[Any], among: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """(n, classes) -> (n,): where each row is largest, counted among the classes of a mask (classes,), if any."""
+    found: NDArray[np.int64] = by_blocks(
+        lambda rows: (rows if among is None else rows[:, among]).argmax(axis=1), scores
+    )
+    return found
+
+
+def _calibrated(off: NDArray[np.floating[Any]], scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    return scores.astype(np.float64) - off
 
 
 @dataclass(frozen=True)
 class Scores:
     """Everything the metrics need of one run: scores (n, classes) and labels (n,), seen classes first.
+
+    Scores and evidence may be `Rows`: all that is asked of them is computed a block of images at a time.
 
     zsl: (n_unseen, unseen classes) with only the unseen classes competing; joint_seen, joint_unseen: over all classes.
     Labels are positions among all classes: those of seen images are below `seen_count`, those of unseen ones are not.
@@ -174,7 +193,7 @@ class Scores:
             "unseen images among all classes": self.joint_unseen,
         }
         for what, scores in blocks.items():
-            bad = int((~np.isfinite(scores)).any(axis=1).sum())
+            bad = int(by_blocks(lambda rows: (~np.isfinite(rows)).any(axis=1), scores).sum())
             if bad:
                 raise ZSLError(
                     f"{bad} of {len(scores)} {what} have scores that are not finite, so that nothing can be said of "
@@ -214,7 +233,7 @@ class Scores:
     @property
     def zsl_predictions(self) -> NDArray[np.int64]:
         """(n_unseen,) the class predicted of each unseen image among the unseen classes, as labels are."""
-        return self.seen_count + self.zsl.argmax(axis=1)
+        return self.seen_count + best_class(self.zsl)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -223,7 +242,7 @@ class Scores:
 
     def joint(self, factor: float) -> NDArray[np.float64]:
         """(n, classes) joint scores of all images, the calibration factor taken off seen classes."""
-        return np.concatenate([self.joint_seen, self.joint_unseen]).astype(np.float64) - factor * self.seen_mask
+        return map_rows(join([self.joint_seen, self.joint_unseen]), partial(_calibrated, factor * self.seen_mask))
 
     def known(self, factor: float, temperature: float) -> Known:
         """What scores of strangers are made of, of all images."""
@@ -276,8 +295,8 @@ class Scores:
     def oracle_domain(self) -> JointAccuracy:
         """U, S and H as if it were known of each image whether its class is seen: separate label spaces."""
         mask = self.seen_mask
-        seen = per_class_top1(self.seen_labels, self.joint_seen[:, mask].argmax(axis=1))
-        unseen = per_class_top1(self.unseen_labels, self.seen_count + self.joint_unseen[:, ~mask].argmax(axis=1))
+        seen = per_class_top1(self.seen_labels, best_class(self.joint_seen, mask))
+        unseen = per_class_top1(self.unseen_labels, self.seen_count + best_class(self.joint_unseen, ~mask))
         return JointAccuracy(unseen, seen, harmonic_mean(seen, unseen))
 
 

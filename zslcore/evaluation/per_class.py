@@ -13,8 +13,9 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.evaluation.confidence import Confidence, probabilities, reliability
 from zslcore.evaluation.explain import nearest_seen, ranked
 from zslcore.evaluation.intervals import RESAMPLES, Bootstrap, bootstrap, resampled
-from zslcore.evaluation.metrics import Scores, accuracy_by_class
+from zslcore.evaluation.metrics import Scores, accuracy_by_class, best_class
 from zslcore.io.artifacts import atomic
+from zslcore.io.rows import blocks, join
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -30,8 +31,7 @@ def by_class(runs: dict[int, Scores], names: list[str], calibration: float) -> p
     classes = np.arange(len(names))
     joint, zsl = [], []
     for scores in runs.values():
-        shifted = np.concatenate([scores.joint_seen, scores.joint_unseen]) - calibration * scores.seen_mask
-        joint.append(accuracy_by_class(labels, shifted.argmax(axis=1), classes))
+        joint.append(accuracy_by_class(labels, best_class(scores.joint(calibration)), classes))
         zsl.append(accuracy_by_class(scores.unseen_labels, scores.zsl_predictions, classes))
     return pd.DataFrame(
         {
@@ -137,7 +137,7 @@ def reliability_points(runs: dict[int, Scores], calibration: float, chosen: Conf
             "unseen": [(probabilities(one.zsl, unseen), one.unseen_labels - one.seen_count) for one in runs.values()],
         }
         for classes, pairs in spaces.items():
-            chances, labels = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            chances, labels = join([chances for chances, _ in pairs]), np.concatenate([labels for _, labels in pairs])
             points = reliability(chances, labels)
             rows += [(classes, when, 100 * c, 100 * a, n) for c, a, n in zip(*points, strict=True)]
     return pd.DataFrame(rows, columns=["classes", "temperature", "confidence", "accuracy", "images"])
@@ -160,11 +160,12 @@ def explained_confusions(
     nearest (seen classes), attribute, contribution (mean over the images), more (has the class called more of it?).
     """
     rows = []
-    called = scores.joint(calibration).argmax(axis=1)
+    called = best_class(scores.joint(calibration))
     if predicted is not None and logits is not None:
         for actual, other, images in frequent(scores.labels, called, count):
-            nearest = nearest_seen(scores.joint(0.0)[images].mean(axis=0, keepdims=True), scores.seen_mask)[0]
-            values = (predicted[images] * (logits[other] - logits[actual])).mean(axis=0)
+            total = sum(rows.sum(axis=0, keepdims=True) for (rows,) in blocks(scores.joint(0.0)[images]))
+            nearest = nearest_seen(np.asarray(total) / len(images), scores.seen_mask)[0]
+            values = (np.asarray(predicted[images]) * (logits[other] - logits[actual])).mean(axis=0)
             for one in ranked(values, signatures[other] - signatures[actual], attributes):
                 like = ", ".join(names[k] for k in nearest)
                 rows.append((names[actual], names[other], len(images), like, one.attribute, one.value, one.more))

@@ -5,7 +5,7 @@ the unseen ones. Both have one shape, so that every choice is made by the code t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +17,9 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.confidence import Confidence, fit_temperature
 from zslcore.evaluation.metrics import METRICS, Scores, SeenUnseenCurve
 from zslcore.evaluation.strangers import Sides, auroc, quantiles, sides, usable, withheld
-from zslcore.methods.base import Evident, Method, MethodSettings, Observe, TrainData, Transductive, check_input
+from zslcore.io.rows import SCORES, Rows, collect_named, join, rows_at_once
+from zslcore.methods.base import Evident, Method, MethodSettings, Observe, Scorer, TrainData, Transductive, check_input
+from zslcore.nn.blocks import apply_in_blocks
 
 HOLDOUT = 0.2
 """Share of the images of a validation task's seen classes that play test_seen."""
@@ -158,9 +160,12 @@ def fit(method: Method[Any], task: Task, seed: int = 0, observe: Observe | None 
     Raises ZSLError for data the method cannot use.
     """
     check_input(method, task.train.features)
-    method.fit(task.train, seed, observe)
+    train, unseen = task.train, task.unseen_features
+    if isinstance(train.features, Rows) and not method.streams:
+        train, unseen = replace(train, features=np.asarray(train.features)), np.asarray(unseen)
+    method.fit(train, seed, observe)
     if isinstance(method, Transductive):
-        method.fit_unlabelled(task.unseen_features)
+        method.fit_unlabelled(unseen)
     return method
 
 
@@ -192,18 +197,33 @@ def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
     mask = task.seen_mask
     zsl = method.for_classes(task.signatures[~mask], np.zeros((~mask).sum(), dtype=bool), seed)
     joint = method.for_classes(task.signatures, mask, seed)
-    evidence = {}
-    if isinstance(joint, Evident):
-        evidence = joint.evidence(np.concatenate([task.seen_features, task.unseen_features]))
     return Scores(
-        zsl=zsl.scores(task.unseen_features),
-        joint_seen=joint.scores(task.seen_features),
-        joint_unseen=joint.scores(task.unseen_features),
+        zsl=scores_of(zsl, task.unseen_features, len(mask)),
+        joint_seen=scores_of(joint, task.seen_features, len(mask)),
+        joint_unseen=scores_of(joint, task.unseen_features, len(mask)),
         seen_labels=task.seen_labels,
         unseen_labels=task.unseen_labels,
         seen_count=task.seen_count,
-        evidence=evidence,
+        evidence=evidence_of(joint, join([task.seen_features, task.unseen_features]), len(mask)),
     )
+
+
+def scores_of(scorer: Scorer, features: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
+    """(n, d) -> (n, classes): what the scorer says, of `Rows` a block at a time, so that these may be `Rows` too."""
+    if not isinstance(features, Rows):
+        return scorer.scores(features)
+    return apply_in_blocks(scorer.scores, features, rows_at_once(classes))
+
+
+def evidence_of(scorer: Scorer, features: NDArray[np.float32], classes: int) -> dict[str, NDArray[np.float32]]:
+    """(n, d) -> what else a scorer knows (`Evident`), as `scores_of`; nothing where it knows nothing."""
+    if not isinstance(scorer, Evident):
+        return {}
+    if not isinstance(features, Rows):
+        return scorer.evidence(features)
+    step, count = rows_at_once(classes), len(features)
+    parts = (scorer.evidence(np.asarray(features[start : start + step])) for start in range(0, count, step))
+    return collect_named(parts, count, SCORES)
 
 
 def evaluate(scores: Scores, calibration: float, confidence: Confidence | None = None) -> dict[str, dict[str, float]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from zslcore.errors import ZSLError
+from zslcore.io.rows import by_blocks
 
 
 @dataclass(frozen=True)
@@ -138,5 +139,11 @@ class Sides(NamedTuple):
 
 def sides(name: str, known: Known, labels: NDArray[np.int64], competing: NDArray[np.bool_]) -> Sides:
     """A score of `STRANGERS` where only some classes compete: a mask (classes,) bool. labels: (n,) of all images."""
-    scores, inside = STRANGERS[name].compute(known.among(competing)), competing[labels]
+    names, inside = tuple(known.evidence), competing[labels]
+
+    def compute(scores: NDArray[np.floating[Any]], *evidence: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        block = Known(scores, known.temperature, dict(zip(names, evidence, strict=True)))
+        return np.asarray(STRANGERS[name].compute(block.among(competing)))
+
+    scores = by_blocks(compute, known.scores, *known.evidence.values())
     return Sides(scores[inside], scores[~inside])

@@ -449,10 +449,15 @@ def verify(file: h5py.File | h5py.Group, name: str) -> None:
     _compare(source, now)
 
 
-def _compare(source: h5py.Dataset, now: NDArray[np.uint64], rows: NDArray[np.int64] | None = None) -> None:
+def _compare(
+    source: h5py.Dataset,
+    now: NDArray[np.uint64],
+    rows: NDArray[np.int64] | None = None,
+    known: NDArray[np.uint64] | None = None,
+) -> None:
     """Raise BadFile unless these are the digests a data set was written with. rows: of which rows, None: of all."""
     try:
-        known = digests.stored(source)
+        known = digests.stored(source) if known is None else known
     except UNREADABLE as error:
         raise _bad(source, f"'{source.name}' is damaged ({error})") from error
     wrong = np.flatnonzero(now != (known if rows is None else known[rows]))
@@ -500,10 +505,11 @@ def read(source: h5py.Dataset, selection: Any) -> Any:
         raise _bad(source, f"'{source.name}' is damaged ({error})") from error
 
 
-def read_rows(source: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
+def read_rows(source: h5py.Dataset, rows: NDArray[np.int64], known: NDArray[np.uint64] | None = None) -> NDArray[Any]:
     """Rows of a data set, in the order asked for, touching no others: contiguous runs are read one by one.
 
-    Raises ZSLError for rows that the data set lacks, and where one of them is damaged.
+    known: the digests of all its rows, where the caller has read them already. Raises ZSLError for rows that the data
+    set lacks, and where one of them is damaged.
     """
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
@@ -513,7 +519,7 @@ def read_rows(source: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
     starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
     for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
         out[order[start:stop]] = read(source, slice(ordered[start], ordered[stop - 1] + 1))
-    _compare(source, digests.of_rows(out), rows)
+    _compare(source, digests.of_rows(out), rows, known)
     return out
 
 

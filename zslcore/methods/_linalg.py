@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, LinAlgWarning, qr, solve
 
 from zslcore.errors import ZSLError
+from zslcore.io.rows import blocks
 
 Array = NDArray[np.floating[Any]]
 Matrix = NDArray[np.float64]
@@ -36,6 +37,16 @@ def ridge(x: NDArray[Any], y: NDArray[Any], strength: float) -> Matrix:
     if d <= n:
         return solve_positive(x.T @ x, x.T @ y, strength)
     return np.asarray(x.T @ solve_positive(x @ x.T, y, strength))
+
+
+def products(x: NDArray[Any], labels: NDArray[np.int64], classes: int) -> tuple[Matrix, Matrix]:
+    """XᵀX (d, d) and the sum of each class's rows (classes, d), of x (n, d), which may be `Rows`, a block at a time."""
+    gram, sums = np.zeros((x.shape[1], x.shape[1])), np.zeros((classes, x.shape[1]))
+    for block, of_block in blocks(x, labels):
+        rows = block.astype(np.float64)
+        gram += rows.T @ rows
+        np.add.at(sums, of_block, rows)
+    return gram, sums
 
 
 def row_span(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

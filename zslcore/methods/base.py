@@ -24,7 +24,7 @@ class TrainData:
     """What a method is fitted on: images of seen classes only.
 
     features: (n, d) float32, or feature maps (n, h, w, c), unscaled: a method fits its own scaler here. Maps may stand
-    in a file, as `datasets.maps.Maps`.
+    in a file, as `datasets.maps.Maps`; features too, as `io.rows.Rows`.
     labels: (n,) int64 in 0..K-1, row numbers of `signatures`.
     signatures: (K, a) float32, one row a seen class.
     image_attributes: (n, a) float32, what is visible in each image, or None.
@@ -135,6 +135,8 @@ class Method(ABC, Generic[S]):
     """Sees only whether a class has each attribute: other signatures are made binary."""
     needs_image_attributes: bool = False
     """Some of its settings need the attributes of each image, which not all data sets have."""
+    streams: bool = False
+    """Learns from `Rows`, which are not in memory; other methods get all of them in memory."""
     linear_scores: bool = False
     """Scores are affine in the scaled features, exactly."""
 

@@ -1,6 +1,6 @@
 """The final classifiers, over any label space: softmax, cosine softmax, or nearest synthetic mean."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.nn.losses import class_means
+from zslcore.io.rows import Rows, map_rows, rows_at_once
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.settings import Classify, number_or
 from zslcore.training.device import tensor
 from zslcore.training.loop import minimise
 from zslcore.training.seeding import seeded
+from zslcore.training.shuffled import Shuffled, draw_of, means_of, moments_of, on_device
 
 FeaturesAndLabels = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Features (n, m) and their labels (n,)."""
@@ -36,7 +37,7 @@ class Final(nn.Module):
     def __init__(self, dimensions: int, classes: int) -> None:
         super().__init__()
 
-    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+    def fit(self, x: Tensor | Shuffled, y: Tensor, settings: Classify) -> None:
         """Learn from features (n, m) with labels (n,)."""
         raise NotImplementedError
 
@@ -54,12 +55,16 @@ class Softmax(Final):
         self.register_buffer("shift", torch.zeros(dimensions))
         self.register_buffer("spread", torch.ones(dimensions))
 
-    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+    def fit(self, x: Tensor | Shuffled, y: Tensor, settings: Classify) -> None:
         """Cross-entropy on features (n, m) with labels (n,)."""
         if settings.standardise:
-            self.shift.copy_(x.mean(0))
-            self.spread.copy_(x.std(0).clamp_min(SMALLEST_SPREAD))
-        _minimise(self.linear, self.linear.parameters(), (x - self.shift) / self.spread, y, settings)
+            mean, spread = moments_of(x)
+            self.shift.copy_(mean)
+            self.spread.copy_(spread.clamp_min(SMALLEST_SPREAD))
+        if isinstance(x, Tensor):  # once for all epochs
+            _minimise(self.linear, self.linear.parameters(), (x - self.shift) / self.spread, y, settings)
+        else:
+            _minimise(self, self.linear.parameters(), x, y, settings)
 
     def forward(self, z: Tensor) -> Tensor:
         """Features (n, m) -> logits (n, classes)."""
@@ -79,11 +84,11 @@ class Cosine(Final):
         self.register_buffer("centre", torch.zeros(dimensions))
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
 
-    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+    def fit(self, x: Tensor | Shuffled, y: Tensor, settings: Classify) -> None:
         """Cross-entropy on features (n, m) with labels (n,); the weights start at the class means."""
-        self.centre.copy_(x.mean(0))
+        self.centre.copy_(moments_of(x)[0])
         self.temperature.fill_(settings.temperature)
-        self.weights.data.copy_(class_means(x, y, len(self.weights)) - self.centre)
+        self.weights.data.copy_(means_of(x, y, len(self.weights)) - self.centre)
         _minimise(self, [self.weights], x, y, settings)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -102,9 +107,9 @@ class Prototype(Final):
         super().__init__(dimensions, classes)
         self.register_buffer("means", torch.zeros(classes, dimensions))
 
-    def fit(self, x: Tensor, y: Tensor, settings: Classify) -> None:
+    def fit(self, x: Tensor | Shuffled, y: Tensor, settings: Classify) -> None:
         """The class means of features (n, m) with labels (n,)."""
-        self.means.copy_(class_means(x, y, len(self.means)))
+        self.means.copy_(means_of(x, y, len(self.means)))
 
     def forward(self, z: Tensor) -> Tensor:
         """Features (n, m) -> logits (n, classes)."""
@@ -134,16 +139,26 @@ class Classifier:
         mean = torch.stack([functional.log_softmax(logits, dim=1) for logits in self._of_each(x)]).mean(0)
         return mean if self.classes is None else mean[:, torch.from_numpy(self.classes).to(x.device)]
 
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.modules.state_dict().values())).device
+
+    @property
+    def _block(self) -> int:
+        """Images that are scored at once: each module has scores of all classes."""
+        modules = cast(Iterable[Final], self.modules)
+        return rows_at_once(sum(len(module.state_dict()[module.matrix]) for module in modules))
+
     def _of_each(self, x: Tensor) -> list[Tensor]:
         """The logits of each module (n, all classes)."""
         return [module(part) for module, part in zip(self.modules, x.chunk(len(self.modules), dim=1), strict=True)]
 
     @torch.inference_mode()
     def scores(
-        self, features: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None, block: int = 8192
+        self, features: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None, block: int | None = None
     ) -> NDArray[np.float32]:
         """Log-probabilities (n, classes) float32 of features (n, m); extra_logits (n, classes) are added first."""
-        device = next(iter(self.modules.state_dict().values())).device
+        device, block = self._device, block or self._block
         parts = []
         for start in range(0, len(features), block):
             rows = slice(start, start + block)
@@ -155,10 +170,10 @@ class Classifier:
 
     @torch.inference_mode()
     def normaliser(
-        self, features: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None, block: int = 8192
+        self, features: NDArray[np.float32], extra_logits: NDArray[np.float32] | None = None, block: int | None = None
     ) -> NDArray[np.float32]:
         """(n,) what `scores` took off the mean logits: the logarithm of the sum of their exponentials."""
-        device = next(iter(self.modules.state_dict().values())).device
+        device, block = self._device, block or self._block
         parts = []
         for start in range(0, len(features), block):
             x = tensor(features[start : start + block], device)
@@ -199,7 +214,7 @@ def fit_classifier(
     """
     y = tensor(labels, device)
     modules = nn.ModuleList()
-    for member, x in enumerate(tensor(features, device).chunk(members, dim=1)):
+    for member, x in enumerate(_columns(features, members, device)):
         with seeded(seed, f"classify/{purpose}/{member}"):
             module = KINDS[settings.kind](x.shape[1], classes).to(device)
             module.fit(x, y, settings)
@@ -207,8 +222,22 @@ def fit_classifier(
     return Classifier(modules)
 
 
+def _columns(features: NDArray[np.float32], members: int, device: torch.device) -> Iterator[Tensor | Shuffled]:
+    """The feature spaces that stand side by side."""
+    if not isinstance(features, Rows):
+        yield from tensor(features, device).chunk(members, dim=1)
+        return
+    for part in torch.arange(features.width).chunk(members):
+        columns = slice(int(part[0]), int(part[-1]) + 1)
+        yield on_device(map_rows(features, lambda rows, columns=columns: rows[:, columns]), device)  # type: ignore[misc]
+
+
 def _minimise(
-    logits: Callable[[Tensor], Tensor], parameters: Iterable[Tensor], x: Tensor, y: Tensor, settings: Classify
+    logits: Callable[[Tensor], Tensor],
+    parameters: Iterable[Tensor],
+    x: Tensor | Shuffled,
+    y: Tensor,
+    settings: Classify,
 ) -> None:
     minimise(
         lambda rows, epoch: {"total": functional.cross_entropy(logits(x[rows]), y[rows])},
@@ -218,4 +247,5 @@ def _minimise(
         batch_size=settings.batch_size,
         lr=settings.lr,
         label="classify",
+        draw=draw_of(x),
     )

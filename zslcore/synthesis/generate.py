@@ -1,5 +1,6 @@
 """Synthetic features: z ~ N(0, I) and a class signature through a generator."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zslcore.io.rows import collect
 from zslcore.nn.losses import perturb
 from zslcore.scaling import Scaler
 from zslcore.settings import Generate, number_or
@@ -42,7 +44,7 @@ def generate(
     purpose: str,
     extra_noise: float = 0.0,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`per_class` synthetic features of each class, class after class.
+    """`per_class` synthetic features of each class, class after class; `Rows` where they are too many for memory.
 
     signatures: (classes, a) unscaled. Returns features (classes · per_class, m) and labels 0..classes-1.
     purpose: names the random stream ("unseen", "seen"), so that one never shifts the other.
@@ -51,13 +53,16 @@ def generate(
     labels = np.repeat(np.arange(len(signatures)), per_class)
     scaled = tensor(model.signature_scaler(signatures), model.device)
     nothing = torch.empty(0, model.latent, device=model.device)
-    parts = [model.draw(nothing, scaled[:0]).cpu().numpy()]  # so that no classes still give (0, m)
-    with seeded(seed, f"generate/{purpose}"):
+
+    def parts() -> Iterator[NDArray[np.float32]]:
+        yield model.draw(nothing, scaled[:0]).cpu().numpy()  # so that no classes still give (0, m)
         for signature in scaled:
             z = torch.randn(per_class, model.latent).to(model.device)
             drawn = model.draw(z, signature.expand(per_class, -1))
-            parts.append(perturb(drawn, extra_noise).cpu().numpy())
-    return np.concatenate(parts), labels
+            yield perturb(drawn, extra_noise).cpu().numpy()
+
+    with seeded(seed, f"generate/{purpose}"):
+        return collect(parts(), len(labels)), labels
 
 
 def draw_classes(

@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from zslcore.io.rows import Rows, map_rows
 from zslcore.nn.blocks import apply_in_blocks
 from zslcore.scaling import class_means
 from zslcore.synthesis.classifier import FeaturesAndLabels
@@ -32,9 +33,8 @@ class ClassMeans:
     ) -> Self:
         """real: trainval images, labels among the seen classes; seen, unseen: synthetic, labels among their side."""
         count = int(seen_mask.sum())
-        of_real = _means(*real, count)
-        squares = _means(real[0] ** 2, real[1], count) - of_real**2
-        spread = np.sqrt(squares.mean(axis=0).clip(SMALLEST_SPREAD**2))
+        of_real, of_squares = _moments(*real, count)
+        spread = np.sqrt((of_squares - of_real**2).mean(axis=0).clip(SMALLEST_SPREAD**2))
         synthetic = np.empty((len(seen_mask), real[0].shape[1]), np.float32)
         synthetic[~seen_mask] = _means(*unseen, len(seen_mask) - count)
         by_class = synthetic.copy()
@@ -57,9 +57,19 @@ def condensed(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Featu
     pairs = np.tile(np.arange(count), 2)
     if np.array_equal(labels, pairs):
         return features, labels
-    means = _means(features, labels, count)
-    spreads = np.sqrt((_means(features**2, labels, count) - means**2).clip(0))
+    means, of_squares = _moments(features, labels, count)
+    spreads = np.sqrt((of_squares - means**2).clip(0))
     return np.concatenate([means - spreads, means + spreads]), pairs
+
+
+def _moments(
+    features: NDArray[np.float32], labels: NDArray[np.int64], classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(classes, m) each: means of features, and of their squares; of `Rows` in one pass."""
+    if isinstance(features, Rows):
+        both = _means(map_rows(features, lambda x: np.hstack([x, x**2])), labels, classes)
+        return both[:, : features.width], both[:, features.width :]
+    return _means(features, labels, classes), _means(features**2, labels, classes)
 
 
 def _means(features: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

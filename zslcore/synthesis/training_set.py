@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from zslcore.io.rows import join
 from zslcore.settings import Classify, Generate
 from zslcore.synthesis.classifier import FeaturesAndLabels
 from zslcore.synthesis.generate import Source, draw_classes
@@ -26,7 +27,7 @@ def training_set(
         parts.append((real[0], seen_classes[real[1]]))
     if real is not None and settings.seen in ("synthetic", "both"):
         parts.append((seen[0], seen_classes[seen[1]]))
-    return np.concatenate([features for features, _ in parts]), np.concatenate([labels for _, labels in parts])
+    return join([features for features, _ in parts]), np.concatenate([labels for _, labels in parts])
 
 
 def draw_training_set(

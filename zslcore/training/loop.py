@@ -15,6 +15,7 @@ from zslcore.training.checkpoint import Checkpoint
 from zslcore.training.device import PrecisionName, in_bf16
 from zslcore.training.optimisers import SGD, Adam, Optimiser
 from zslcore.training.replica import ALONE, Replica
+from zslcore.training.shuffled import Draw
 
 Terms = dict[str, Tensor]
 """Named loss terms of one batch; `total` is what is minimised."""
@@ -92,6 +93,7 @@ def alternate(
     rate: Callable[[int], float] | None = None,
     parts: int = 1,
     replica: Replica = ALONE,
+    draw: Draw | None = None,
 ) -> Curve:
     """Each player in turn on every shuffled batch of the rows 0..count-1, each with a separate optimiser.
 
@@ -100,7 +102,8 @@ def alternate(
     training goes on where a killed run with the same checkpoint stood, to the same bytes on the CPU. rate(epoch): what
     the players' rates are multiplied by in an epoch, counted from 0. parts: of a batch, whose gradients are added up
     before the step, so that the memory is that of a part. replica: this process among those that train together; the
-    curve is that of all, equal on each. Call it inside `seeded`.
+    curve is that of all, equal on each. draw: gives the batches of an epoch, None: a full shuffle. Call it inside
+    `seeded`.
     Raises ZSLError when a loss stops being finite or explodes, naming the last good checkpoint.
     """
     moved = [[parameter for parameter in player.parameters if parameter.requires_grad] for player in players]
@@ -117,7 +120,7 @@ def alternate(
             for player, optimiser in zip(players, optimisers, strict=True):
                 optimiser.lr = player.lr * rate(epoch)
         sums: Terms = {}
-        for batch in batches(count, batch_size, device):
+        for batch in draw(batch_size) if draw is not None else batches(count, batch_size, device):
             for player, parameters, optimiser in zip(players, moved, optimisers, strict=True):
                 for left in reversed(range(player.steps)):
                     rows = torch.randint(count, batch.shape).to(device) if left else batch
@@ -176,6 +179,7 @@ def minimise(
     checkpoint: Checkpoint | None = None,
     rate: Callable[[int], float] | None = None,
     parts: int = 1,
+    draw: Draw | None = None,
 ) -> Curve:
     """`alternate` with a single player: Adam, or SGD with `momentum`, on `terms(rows, epoch)["total"]`."""
     return alternate(
@@ -190,4 +194,5 @@ def minimise(
         checkpoint=checkpoint,
         rate=rate,
         parts=parts,
+        draw=draw,
     )

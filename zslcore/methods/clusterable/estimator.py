@@ -59,6 +59,7 @@ class Clusterable(Method[ClusterableSettings]):
     )
     family = "generative"
     generates = True
+    streams = True
     Settings = ClusterableSettings
     quick = {
         "train": {"hidden": 64, "projection": 32, "epochs": 40, "batch_size": 32, "lr": 3e-3},

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zslcore.errors import ZSLError
+from zslcore.io.rows import Rows, map_rows
 from zslcore.nn.blocks import apply_in_blocks
-from zslcore.nn.losses import class_means, similarity_loss
+from zslcore.nn.losses import similarity_loss
 from zslcore.nn.mappings import FineTuning, SimilarityClassifier
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.scaling import Scaler
@@ -19,6 +20,7 @@ from zslcore.settings import Finetune
 from zslcore.training.device import tensor
 from zslcore.training.loop import Curve, Terms, minimise
 from zslcore.training.seeding import seeded
+from zslcore.training.shuffled import draw_of, means_of, on_device
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Finetuned:
     @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
         """F(scaled x), scaled anew where asked: (n, d) -> (n, d) float32, by blocks of rows."""
+        if isinstance(features, Rows):
+            return map_rows(features, self)
         try:
             return apply_in_blocks(self._map, features, block)
         except ZSLError:
@@ -78,20 +82,22 @@ def finetune(
     scaler = Scaler.fit(features, settings.scaling)
     tuned = Finetuned(scaler, None, device)
     if settings.enabled and settings.epochs and settings.level == "features":  # else the backbone is F
-        scaled = np.require(scaler(features), requirements=["C", "W"])
-        _learn(tuned, torch.from_numpy(scaled).to(device), tensor(labels, device), settings, seed)
-        del scaled
+        _learn(tuned, scaler(features), labels, settings, seed)
         if settings.rescale:
             tuned.rescaler = Scaler.fit(tuned(features), settings.scaling)
     return tuned
 
 
-def _learn(tuned: Finetuned, x: Tensor, y: Tensor, settings: Finetune, seed: int) -> None:
-    means = class_means(x, y, int(y.max()) + 1)
+def _learn(
+    tuned: Finetuned, scaled: NDArray[np.float32], labels: NDArray[np.int64], settings: Finetune, seed: int
+) -> None:
+    device = tuned.device
+    x, y = on_device(scaled, device), tensor(labels, device)
+    means = means_of(x, y, int(y.max()) + 1)
     with seeded(seed, "finetune"):
-        mapping = FineTuning(x.shape[1]).to(x.device)
+        mapping = FineTuning(x.shape[1]).to(device)
         gaussian = settings.loss == "gaussian"
-        classifier = SimilarityClassifier(means, gaussian, settings.gamma, settings.learn_gamma).to(x.device)
+        classifier = SimilarityClassifier(means, gaussian, settings.gamma, settings.learn_gamma).to(device)
 
         def terms(rows: Tensor, epoch: int) -> Terms:
             return {"total": similarity_loss(classifier(mapping(x[rows])), y[rows])}
@@ -104,5 +110,6 @@ def _learn(tuned: Finetuned, x: Tensor, y: Tensor, settings: Finetune, seed: int
             batch_size=settings.batch_size,
             lr=settings.lr,
             label="finetune",
+            draw=draw_of(x),
         )
     tuned.mapping, tuned.curve, tuned.gamma = mapping.eval(), curve, float(classifier.gamma.detach())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zslcore.io.rows import Rows, map_rows
 from zslcore.methods.clusterable.collapse import collapse_warnings
 from zslcore.nn.cvae import Encoder, Generator, reparameterise
 from zslcore.nn.losses import batch_mean, kl_to_standard_normal, perturb, reconstruction, similarity_loss
@@ -21,6 +22,7 @@ from zslcore.training.device import tensor
 from zslcore.training.loop import Curve, Player, Terms, alternate
 from zslcore.training.replica import ALONE, Replica
 from zslcore.training.seeding import seeded
+from zslcore.training.shuffled import draw_of, on_device
 
 DEFAULT_EPOCHS = 60
 """Where neither the settings nor `select` say how long to train."""
@@ -93,6 +95,8 @@ class Trained:
     @torch.inference_mode()
     def project(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
         """M(F(x)) of every member: (n, d) -> (n, members · m) float32, by blocks of rows."""
+        if isinstance(features, Rows):
+            return map_rows(features, self.project)
         if not self.settings.projection and len(self.members) == 1:
             return features
         starts = range(0, max(len(features), 1), block)
@@ -178,7 +182,7 @@ def train(
     nothing. replica: this process among those that train together; they go on from its checkpoint.
     """
     scaler = Scaler.fit(signatures, settings.signatures)
-    x, y, a = tensor(features, device), tensor(labels, device), tensor(scaler(signatures), device)
+    x, y, a = on_device(features, device), tensor(labels, device), tensor(scaler(signatures), device)
     with seeded(seed, "train"):
         model = Trained.build(settings, scaler, (features.shape[1], *signatures.shape[::-1]), device)
         for member in model.members:
@@ -200,6 +204,7 @@ def train(
             observe=None if observe is None else lambda done: observe(done, model),
             checkpoint=replica.checkpoint,
             replica=replica,
+            draw=draw_of(x),
         )
     model.warnings = collapse_warnings(model.curve[-1] if model.curve else {})
     return model

@@ -341,6 +341,7 @@ def test_rows_that_are_not_there(tmp_path: Path) -> None:
     with artifacts.open_artifact(write(tmp_path / "a.h5"), FORMAT) as file:
         source = artifacts.dataset(file, "values")
         np.testing.assert_array_equal(artifacts.read_rows(source, np.array([3, 0, 1, 1])), VALUES[[3, 0, 1, 1]])
+        assert artifacts.read_rows(source, np.arange(0)).shape == (0, *VALUES.shape[1:])
         for rows in ([4], [0, 2**40], [-1]):
             with pytest.raises(ZSLError, match="asked for others"):
                 artifacts.read_rows(source, np.array(rows))

@@ -275,7 +275,7 @@ class _Scratch:
         order = np.argsort(rows, kind="stable")
         starts = np.flatnonzero(np.diff(rows[order], prepend=-2) != 1)
         with open(self.path, "rb") as file:
-            for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            for start, stop in zip(starts, [*starts[1:], len(order)], strict=False):  # no rows: no run
                 file.seek(int(rows[order[start]]) * self.width)
                 run = np.frombuffer(file.read((stop - start) * self.width), self.dtype)
                 values[order[start:stop]] = run.reshape(-1, *self.shape[1:])

@@ -255,7 +255,7 @@ class _Scratch:
         try:
             with open(self.path, "r+b") as file:
                 file.seek(rows.start * self.width)
-                file.write(np.ascontiguousarray(values).data)
+                file.write(np.ascontiguousarray(values, self.dtype).data)
         except OSError as error:
             raise _scratch_error(error) from error
 

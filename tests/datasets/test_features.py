@@ -336,3 +336,15 @@ def test_changed_bytes_are_read_or_refused(tmp_path: Path, kind: str, data: st.D
         assert read_features([path]).dtype == np.float32
     with suppress(ZSLError):
         read_list(path, ("labels",), "labels")
+
+
+def test_features_too_large_for_memory_are_imported_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZSL_MEMORY", "1e-8")
+    np.save(folder / "f.npy", VALUES)
+    np.save(folder / "more.npy", VALUES.astype(np.float64))
+    for files, kept in ((["f.npy"], np.float16), (["f.npy", "more.npy"], np.float32)):
+        found = read_features([folder / name for name in files])
+        assert not isinstance(found, np.ndarray)
+        read = np.asarray(found)
+        assert read.dtype == kept
+        np.testing.assert_array_equal(read, np.concatenate([VALUES] * len(files)))

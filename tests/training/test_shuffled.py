@@ -9,7 +9,6 @@ import torch
 from zslcore.io import artifacts
 from zslcore.io.rows import Rows, stored
 from zslcore.scaling import Scaler
-from zslcore.training import shuffled
 from zslcore.training.shuffled import TOGETHER, Shuffled, draw_of, epoch_order, means_of, on_device
 
 CPU = torch.device("cpu")
@@ -23,8 +22,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
     values = np.arange(ROWS)[:, None] * np.array([1, 0.25, 0.5])
     with artifacts.create(path, artifacts.FEATURES, {}) as file:
         file["features"] = values.astype(np.float16)
-    monkeypatch.setenv("ZSL_MEMORY", "1e-6")
-    monkeypatch.setattr(shuffled, "BUFFER", 1024 * 4 * WIDTH)
+    monkeypatch.setenv("ZSL_MEMORY", str(2 * 1024 * 4 * WIDTH / 2**30))  # two buffers of 1024 rows
     found = stored(path, artifacts.FEATURES, "features")
     assert isinstance(found, Rows)
     return found

@@ -5,6 +5,7 @@ What a file is, its first bytes say: .npy, .npz, HDF5 (MATLAB's 7.3 too), safete
 """
 
 import math
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -217,7 +218,14 @@ def _npy(path: Path, _: ExitStack) -> Mapping[str, Column]:
             f"{path}: cannot be read as .npy ({error}); save plain numbers or text with numpy.save"
         ) from error
     column = sliced(array, array.dtype, _text)
-    return {"": Column(column.shape, column.kind, column.blocks, array)}
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        for block in column.blocks():
+            yield block
+            if mapping := getattr(array, "_mmap", None):  # what was read takes no memory
+                mapping.madvise(mmap.MADV_DONTNEED)
+
+    return {"": Column(column.shape, column.kind, blocks if hasattr(mmap, "MADV_DONTNEED") else column.blocks, array)}
 
 
 def _zip(path: Path, stack: ExitStack) -> Mapping[str, Column]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zslcore.errors import StaleFile, ZSLError
 from zslcore.io import artifacts
-from zslcore.io.rows import stored
+from zslcore.io.rows import put, stored
 from zslcore.signatures.compose import GIVEN, Composition, Sources, compose
 from zslcore.signatures.source import Source
 
@@ -243,13 +243,14 @@ def _check_finite(
 ) -> None:
     """rows, columns: their names, or nothing where they have none."""
     step = max(1, BLOCK // max(1, values.shape[1]))
-    finite = [np.isfinite(values[start : start + step]).all(axis=1) for start in range(0, len(values), step)]
+    starts = range(0, len(values), step)
+    finite = [np.isfinite(np.asarray(values[start : start + step])).all(axis=1) for start in starts]
     bad = np.flatnonzero(~np.concatenate([np.ones(0, bool), *finite]))
     if len(bad):
         first = (
             f"row {row + 1}{_named(rows, row)}, column {column + 1}{_named(columns, column)}"
             for row in bad[:5]
-            for column in np.flatnonzero(~np.isfinite(values[row]))[:1]
+            for column in np.flatnonzero(~np.isfinite(np.asarray(values[row : row + 1])[0]))[:1]
         )
         raise ZSLError(
             f"data set '{data.name}': {what} hold NaN or infinity in {len(bad)} rows: {'; '.join(first)} (counted from "
@@ -293,7 +294,8 @@ def save(path: Path, data: Dataset, params: Mapping[str, Any], inputs: Mapping[s
         for split in SPLITS:
             file[split] = np.sort(getattr(data, split)).astype(np.int64)
         if data.features is not None:
-            file["features"] = data.features.astype(np.float32, copy=False)
+            in_memory = isinstance(data.features, np.ndarray)
+            put(file, "features", data.features.astype(np.float32, copy=False) if in_memory else data.features)
         if data.image_attributes is not None:
             file["image_attributes"] = data.image_attributes.astype(np.float32)
         for name in ("image_files", "attribute_names", "notes"):

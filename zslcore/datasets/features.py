@@ -1,6 +1,6 @@
 """Features computed anywhere: arrays with a row an image, labels, class signatures, and which classes are unseen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from zslcore.datasets.folder import read_unseen
 from zslcore.datasets.names import Meant, by_matching, near_names, some
 from zslcore.datasets.source import MatchNames, Source, SplitName, SplitSeed, TestShare
 from zslcore.errors import ZSLError, unknown
+from zslcore.io.rows import collect, fits
 from zslcore.io.tables import clean, read_listed, read_rows, read_table
 
 FEATURES = ("features", "feature", "embeddings", "x")
@@ -144,13 +145,16 @@ class FeaturesSource(Source):
 def read_features(files: Sequence[Path], count: int | None = None, labels: Iterable[Path] = ()) -> NDArray[np.float32]:
     """Features (n, d) float32 of one file after the other, a block at a time; one .npy of float32 is mapped.
 
+    Too large for memory they are `Rows`, on disk in float16 where they come in that.
+
     count: how many labels there are, in the files `labels`. Raises ZSLError naming the file that does not fit.
     """
     shapes = []
     for path in files:
         with Arrays(path) as arrays:
             column = _features_of(arrays)
-            if len(files) == 1 and column.whole is not None and column.whole.dtype == np.dtype("<f4"):
+            mapped = column.whole is not None and column.whole.dtype == np.dtype("<f4") and fits(*column.shape)
+            if len(files) == 1 and mapped and column.whole is not None:
                 _check_count(files, column.shape, count, labels)
                 return column.whole
             shapes.append(column.shape)
@@ -158,13 +162,27 @@ def read_features(files: Sequence[Path], count: int | None = None, labels: Itera
         if width != shapes[0][1]:
             raise ZSLError(f"{path}: features of {width} dimensions, {files[0]} has {shapes[0][1]}; give one network's")
     _check_count(files, (sum(rows for rows, _ in shapes), shapes[0][1]), count, labels)
-    features = np.empty((sum(rows for rows, _ in shapes), shapes[0][1]), np.float32)
+    total = sum(rows for rows, _ in shapes)
+    if not fits(total, shapes[0][1]):
+        return collect(_blocks(files), total)
+    features = np.empty((total, shapes[0][1]), np.float32)
     start = 0
     for path, (rows, _) in zip(files, shapes, strict=True):
         with Arrays(path) as arrays:
             arrays.guarded(partial(fill, _features_of(arrays), features[start : start + rows]))
         start += rows
     return features
+
+
+def _blocks(files: Sequence[Path]) -> Iterator[NDArray[Any]]:
+    """Blocks of rows of one file after the other: float16 where there is a single file of it, else float32."""
+    for path in files:
+        with Arrays(path) as arrays:
+            blocks = _features_of(arrays).blocks()
+            while (block := arrays.guarded(partial(next, blocks, None))) is not None:
+                half = len(files) == 1 and block.dtype == np.float16
+                with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused later
+                    yield block if half else block.astype(np.float32)
 
 
 def _features_of(arrays: Arrays) -> Column:

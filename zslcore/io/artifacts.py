@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -517,7 +518,7 @@ def read_rows(source: h5py.Dataset, rows: NDArray[np.int64], known: NDArray[np.u
         raise _bad(source, f"'{source.name}' has {len(source)} rows, asked for others")
     out = np.empty((len(rows), *source.shape[1:]), dtype=source.dtype)
     starts = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
-    for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=False):  # no rows: no run
+    for start, stop in pairwise([*starts, len(ordered)]):
         out[order[start:stop]] = read(source, slice(ordered[start], ordered[stop - 1] + 1))
     _compare(source, digests.of_rows(out), rows, known)
     return out

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -26,7 +27,7 @@ SCORES = 8
 """Scores, of which a run has many, are held in memory up to this part of the limit."""
 BLOCK = 8192
 """Rows that are read and worked on at once."""
-VALUES = 2**25
+VALUES = 2**24
 """Numbers that are at most, where rows are so long that `BLOCK` of them have more."""
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
@@ -143,11 +144,8 @@ def join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def _read_joined(parts: tuple[NDArray[Any], ...], starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
     of_part = np.searchsorted(starts, rows, side="right") - 1
-    found = {k: np.asarray(parts[k][rows[of_part == k] - starts[k]]) for k in np.unique(of_part)}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    first = next(iter(found.values()), np.asarray(parts[0][:0]))
-    whole = np.empty((len(rows), *first.shape[1:]), first.dtype)
+    found = {k: np.asarray(parts[k][rows[of_part == k] - starts[k]]) for k in {0, *np.unique(of_part)}}
+    whole = np.empty((len(rows), *found[0].shape[1:]), found[0].dtype)
     for k, values in found.items():
         whole[of_part == k] = values
     return whole
@@ -249,15 +247,15 @@ class _Scratch:
     """Rows in a file of one process, which goes with whoever was sent it last."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], path: str = "") -> None:
-        self.shape, self.dtype, self.owner = shape, dtype, os.getpid()
-        self.path = path or self._new()
+        self.owner, self.shape, self.dtype = 0, shape, dtype
+        self.path, self.owner = path or self._new(), os.getpid()
         self.width = math.prod(shape[1:]) * dtype.itemsize
 
     def __setitem__(self, rows: slice, values: NDArray[Any]) -> None:
         try:
             with open(self.path, "r+b") as file:
                 file.seek(rows.start * self.width)
-                file.write(np.ascontiguousarray(values).data)
+                file.write(np.ascontiguousarray(values, self.dtype).data)
         except OSError as error:
             raise _scratch_error(error) from error
 
@@ -275,7 +273,7 @@ class _Scratch:
         order = np.argsort(rows, kind="stable")
         starts = np.flatnonzero(np.diff(rows[order], prepend=-2) != 1)
         with open(self.path, "rb") as file:
-            for start, stop in zip(starts, [*starts[1:], len(order)], strict=False):  # no rows: no run
+            for start, stop in pairwise([*starts, len(order)]):
                 file.seek(int(rows[order[start]]) * self.width)
                 run = np.frombuffer(file.read((stop - start) * self.width), self.dtype)
                 values[order[start:stop]] = run.reshape(-1, *self.shape[1:])

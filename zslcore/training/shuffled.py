@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zslcore.io.rows import BLOCK, Rows, as_array, blocks
+from zslcore.io.rows import BLOCK, Rows, as_array, blocks, memory_limit
 from zslcore.nn.losses import class_means
 from zslcore.training.device import tensor
 
-BUFFER = 2**28
-"""Bytes of the buffer that rows are shuffled within; while one is trained on, the next is read."""
+BUFFERS = 2
+"""Of rows, each of which is shuffled within: while one is trained on, the next is read; both fit in `memory_limit`."""
 TOGETHER = 16
 """Rows that stand side by side on disk and get into the buffer together."""
 
@@ -55,7 +55,7 @@ class Shuffled:
 
     def draw(self, batch_size: int) -> Iterator[Tensor]:
         """The rows of each batch of an epoch, in `epoch_order`, which is drawn on the CPU before the first."""
-        capacity = max(1, BUFFER // (4 * self.rows.width * batch_size)) * batch_size
+        capacity = max(1, memory_limit() // (BUFFERS * 4 * self.rows.width * batch_size)) * batch_size
         parts = torch.split(epoch_order(len(self), capacity), capacity)
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(self._read, parts[0])

@@ -1,0 +1,158 @@
+"""What does not fit in memory gives what it gives in memory: scores and their metrics, methods, and the files' care."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import make_dataset
+from zslcore.datasets.dataset import Dataset, stream_features
+from zslcore.errors import ZSLError
+from zslcore.evaluation import per_class, protocol
+from zslcore.evaluation.protocol import Task, benchmark_task
+from zslcore.io import artifacts, rows
+from zslcore.io.rows import Rows, by_blocks, collect, join, put, stored
+from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
+from zslcore.methods.eszsl import ESZSL
+from zslcore.methods.sae import SAE
+
+QUICK = ClusterableSettings(**Clusterable.quick, device="cpu")
+TINY = "1e-6"
+"""GiB: a thousand bytes."""
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return make_dataset(per_class=40)
+
+
+@pytest.fixture
+def whole(data: Dataset) -> Task:
+    assert data.features is not None
+    return benchmark_task(data, data.features)
+
+
+@pytest.fixture
+def streamed(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """The same problem, its features on disk, read in small blocks."""
+    with artifacts.create(tmp_path / "features.h5", artifacts.FEATURES, {}) as file:
+        file["features"] = data.features
+    monkeypatch.setenv("ZSL_MEMORY", str(40_000 / 2**30))  # of 61,440 bytes: a buffer of 192 rows
+    monkeypatch.setattr(rows, "BLOCK", 64)
+    task = benchmark_task(data, stream_features(tmp_path / "features.h5", None))
+    assert isinstance(task.train.features, Rows)
+    return task
+
+
+def test_scores_on_disk_have_the_metrics_of_those_in_memory(streamed: Task, whole: Task) -> None:
+    method = protocol.fit(ESZSL(), whole)
+    inside, outside = protocol.score(method, whole), protocol.score(method, streamed)
+    assert isinstance(outside.joint_seen, Rows)
+    assert not isinstance(inside.joint_seen, Rows)
+    random = np.random.default_rng(0)
+    knows = random.normal(size=(len(inside.labels), len(inside.seen_mask))).astype(np.float32)
+    inside = replace(inside, evidence={"real": knows})
+    outside = replace(outside, evidence={"real": collect(np.array_split(knows, 5), len(knows))})
+    chosen = [protocol.choose_confidence([scores], 0.3) for scores in (inside, outside)]
+    assert chosen[0][1] == pytest.approx(chosen[1][1])
+    metrics = [protocol.evaluate(scores, 0.3, chosen[0][0]) for scores in (inside, outside)]
+    assert metrics[0].keys() == metrics[1].keys()
+    for group in metrics[0]:
+        assert metrics[0][group] == pytest.approx(metrics[1][group], abs=1e-9)
+    names = [f"class {k}" for k in range(len(inside.seen_mask))]
+    for table in (
+        lambda runs: per_class.by_class(runs, names, 0.3),
+        lambda runs: per_class.seen_unseen(runs),
+        lambda runs: per_class.reliability_points(runs, 0.3, chosen[0][0]),
+        lambda runs: per_class.confusion(runs[0], names),
+        lambda runs: per_class.explained_confusions(
+            runs[0], names, 0.3, whole.signatures, np.ones((len(knows), 10)), whole.signatures, ()
+        ),
+    ):
+        np.testing.assert_equal(
+            *(_rounded(table({0: scores})) for scores in (inside, outside)),
+        )
+
+
+def _rounded(table: object) -> list[object]:
+    return table.round(9).to_numpy().tolist()  # type: ignore[attr-defined]
+
+
+def test_a_closed_form_is_the_same(streamed: Task, whole: Task) -> None:
+    settings = ESZSL.Settings(scaling="standard", absent=-1)
+    inside, outside = (protocol.fit(ESZSL(settings), task) for task in (whole, streamed))
+    for name, value in inside.state().items():
+        np.testing.assert_allclose(outside.state()[name], value, rtol=2e-4, atol=1e-6)
+
+
+def test_the_main_method_learns_as_well_from_disk(streamed: Task, whole: Task) -> None:
+    found = []
+    for task in (whole, streamed):
+        scores = protocol.score(protocol.fit(Clusterable(QUICK), task), task)
+        assert {"normaliser", "synthetic", "real"} <= scores.evidence.keys()
+        found.append((100 * scores.zsl_top1, 100 * scores.curve().harmonic.max()))
+    assert min(found[0]) > 70
+    np.testing.assert_allclose(found[1], found[0], atol=10)  # as another seed's
+
+
+def test_other_methods_get_their_features_in_memory(streamed: Task) -> None:
+    method = protocol.fit(SAE(), streamed)
+    assert protocol.score(method, streamed).zsl_top1 > 0.5
+
+
+def test_rows_are_those_of_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZSL_MEMORY", TINY)
+    values = np.random.default_rng(0).normal(size=(500, 7)).astype(np.float32)
+    on_disk = collect(np.array_split(values, 9), 500)
+    assert isinstance(on_disk, Rows)
+    some = np.array([400, 3, 3, 250])
+    both = join([on_disk[some], values[:20], on_disk[::-2]])
+    expected = np.concatenate([values[some], values[:20], values[::-2]])
+    np.testing.assert_array_equal(np.asarray(both), expected)
+    np.testing.assert_array_equal(np.asarray(both[expected[:, 0] > 0]), expected[expected[:, 0] > 0])
+    np.testing.assert_array_equal(by_blocks(lambda block: block.argmax(axis=1), both), expected.argmax(axis=1))
+    with artifacts.create(tmp_path / "features.h5", artifacts.FEATURES, {}) as file:
+        put(file, "features", both)
+    kept = stored(tmp_path / "features.h5", artifacts.FEATURES, "features", np.arange(9))
+    np.testing.assert_array_equal(np.asarray(kept), expected[:9])
+
+
+def test_a_file_of_its_own_goes_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZSL_MEMORY", TINY)
+    values = np.ones((500, 7), np.float32)
+    on_disk = collect([values], 500)
+    path = Path(on_disk.read.path)  # type: ignore[attr-defined]
+    sent = pickle.dumps(on_disk)
+    del on_disk
+    assert path.exists()  # whoever was sent it has it now
+    received = pickle.loads(sent)
+    np.testing.assert_array_equal(np.asarray(received), values)
+    del received
+    assert not path.exists()
+
+
+def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "features.h5"
+    for value in (1, 2):  # the second takes the name of the first
+        with artifacts.create(path, artifacts.FEATURES, {}) as file:
+            file["features"] = np.full((500, 7), value, np.float16)
+        if value == 1:
+            monkeypatch.setenv("ZSL_MEMORY", TINY)
+            first = stored(path, artifacts.FEATURES, "features")
+    with pytest.raises(ZSLError, match="was replaced by another file meanwhile"):
+        np.asarray(first)
+    opened = stored(path, artifacts.FEATURES, "features")
+    with path.open("r+b") as raw:
+        raw.seek(path.read_bytes().index(np.full(7, 2, np.float16).tobytes()))
+        raw.write(b"\x01")
+    with pytest.raises(ZSLError, match="'/features' is damaged"):
+        np.asarray(opened)
+    monkeypatch.setattr(rows.tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ZSLError, match="cannot be written there"):
+        collect([np.ones((500, 7))], 500)
+    for wrong in ("0", "-1", "much"):
+        monkeypatch.setenv("ZSL_MEMORY", wrong)
+        with pytest.raises(ZSLError, match="ZSL_MEMORY is"):
+            rows.memory_limit()

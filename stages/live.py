@@ -23,7 +23,7 @@ def live(dataset: str, stage: str) -> Iterator[OfSeed]:
     try:
         import dvclive  # noqa: F401  # here, so that processes forked from this one have it
     except ModuleNotFoundError:
-        yield lambda seed: nullcontext()
+        yield nullcontext
         return
     yield partial(_of_seed, folder)
     shutil.rmtree(folder, ignore_errors=True)

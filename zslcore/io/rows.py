@@ -166,7 +166,7 @@ def stored(
         if fits(count, width, part):
             return artifacts.read_rows(source, wanted).astype(np.float32, copy=False)
         content = str(artifacts.attribute(file, "content"))
-    read = _Stored(path, format, name, content)
+    read = _Stored(path.resolve(), format, name, content)  # other processes may stand in another folder
     return as_array(Rows(read, wanted, width, content=f"{content}/{name}".encode()))
 
 

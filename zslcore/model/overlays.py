@@ -13,20 +13,20 @@ from zslcore.evaluation.explain import Contribution
 from zslcore.evaluation.localisation import enlarged
 from zslcore.model.prediction import Prediction
 
-MOST = 3
-"""Attributes of a picture that are shown."""
-COLOURS = np.array([(40, 20, 100), (190, 40, 110), (250, 140, 40), (255, 245, 120)], np.float32)
-"""From the middle of a map's range to its top."""
+AMONG, MOST = 8, 3
+"""Attributes that are looked at, and those of them that are shown."""
+COLOURS = np.array([(200, 20, 120), (250, 110, 40), (255, 245, 120)], np.float32)
+"""From the middle of a map's range to its top; below the middle the picture stays as it is."""
 OPACITY = 0.75
-"""Of the colour at the top; none at the bottom."""
+"""Of the colour at the top."""
 
 
 def deciding(prediction: Prediction) -> list[Contribution]:
-    """The attributes that spoke for the winner most and that it has more of than the runner-up; at most `MOST`.
+    """Of the attributes that spoke most, those for the winner that it has more of than the runner-up: at most `MOST`.
 
     What spoke by its lack is not in the picture.
     """
-    return [one for one in prediction.attributes if one.value > 0 and one.more][:MOST]
+    return [one for one in prediction.attributes[:AMONG] if one.value > 0 and one.more][:MOST]
 
 
 def overlays(
@@ -43,10 +43,10 @@ def overlays(
 
 
 def overlay(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A picture (height, width, 3) under a map (h, w) of its places, the colours over the map's own range."""
+    """A picture (height, width, 3) under a map (h, w) of its places, coloured above the middle of the map's range."""
     large = enlarged(values[None], picture.shape[:2])[0]
     low, high = float(large.min()), float(large.max())
-    heat = (large - low) / max(high - low, 1e-12)
+    heat = (2 * (large - low) / max(high - low, 1e-12) - 1).clip(0, 1)
     steps = np.linspace(0, 1, len(COLOURS))
     colour = np.stack([np.interp(heat, steps, channel) for channel in COLOURS.T], axis=2)
     opacity = OPACITY * heat[..., None]

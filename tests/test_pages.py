@@ -114,6 +114,14 @@ def test_the_result_shown_is_the_one_in_git(page: Path | str) -> None:
     assert [row for row in rows if row not in text] == []
 
 
+def test_figures_of_the_first_page_stand_where_it_says() -> None:
+    rows = re.findall(r"^\| CUB.*\(docs/signatures\.md#measured\).*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    there = (ROOT / "docs/signatures.md").read_text()
+    for row in rows:
+        assert re.search(r"(\|(?: \d+\.\d(?: ± \d\.\d)? \|){4})", row)[1] in there, row
+    assert len(rows) == 2
+
+
 def test_no_page_has_python_that_nothing_runs() -> None:
     here = Path(__file__).read_text()
     for page in TODAY:

@@ -11,7 +11,7 @@ from zslcore.progress import following
 
 LIVE = Path(".zsl/live")
 """A folder a data set, in it one a stage, in it one a seed. dvc.yaml names it under `plots`; git ignores it."""
-OfSeed = Callable[[int], AbstractContextManager[None]]
+OfSeed = Callable[[int], AbstractContextManager[Any]]
 """Within what it gives for a seed, each epoch that is trained is written to the seed's folder."""
 
 

@@ -15,6 +15,7 @@ from zslcore.datasets.described import Described
 from zslcore.errors import ZSLError
 from zslcore.evaluation.signatures import judge_all
 from zslcore.io.layers import validate
+from zslcore.io.rows import rows_at_once
 from zslcore.project.edit import with_section, with_source
 from zslcore.project.import_data import add_file
 from zslcore.project.params import DATA, Params, data_file
@@ -100,9 +101,14 @@ def _show(data: Dataset) -> None:
 
 def _nearest(rows: NDArray[np.float32]) -> tuple[int, int, float]:
     units = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    cosines = units @ units.T - 2 * np.eye(len(units))
-    one, other = divmod(int(cosines.argmax()), len(units))
-    return one, other, float(cosines[one, other])
+    nearest = (0, 1, -2.0)
+    step = rows_at_once(len(units))
+    for start in range(0, len(units), step):
+        cosines = units[start : start + step] @ units.T
+        cosines[np.arange(len(cosines)), start + np.arange(len(cosines))] = -2  # itself
+        one, other = divmod(int(cosines.argmax()), len(units))
+        nearest = max(nearest, (start + one, other, float(cosines[one, other])), key=lambda pair: pair[2])
+    return nearest
 
 
 def _compare(dataset: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from zslcore.errors import ZSLError
+from zslcore.evaluation import intervals
 from zslcore.evaluation.intervals import (
     RESAMPLES,
     Bootstrap,
@@ -17,6 +18,7 @@ from zslcore.evaluation.intervals import (
     mean_interval,
     paired_difference,
     resampled,
+    resampled_means,
 )
 
 
@@ -113,6 +115,13 @@ def test_classes_are_drawn_with_replacement() -> None:
     assert counts.mean() == pytest.approx(1.0)
     assert counts.var() == pytest.approx(0.9, rel=0.02)  # of a binomial, 10 draws at 1/10
     assert np.array_equal(resampled(10), resampled(10))
+
+
+def test_many_classes_are_drawn_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=7)
+    whole = resampled_means(values, 3)
+    monkeypatch.setattr(intervals, "AT_ONCE", 7 * 3001)  # the last block is smaller
+    assert resampled_means(values, 3) == pytest.approx(whole)
 
 
 def test_bootstrap_is_the_percentile_interval() -> None:

@@ -1,6 +1,7 @@
 """What does not fit in memory gives what it gives in memory: scores and their metrics, methods, and the files' care."""
 
 import pickle
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raw.write(b"\x01")
     with pytest.raises(ZSLError, match="'/features' is damaged"):
         np.asarray(opened)
-    monkeypatch.setattr(rows.tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(ZSLError, match="cannot be written there"):
         collect([np.ones((500, 7))], 500)
     for wrong in ("0", "-1", "much"):

@@ -1,6 +1,6 @@
 """Confidence intervals: of a mean over seeds or episodes, of paired differences, over classes; families of them."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -101,11 +101,30 @@ def beyond_chance(family: Mapping[Name, Interval], level: float = 0.05) -> set[N
 RESAMPLES = 10_000
 
 
+AT_ONCE = 2**25
+"""Shares that are drawn at once."""
+
+
 @cache
 def resampled(classes: int, seed: int = 0) -> NDArray[np.float64]:
     """(RESAMPLES, classes) shares: how often each class is drawn, of as many draws with replacement as classes."""
-    draws = np.random.default_rng(seed).multinomial(classes, np.full(classes, 1 / classes), size=RESAMPLES)
-    return draws / classes
+    return next(_drawn(classes, seed, RESAMPLES))
+
+
+def _drawn(classes: int, seed: int, at_once: int) -> Iterator[NDArray[np.float64]]:
+    """The shares of `resampled`, so many resamples at once."""
+    random = np.random.default_rng(seed)
+    for start in range(0, RESAMPLES, at_once):
+        size = min(at_once, RESAMPLES - start)
+        yield random.multinomial(classes, np.full(classes, 1 / classes), size=size) / classes
+
+
+def resampled_means(values: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """(classes,) -> (RESAMPLES,): the mean of each resample of the classes; of many classes a block at a time."""
+    if RESAMPLES * len(values) <= AT_ONCE:
+        return resampled(len(values), seed) @ values
+    drawn = _drawn(len(values), seed, max(1, AT_ONCE // len(values)))
+    return np.concatenate([shares @ values for shares in drawn])
 
 
 def bootstrap(value: float, resamples: NDArray[np.float64], classes: int) -> Bootstrap:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zslcore.datasets.dataset import Dataset
 from zslcore.evaluation.confidence import Confidence, probabilities, reliability
 from zslcore.evaluation.explain import nearest_seen, ranked
-from zslcore.evaluation.intervals import RESAMPLES, Bootstrap, bootstrap, resampled
+from zslcore.evaluation.intervals import RESAMPLES, Bootstrap, bootstrap, resampled_means
 from zslcore.evaluation.metrics import Scores, accuracy_by_class, best_class
 from zslcore.io.artifacts import atomic
 from zslcore.io.rows import blocks, join
@@ -105,7 +105,7 @@ def _means(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     present = values[~np.isnan(values)]
     if not len(present):
         return np.full(1 + RESAMPLES, np.nan)
-    return np.concatenate([[present.mean()], resampled(len(present), seed) @ present])
+    return np.concatenate([[present.mean()], resampled_means(present, seed)])
 
 
 def seen_unseen(runs: dict[int, Scores], points: int = 200) -> pd.DataFrame:

@@ -4,7 +4,7 @@ A `Task` is a zero-shot problem: the benchmark's, or a validation task, where he
 the unseen ones. Both have one shape, so that every choice is made by the code that measures the result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,9 +17,8 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.confidence import Confidence, fit_temperature
 from zslcore.evaluation.metrics import METRICS, Scores, SeenUnseenCurve
 from zslcore.evaluation.strangers import Sides, auroc, quantiles, sides, usable, withheld
-from zslcore.io.rows import SCORES, Rows, collect_named, join, rows_at_once
+from zslcore.io.rows import SCORES, Rows, collect, collect_named, fits, join, rows_at_once
 from zslcore.methods.base import Evident, Method, MethodSettings, Observe, Scorer, TrainData, Transductive, check_input
-from zslcore.nn.blocks import apply_in_blocks
 
 HOLDOUT = 0.2
 """Share of the images of a validation task's seen classes that play test_seen."""
@@ -209,21 +208,24 @@ def score(method: Method[Any], task: Task, seed: int = 0) -> Scores:
 
 
 def scores_of(scorer: Scorer, features: NDArray[np.float32], classes: int) -> NDArray[np.float32]:
-    """(n, d) -> (n, classes): what the scorer says, of `Rows` a block at a time, so that these may be `Rows` too."""
-    if not isinstance(features, Rows):
+    """(n, d) -> (n, classes): what the scorer says; where images or scores are many, a block at a time, as `Rows`."""
+    if not isinstance(features, Rows) and fits(len(features), classes, SCORES):
         return scorer.scores(features)
-    return apply_in_blocks(scorer.scores, features, rows_at_once(classes))
+    return collect(map(scorer.scores, _blocks(features, classes)), len(features), SCORES)
 
 
 def evidence_of(scorer: Scorer, features: NDArray[np.float32], classes: int) -> dict[str, NDArray[np.float32]]:
     """(n, d) -> what else a scorer knows (`Evident`), as `scores_of`; nothing where it knows nothing."""
     if not isinstance(scorer, Evident):
         return {}
-    if not isinstance(features, Rows):
+    if not isinstance(features, Rows) and fits(len(features), classes, SCORES):
         return scorer.evidence(features)
-    step, count = rows_at_once(classes), len(features)
-    parts = (scorer.evidence(np.asarray(features[start : start + step])) for start in range(0, count, step))
-    return collect_named(parts, count, SCORES)
+    return collect_named(map(scorer.evidence, _blocks(features, classes)), len(features), SCORES)
+
+
+def _blocks(features: NDArray[np.float32], classes: int) -> Iterator[NDArray[np.float32]]:
+    step = rows_at_once(classes)
+    return (np.asarray(features[start : start + step]) for start in range(0, len(features), step))
 
 
 def evaluate(scores: Scores, calibration: float, confidence: Confidence | None = None) -> dict[str, dict[str, float]]:

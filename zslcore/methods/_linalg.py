@@ -63,7 +63,9 @@ def row_span(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Matrix:
     """(n,) -> (n, classes) of zeros and ones."""
-    return np.eye(classes)[labels]
+    codes = np.zeros((len(labels), classes))
+    codes[np.arange(len(labels)), labels] = 1
+    return codes
 
 
 def simplex_codes(targets: NDArray[Any], atoms: NDArray[Any], strength: float, steps: int = 500) -> Matrix:

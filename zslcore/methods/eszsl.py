@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.io.rows import Rows, by_blocks
+from zslcore.io.rows import Rows, by_blocks, fits
 from zslcore.methods._linalg import Array, one_hot, products, ridge, solve_positive
 from zslcore.methods._scaled import FeatureScaling, LinearMethod, ScaledSettings, SignatureScaling
 from zslcore.methods.base import Observe, TrainData
@@ -57,7 +57,7 @@ class ESZSL(LinearMethod[ESZSLSettings]):
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Solve the two ridge systems, each in its smaller form."""
         settings = self.settings
-        if isinstance(train.features, Rows):
+        if isinstance(train.features, Rows) or not fits(len(train.labels), self.seen_classes):
             gram, by_class = products(train.features, train.labels, self.seen_classes)
             wrong = settings.absent * by_class.sum(axis=0)
             left = solve_positive(gram, ((1 - settings.absent) * by_class + wrong).T, 10.0**settings.alpha)

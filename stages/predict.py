@@ -66,6 +66,7 @@ def command(
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     named, candidates = chosen(Model.load(model, weights, backbone, CACHE), classes, among)
+    named.predict_features(np.empty((0, 0), np.float32), top, candidates, none, explain)  # a wrong question, at once
     rows = rows_of(named, place, ENGINES[engine]())
     predictions = _named(named, rows, top, candidates, none, explain)
     counts: Counter[str] = Counter()

@@ -41,7 +41,7 @@ $(BIN)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-soak: setup ## hours: 200 faults, 20 minutes of fuzzing, 10,000 images of which 37 are damaged, a million images' memory
+soak: setup ## hours: 200 faults, 20 minutes of fuzzing, 10,000 images of which 37 are damaged, 100,000 named, a million images' memory
 	python -m pytest -m soak
 	$(MAKE) fuzz FUZZ_SECONDS=600
 	python bench/extract_memory.py 10000 100000 1000000

@@ -4,8 +4,10 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -39,11 +41,10 @@ def png(seed: int) -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
+def trained(settings: Extract) -> Model:
     """ESZSL on a small random network: red and green have images, blue has none."""
-    backbone = backbones.load(SETTINGS.backbone, SETTINGS.weights, SETTINGS.image_size)
-    plan = plan_extraction(backbone, SETTINGS, "cpu", np.empty((0, 1, 1, 3), np.uint8))
+    backbone = backbones.load(settings.backbone, settings.weights, settings.image_size)
+    plan = plan_extraction(backbone, settings, "cpu", np.empty((0, 1, 1, 3), np.uint8))
     preprocessing = json.loads(json.dumps(backbone.preprocessing))
     extractor = Extractor(BackboneHeader(plan=plan.as_dict(), preprocessing=preprocessing))
     seeds = [seed for seed in range(12) if seed % 3 < 2]
@@ -60,6 +61,11 @@ def model() -> Model:
         backbone=extractor.header,
     )
     return Model(header, signatures, np.array([True, True, False]), (method,), extractor)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return trained(SETTINGS)
 
 
 @pytest.fixture
@@ -143,6 +149,27 @@ def test_what_was_computed_is_not_computed_again(folder: Path, monkeypatch: pyte
     monkeypatch.setattr("zslcore.features.network.Network.start", None)
     predict.command(Path("colours.zsl"), ".", out="second.jsonl")
     assert Path("first.jsonl").read_bytes() == Path("second.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_bytes(cluster: Any, model: Model, folder: Path, monkeypatch: Any) -> None:
+    """Of a model that holds its backbone, which no worker could load, and whose preprocessing is not the usual one."""
+    assert model.extractor is not None
+    about = model.extractor.header
+    about = about.model_copy(
+        update={
+            "plan": {**about.plan, "weights": "file:gone.safetensors"},
+            "preprocessing": {**about.preprocessing, "crop_pct": 0.5},
+        }
+    )
+    header = model.header.model_copy(update={"backbone": about})
+    replace(model, header=header, extractor=replace(model.extractor.including(), header=about)).save("whole.zsl")
+    predict.command(Path("whole.zsl"), "list.txt", out="local.jsonl")
+    shutil.rmtree(".zsl")
+    with monkeypatch.context() as patch:
+        patch.setattr("zslcore.features.network.Network.start", None)  # in this process
+        predict.command(Path("whole.zsl"), "list.txt", engine="ray", out="ray.jsonl")
+    assert Path("ray.jsonl").read_bytes() == Path("local.jsonl").read_bytes()
 
 
 def test_a_file_of_features_is_a_place_too(model: Model, folder: Path) -> None:

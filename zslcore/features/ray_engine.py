@@ -57,17 +57,19 @@ class Task(NamedTuple):
 class Worker:
     """A process of the cluster that holds the network, and batches between their two steps."""
 
-    def begin(self, plan: ExtractionPlan, processors: int, parts: Path | None = None) -> None:
-        """Load the network, to use so many processors. Not done by `__init__`: Ray would take its errors for a death.
+    def begin(
+        self, plan: ExtractionPlan, backbone: Backbone | None, processors: int, parts: Path | None = None
+    ) -> None:
+        """Make the network, to use so many processors. Not done by `__init__`: Ray would take its errors for a death.
 
-        parts: folder for parts of the store, used if this machine sees that folder and may write there.
-        Raises ZSLError when the backbone cannot be loaded here, or has other weights than the plan's.
+        backbone: None: loaded here. parts: folder for parts of the store, used if this machine sees that folder and may
+        write there. Raises ZSLError when the backbone cannot be loaded here, or is another than the plan's.
         """
-        backbone = backbones.load(plan.backbone, plan.weights, plan.image_size)
+        backbone = backbone or backbones.load(plan.backbone, plan.weights, plan.image_size)
         if backbone.fingerprint != plan.fingerprint:
             raise ZSLError(
-                f"the weights of {plan.backbone} on {platform.node()} are not those of the machine that began the run; "
-                "copy the same file to every machine"
+                f"{plan.backbone} on {platform.node()} is not that of the machine that began the run; install the same "
+                "package and copy the same weights to every machine"
             )
         self.network = Network(plan, backbone, processors)
         self.prepare = plan.transform(backbone)
@@ -115,8 +117,9 @@ def ray_engine(address: str | None = None, workers: int | None = None, cpus: flo
         each = cpus or max(1, min(shares, default=1))
         capacity = worker_capacity(ray, each, gpus, "--cpus")
         kind = ray.remote(Worker).options(num_cpus=each, num_gpus=gpus, max_concurrency=BATCHES_A_WORKER)
+        sent = None if ":" in plan.backbone else ray.put(backbone)  # a function's network is code that is there or not
         with store.parts() as parts:
-            setup = replace(plan, device=device), max(1, int(each)), parts
+            setup = replace(plan, device=device), sent, max(1, int(each)), parts
             yield from Dispatcher(ray, kind, setup, batches, store).run(workers or capacity)
 
     return compute

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self._db, self._path = connection, path
+        self._one_at_a_time = Lock()  # where another thread uses it meanwhile, SQLite's error of a write is lost
 
     def settings(self) -> dict[str, Any] | None:
         """The plan that `begin` stored, None where there is none yet."""
@@ -88,7 +90,7 @@ class Store:
         """Yield the images to compute, in batches: which ones share a batch depends on the order alone."""
         last = -1
         query = "SELECT row, name, path, token, start, size FROM wanted WHERE pending AND row > ? ORDER BY row LIMIT ?"
-        while batch := self._db.execute(query, [last, batch_size]).fetchall():
+        while batch := self._fetch(query, last, batch_size):
             last = batch[-1][0]
             yield [ImageRef(*values) for _, *values in batch]
 
@@ -104,11 +106,15 @@ class Store:
         """Whether an image of these bytes was seen before, good or bad; any thread may ask."""
         tables = "features", "bad", "elsewhere"
         query = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE key = ?1)" for table in tables)
-        return bool(self._db.execute(f"SELECT {query}", [key]).fetchone()[0])
+        return bool(self._fetch(f"SELECT {query}", key)[0][0])
+
+    def _fetch(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._one_at_a_time:
+            return self._db.execute(query, values).fetchall()
 
     def commit(self, images: Sequence[ImageRef], outcomes: Sequence[Outcome]) -> None:
         """Store the outcomes of a batch, all of them or none."""
-        with self._db:
+        with self._one_at_a_time, self._db:
             self._keep(outcomes)
             for image, outcome in zip(images, outcomes, strict=True):
                 if outcome.key is None:

@@ -186,9 +186,12 @@ class Model:
 
         top: classes of each prediction. among: all, seen, unseen, or names of the classes to choose from. none: the
         share of images of known classes that may be called strangers, in [0, 1]. explain: say which attributes spoke.
-        Raises ZSLError for features the model does not take, and for names it does not know.
+        Raises ZSLError for features the model does not take, for names it does not know, and for an explanation that it
+        cannot give; of the question also where there are no features, (0, d).
         """
         columns, side = self._choose(among)
+        if explain and not all(isinstance(scorer, Explained) for scorer in self._scorers(side)):
+            raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
         found: list[Prediction] = []
         for block in self._blocks(features):
             scores = self._scores(block, columns, side)
@@ -392,8 +395,6 @@ class Model:
         contributions sum to the logarithm of how much likelier the first is, but for the calibration factor.
         """
         scorers = self._scorers(side)
-        if not all(isinstance(scorer, Explained) for scorer in scorers):
-            raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
         summed = self.on_maps or all(method.linear_scores for method in self.methods)
         unit: float = getattr(self.header.confidence.temperature, side) if summed else 1.0
         found = []

@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def settings() -> str:
 def plain(text: str) -> str:
     """A docstring whose signs of the equations are no Markdown; what stands in backticks stays code."""
     parts = text.split("`")
-    parts[::2] = [re.sub(r"([\\\\*_<>\[\]~^|])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"([\\*_\[\]])", r"\\\1", escape(part, quote=False)) for part in parts[::2]]
     return "`".join(parts)
 
 
@@ -224,7 +225,11 @@ def of_all() -> str:
         )
         for row in rows
     )
-    return f"""# The methods, measured on the drawn birds
+    return f"""---
+hide: [toc]
+---
+
+# The methods, measured on the drawn birds
 
 Frozen `tf_efficientnet_lite0`, 40 seen and 10 unseen kinds. Settings and calibration factors were chosen on validation
 classes (`experiments/methods.yaml`). Mean ± standard deviation over seeds, in percent; a closed form has one run.

@@ -78,7 +78,7 @@ def command(
     if maps is not None and not explain:
         raise ZSLError("zsl predict --maps: shows the attributes that --explain names; add it")
     named, candidates = chosen(Model.load(model, weights, backbone, CACHE), classes, among)
-    named.predict_features(np.empty((0, 0), np.float32), top, candidates, none, explain)  # a wrong question, at once
+    named.check(candidates, explain)  # before images are looked at
     pictures = None if maps is None else pictures_of(named, place)
     rows = rows_of(named, place, ENGINES[engine](), maps=maps is not None)
     predictions = _named(named, rows, Question(top, candidates, none, explain, maps is not None))

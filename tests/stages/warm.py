@@ -1,8 +1,10 @@
 """DVC and its stages in processes forked from one that has imported everything: seconds less than starting each anew.
 
-The code is the checkout's, whatever copy of it stands in the folder; after an edit there, run the real command.
+The code is the checkout's, whatever copy of it stands in the folder. `python -m tests.stages.warm repro` runs the
+folder's code, in a process that imports everything anew.
 """
 
+import importlib
 import multiprocessing
 import os
 import shlex
@@ -22,6 +24,13 @@ IMPORTED = [
     "zslcore.features.extract",
     "zslcore.datasets.birds.source",
     "zslcore.report",
+    "sklearn.decomposition",
+    "sklearn.feature_extraction.text",
+    "timm",
+    "tests.stages.hashed",
+    "configobj",
+    "dulwich.ignore",
+    "dulwich.index",
     "dvc._debug",
     "dvc.analytics",
     "dvc.cachemgr",
@@ -36,6 +45,7 @@ IMPORTED = [
     "dvc.repo.graph",
     "dvc.repo.index",
     "dvc.repo.metrics",
+    "dvc.repo.open_repo",
     "dvc.repo.params",
     "dvc.repo.plots",
     "dvc.repo.reproduce",
@@ -45,6 +55,7 @@ IMPORTED = [
     "dvc.stage.cache",
     "dvc.utils.strictyaml",
     "dvc_data.hashfile.db.local",
+    "dvc_data.hashfile.status",
     "dvc_data.index",
     "dvclive",
     "dulwich.worktree",
@@ -136,6 +147,16 @@ def _stage(folder: Path, output: Connection, command: str) -> None:
     call_stage(command)
 
 
+def main(*arguments: str) -> int:
+    """A command of DVC in this process, its stages in forks of it; the exit code."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    folder, output = Path.cwd(), Connection(os.dup(1), readable=False)
+    enter(folder, output)
+    fork_stages(folder, output, _stage)
+    return call_dvc(*arguments)
+
+
 def dvc(folder: Path, output: Connection, environment: Mapping[str, str], *arguments: str) -> None:
     """A command of DVC, for `start`."""
     enter(folder, output, environment)
@@ -147,3 +168,7 @@ def zsl(folder: Path, output: Connection, environment: Mapping[str, str], *argum
     """A command of the project, for `start`."""
     enter(folder, output, environment)
     call_stage(shlex.join(["python", "-m", "stages.cli", *arguments]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -19,9 +19,10 @@ def accuracy_by_class(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Share of right predictions for each of `classes`, in [0, 1]; NaN for a class without images."""
-    images = np.bincount(labels, minlength=int(classes.max(initial=0)) + 1)[classes]
-    right = np.bincount(labels, labels == predictions, int(classes.max(initial=0)) + 1)[classes]
-    return np.divide(right, images, out=np.full(len(classes), np.nan), where=images > 0)
+    known, of = np.unique(labels, return_inverse=True)
+    shares = np.bincount(of, labels == predictions, len(known)) / np.bincount(of, minlength=len(known))
+    by_class = dict(zip(known.tolist(), shares.tolist(), strict=True))
+    return np.array([by_class.get(k, np.nan) for k in classes.tolist()])
 
 
 def per_class_top1(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> float:

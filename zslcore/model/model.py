@@ -174,6 +174,12 @@ class Model:
             return maps, maps
         return (stacked if maps is None else stacked["features"]), maps
 
+    def check(self, among: str | Collection[str] = "all", explain: bool = False) -> None:
+        """Raise ZSLError for names the model does not know, and for an explanation that it cannot give."""
+        _, side = self._choose(among)
+        if explain and not all(isinstance(scorer, Explained) for scorer in self._scorers(side)):
+            raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
+
     def predict_features(
         self,
         features: NDArray[np.float32],
@@ -186,12 +192,10 @@ class Model:
 
         top: classes of each prediction. among: all, seen, unseen, or names of the classes to choose from. none: the
         share of images of known classes that may be called strangers, in [0, 1]. explain: say which attributes spoke.
-        Raises ZSLError for features the model does not take, for names it does not know, and for an explanation that it
-        cannot give; of the question also where there are no features, (0, d).
+        Raises ZSLError for features the model does not take, and as `check` does.
         """
+        self.check(among, explain)
         columns, side = self._choose(among)
-        if explain and not all(isinstance(scorer, Explained) for scorer in self._scorers(side)):
-            raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
         found: list[Prediction] = []
         for block in self._blocks(features):
             scores = self._scores(block, columns, side)

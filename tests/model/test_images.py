@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages import predict
@@ -127,6 +128,29 @@ def test_the_backbone_may_be_in_the_file(model: Model, folder: Path) -> None:
     )
     whole.save("whole.zsl")
     assert Model.load("whole.zsl").predict(["1.png"]) == model.predict(["1.png"])
+
+
+def test_networks_that_cannot_show_where_are_refused(model: Model) -> None:
+    """One that pools by its class token, one without maps, and features that were averaged over crops."""
+    assert model.extractor is not None
+    header = model.extractor.header
+
+    def asked(backbone: backbones.Backbone, **plan: object) -> None:
+        changed = header.model_copy(update={"plan": {**header.plan, **plan}})
+        extractor = Extractor(changed, where="a.zsl")
+        vars(extractor)["backbone"] = backbone
+        replace(model, extractor=extractor).predict([pixels(0)], maps=True)
+
+    usual = model.extractor.backbone
+    with pytest.raises(ZSLError, match=r"test_vit: its vectors are no means of its maps, .*package a method on maps"):
+        asked(backbones.load("test_vit", "random"))
+    plain = backbones.from_module("plain", torch.nn.Flatten(), {"input_size": (3, 4, 4)})
+    with pytest.raises(ZSLError, match="plain has no feature map"):
+        asked(plain)
+    with pytest.raises(ZSLError, match=r"a\.zsl: its features are averaged over crops, .*no maps"):
+        asked(usual, views="five")
+    with pytest.raises(ZSLError, match=r"trained on given features: there is no picture to look at"):
+        replace(model, extractor=None).localising()
 
 
 def test_rows_come_in_the_order_of_the_images(folder: Path) -> None:

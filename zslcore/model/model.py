@@ -115,13 +115,12 @@ class Model:
         if self.on_maps:
             return self.extractor
         extractor = self.extractor.giving("both")
-        shape = map_shape(extractor.backbone)
-        self.attribute_maps(np.zeros((1, *shape), np.float32))
         if not pools_by_mean(extractor.backbone):
             raise ZSLError(
                 f"backbone {extractor.backbone.name}: its vectors are no means of its maps, so that these do not say "
                 f"where '{self.header.method}' looks; package a method on maps"
             )
+        self.attribute_maps(np.zeros((1, *map_shape(extractor.backbone)), np.float32))
         return extractor
 
     @property

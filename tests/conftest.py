@@ -34,6 +34,7 @@ hypothesis.settings.load_profile("untimed")
 FIRST = (
     "test_cluster",
     "test_faults",
+    "test_flowers",
     "test_pipeline",
     "test_remove_rename",
     "test_experiments",
@@ -76,7 +77,8 @@ def cluster() -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    head = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(address=cluster.address, log_to_driver=False)
         yield cluster

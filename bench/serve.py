@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from zslcore.compute.cores import one_heap
 from zslcore.datasets.birds.source import draw_birds
 from zslcore.features import backbones
 from zslcore.features.images import transform
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--requests", type=int, default=0, help="for the memory: ask so many times more")
     args = parser.parse_args()
+    one_heap()  # as the server does
     model = bench_model(args.backbone, args.weights)
     assert model.extractor is not None
     network = Network(model.extractor.plan, model.extractor.backbone)

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from zslcore.compute.cores import at_once
+from zslcore.compute.cores import at_once, one_heap
 
 from .commands import STAGES, TOOLS, imported
 from .common import run
@@ -76,6 +76,7 @@ def options(
 
 def main() -> None:
     """Entry point of the `zsl` command."""
+    one_heap()
     debug = "--debug" in sys.argv
     logging.getLogger("zslcore").setLevel(logging.INFO)
     # The handler of last resort finds the stderr that a progress bar has put in place, so that lines stand above the

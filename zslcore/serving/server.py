@@ -15,6 +15,8 @@ from zslcore.errors import ZSLError
 
 FIRST_REQUEST = 30
 """Seconds within which the headers of a connection's first request have to arrive."""
+IDLE = 75
+"""Seconds that a connection may wait for its next request: longer than proxies wait, so that none sends into its end."""
 LAST_ANSWERS = 30
 """Seconds that requests have to end in once the server is to stop."""
 
@@ -49,7 +51,12 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection each
     config = uvicorn.Config(
-        app, http=Connection, log_level="warning", access_log=False, timeout_graceful_shutdown=LAST_ANSWERS
+        app,
+        http=Connection,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=LAST_ANSWERS,
     )
     before = signal.signal(signal.SIGTERM, _stop)  # uvicorn raises the signal again once it has stopped
     try:

@@ -1,0 +1,38 @@
+"""Threads of a command take memory from one heap, whose pages stay where they are between a network's passes."""
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+THREADS_ALLOCATE = """
+import ctypes, sys, threading
+from zslcore.compute.cores import one_heap
+
+if sys.argv[1] == "one":
+    one_heap()
+c = ctypes.CDLL(None)
+c.malloc.restype = ctypes.c_void_p
+allocate = lambda: c.malloc(100_000)
+threads = [threading.Thread(target=allocate) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+c.malloc_stats()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="not glibc's")
+@pytest.mark.parametrize(
+    ("heaps", "limit", "several"),
+    [("one", {}, False), ("one", {"MALLOC_ARENA_MAX": "8"}, True), ("each its own", {}, True)],
+)
+def test_threads_share_a_heap(heaps: str, limit: dict[str, str], several: bool) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")} | limit
+    command = [sys.executable, "-c", THREADS_ALLOCATE, heaps]
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    assert "Arena 0" in said
+    assert ("Arena 1" in said) == several

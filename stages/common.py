@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zslcore.errors import BadFile, ZSLError, printable
-from zslcore.extras import missing
+from zslcore.io.extras import missing
 from zslcore.project.remedies import remedy
 
 if TYPE_CHECKING:

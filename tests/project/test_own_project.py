@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from stages.code import code_of
 from stages.commands import STAGES
-from zslcore.extras import EXTRAS
+from zslcore.io.extras import EXTRAS
 from zslcore.project import template
 from zslcore.project.code import ROOT
 from zslcore.project.params import Params

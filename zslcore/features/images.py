@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zslcore.datasets.image_files import BEGINNING, KINDS, MAX_PIXELS, check_size, what
 from zslcore.datasets.image_files import BadImage as BadImage  # for those who decode
-from zslcore.extras import Lazy
+from zslcore.io.extras import Lazy
 
 timm: Any = Lazy("timm")
 

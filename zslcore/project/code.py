@@ -15,9 +15,9 @@ PACKAGES = ("zslcore", "stages")
 LEFT_OUT = (
     "zslcore",
     "zslcore.errors",
-    "zslcore.extras",
     "zslcore.progress",
     "zslcore.settings",
+    "zslcore.io.extras",
     "zslcore.io.layers",
     "zslcore.experiments.settings",
     "zslcore.project",

@@ -12,5 +12,6 @@ make check
 make docs
 make test
 make repro
+.venv/bin/python bench/scale.py 5000 40000 --dimensions 512 --memory 0.009 # small: no stage's memory grows
 .venv/bin/zsl gate --against "${GATE_AGAINST:-HEAD}" --format markdown | tee -a "${GITHUB_STEP_SUMMARY:-/dev/null}"
 if .venv/bin/python -c 'import atheris' 2>/dev/null; then make fuzz; fi # where there is a wheel of it

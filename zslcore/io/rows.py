@@ -26,9 +26,9 @@ LIMIT = 2**29
 SCORES = 8
 """Scores, of which a run has many, are held in memory up to this part of the limit."""
 BLOCK = 8192
-"""Rows that are read and worked on at once."""
-VALUES = 2**24
-"""Numbers that are at most, where rows are so long that `BLOCK` of them have more."""
+"""Rows that are read and worked on at once, at most."""
+LEAST, PARTS = 64, 128
+"""Fewer, but `LEAST`, where rows are so long that `BLOCK` of them take more than one of so many parts of the limit."""
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 """Of a block of rows (n, d) -> (n, ...), which depend on no other row."""
@@ -57,8 +57,8 @@ def fits(rows: int, width: int, part: int = 1) -> bool:
 
 
 def rows_at_once(width: int) -> int:
-    """Of rows of so many numbers: `BLOCK`, fewer where they are long."""
-    return min(BLOCK, max(1, VALUES // max(1, width)))
+    """How many rows of so many numbers are read and worked on at once."""
+    return min(BLOCK, max(LEAST, memory_limit() // (PARTS * max(1, width))))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zslcore.io.rows import Rows, map_rows, rows_at_once
+from zslcore.io.rows import Rows, map_rows
 from zslcore.nn.state import numpy_state, put_state
 from zslcore.settings import Classify, number_or
 from zslcore.training.device import tensor
@@ -22,6 +22,8 @@ FeaturesAndLabels = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Features (n, m) and their labels (n,)."""
 DEFAULT_EPOCHS = 25
 """Where neither the settings nor `select` say how long to train."""
+AT_ONCE = 2**24
+"""Scores that are computed at once."""
 SMALLEST_SPREAD = 0.05
 """A unit that is nearly always off would otherwise dominate after standardising: M's outputs lie in (0, 1)."""
 
@@ -147,7 +149,7 @@ class Classifier:
     def _block(self) -> int:
         """Images that are scored at once: each module has scores of all classes."""
         modules = cast(Iterable[Final], self.modules)
-        return rows_at_once(sum(len(module.state_dict()[module.matrix]) for module in modules))
+        return min(8192, max(1, AT_ONCE // sum(len(module.state_dict()[module.matrix]) for module in modules)))
 
     def _of_each(self, x: Tensor) -> list[Tensor]:
         """The logits of each module (n, all classes)."""

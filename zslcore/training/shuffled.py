@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zslcore.io.rows import BLOCK, Rows, as_array, blocks, memory_limit
+from zslcore.io.rows import Rows, as_array, blocks, memory_limit, rows_at_once
 from zslcore.nn.losses import class_means
 from zslcore.training.device import tensor
 
@@ -76,8 +76,9 @@ class Shuffled:
         if not self.rows.functions:
             return torch.from_numpy(values).to(self.device)
         ready = torch.empty(len(values), self.rows.width, device=self.device)
-        for start in range(0, len(values), BLOCK):
-            ready[start : start + BLOCK] = tensor(self.rows.apply(values[start : start + BLOCK]), self.device)
+        step = rows_at_once(self.rows.width)
+        for start in range(0, len(values), step):
+            ready[start : start + step] = tensor(self.rows.apply(values[start : start + step]), self.device)
         return ready
 
 

@@ -86,8 +86,8 @@ def attribute_maps(results: Results) -> Iterator[Block]:
     yield Heading(3, "Where attributes are seen")
     yield Paragraph(
         "What the network sees of a test image, then the same under the map of each attribute that spoke most for the "
-        "first class against the second, brightest where the attribute is seen most. A few images, for methods "
-        "packaged by zsl package --method."
+        "first class against the second, brightest where the attribute is seen most. "
+        "Of methods packaged by zsl package --method."
     )
     for name, one in shown.items():
         for place, picture in enumerate(one["pictures"], 1):

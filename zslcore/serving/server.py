@@ -16,7 +16,7 @@ from zslcore.errors import ZSLError
 FIRST_REQUEST = 30
 """Seconds within which the headers of a connection's first request have to arrive."""
 IDLE = 75
-"""Seconds that a connection may wait for its next request: longer than proxies wait, so that none sends into its end."""
+"""Seconds that a connection may wait for its next request: longer than proxies do, so that none sends into its end."""
 LAST_ANSWERS = 30
 """Seconds that requests have to end in once the server is to stop."""
 

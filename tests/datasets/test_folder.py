@@ -9,7 +9,9 @@ import pytest
 from zslcore.datasets.dataset import Dataset
 from zslcore.datasets.folder import FolderSource
 from zslcore.errors import ZSLError
+from zslcore.io.layers import validate
 from zslcore.io.tables import read_table
+from zslcore.signatures.compose import Composition
 
 NAMES = ("kiwi", "moa", "tūī", "weka")
 SIGNATURES = "class,size,colour\nweka,0.1,1\nkiwi,0.5,-2e-1\nmoa,1,0\ntūī,0.2,3\n"
@@ -28,6 +30,16 @@ def write(folder: Path, signatures: str = SIGNATURES, unseen: str = "moa\n", nam
 
 def load(folder: Path, **tables: Any) -> Dataset:
     return write(folder, **tables).load("birds", folder)
+
+
+def test_given_signatures_are_called_what_they_are(tmp_path: Path) -> None:
+    source = write(tmp_path)
+    assert list(source.dataset("birds", tmp_path).sources) == ["attributes"]
+    data = source.model_copy(update={"call": "sentences"}).dataset("birds", tmp_path)
+    assert list(data.sources) == ["sentences"]
+    assert Composition().label(data.sources) == "sentences"
+    with pytest.raises(ZSLError, match=r"call"):
+        validate(FolderSource, {**source.model_dump(exclude_unset=True), "call": "two words"}, "source")
 
 
 def test_a_folder_loads_in_the_order_of_its_signatures(tmp_path: Path) -> None:

@@ -67,3 +67,5 @@ def test_a_result_says_what_described_the_classes() -> None:
     }
     assert of_attributes(SOURCES, joined) == Composition()
     assert of_attributes({"text": SOURCES["text"]}, joined) is joined
+    first_sentences = {"sentences": Source(SOURCES["attributes"].values), **SOURCES}
+    assert of_attributes(first_sentences, joined) == Composition(weights={"attributes": 1.0})

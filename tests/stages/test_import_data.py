@@ -164,6 +164,7 @@ def test_a_folder_is_copied_without_hidden_files(project: Path, photos: Path) ->
     images = {f"images/{name}/{number}.JPG" for name in BIRDS for number in range(3)}
     assert files == images | {"signatures-words.csv", "unseen-new.txt"}
     source = Params().source("mine")
+    assert not {"descriptions", "encoder", "template"} & set(source)  # no text is read
     data = registry.source(source, "sources").load("mine", Path())
     assert data.image_files[0] == "data/mine/images/kiwi/0.JPG"
     assert Path(data.image_files[0]).read_bytes() == (photos / "pictures/kiwi/0.JPG").read_bytes()

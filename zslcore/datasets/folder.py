@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from zslcore.datasets.dataset import Dataset, hold_out_by_name, imageless_note, is_utf8, shown
 from zslcore.datasets.image_files import is_image
@@ -52,6 +52,13 @@ class FolderSource(DataSource):
     test_share: TestShare = 0.2
     split_seed: SplitSeed = 0
     split_name: SplitName = None
+
+    @model_validator(mode="after")
+    def _texts_alone_have_an_encoder(self) -> "FolderSource":
+        """data/<name>.yaml, which holds what is set, does not name an encoder that reads nothing."""
+        if self.descriptions is None:
+            self.model_fields_set.difference_update(("encoder", "template"))
+        return self
 
     def files(self) -> tuple[Path, ...]:
         """The tables; the images themselves are read by the extraction."""

@@ -12,6 +12,7 @@ from zslcore.datasets.dataset import Dataset, sources_of
 from zslcore.datasets.described import Described
 from zslcore.errors import ZSLError
 from zslcore.settings import Section
+from zslcore.signatures.compose import GIVEN
 
 MatchNames = Annotated[
     bool,
@@ -34,6 +35,11 @@ class Source(Section, ABC):
     """Names of settings that stand in the data set's file alone: `zsl import` has no option for them."""
     downloads: ClassVar[str] = ""
     """Where data sets of this kind can be downloaded, for the help of `zsl import`."""
+    call: str | None = Field(
+        None,
+        pattern=r"^[^\W\d]\w*$",
+        description="What given signatures are, where not attributes, say sentences: these have tables of their own.",
+    )
     described: dict[str, Described] = Field({}, description="Further signatures by name; `zsl signatures` adds them.")
 
     @abstractmethod
@@ -44,16 +50,20 @@ class Source(Section, ABC):
         """
 
     def dataset(self, name: str, root: Path) -> Dataset:
-        """What `load` gives, with the further signatures of `described`. Raises ZSLError as `load` does."""
+        """What `load` gives, with the name `call` and the signatures of `described`. Raises ZSLError as `load` does."""
         data = self.load(name, root)
         sources, notes = dict(sources_of(data)), list(data.notes)
+        if self.call is not None:
+            sources = {self.call if known == GIVEN else known: source for known, source in sources.items()}
         is_seen = np.isin(np.arange(len(data.classes)), data.seen).tolist()
         for called, one in self.described.items():
             if called in sources:
                 raise ZSLError(f"data set '{name}': signatures '{called}' are there already; give another name")
             sources[called], more = one.load(root, data.classes, is_seen)
             notes += more
-        return replace(data, sources=sources, notes=tuple(notes)) if self.described else data
+        if list(sources) == [GIVEN]:
+            return data
+        return replace(data, sources=sources, notes=tuple(notes))
 
     def all_files(self) -> tuple[Path, ...]:
         """`files`, and those of `described`."""

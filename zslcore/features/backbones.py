@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from zslcore.errors import ZSLError, first_line
-from zslcore.io.extras import Lazy
 from zslcore.io import artifacts
+from zslcore.io.extras import Lazy
 from zslcore.nn.state import put_state
 from zslcore.settings import Extract
 

@@ -13,7 +13,7 @@ from zslcore.settings import Section, Signatures
 from zslcore.signatures.source import Source
 
 GIVEN = "attributes"
-"""What the one source is called of a data set that names none."""
+"""What signatures are called where nothing else is said; published figures stand next to theirs alone."""
 Sources = Mapping[str, Source]
 """By name, the data set's first one first."""
 
@@ -71,11 +71,12 @@ def fixed(settings: Signatures) -> Composition | None:
 
 
 def of_attributes(sources: Sources, otherwise: Composition) -> Composition:
-    """The first source of given numbers, for methods that ask whether a class has an attribute; else `otherwise`."""
+    """The attributes, for methods that ask whether a class has one; else the first given numbers; else `otherwise`."""
     given = [name for name, source in sources.items() if source.made == "given"]
     if not given:
         return otherwise
-    return Composition() if given[0] == next(iter(sources)) else Composition(weights={given[0]: 1.0})
+    taken = GIVEN if GIVEN in given else given[0]
+    return Composition() if taken == next(iter(sources)) else Composition(weights={taken: 1.0})
 
 
 def check_weights(sources: Sources, settings: Signatures) -> None:

@@ -21,6 +21,7 @@ from zslcore.features import backbones
 from zslcore.features.network import plan_extraction
 from zslcore.methods.base import TrainData
 from zslcore.methods.eszsl import ESZSL
+from zslcore.methods.latem import LATEM
 from zslcore.model.header import BackboneHeader, Header, of_method
 from zslcore.model.images import Extractor
 from zslcore.model.model import Model
@@ -240,15 +241,32 @@ def test_a_bad_table_of_classes_is_refused_by_name(text: str, message: str, fold
     [
         ({"among": "unseen"}, "1 class to choose from"),
         ({"among": "some.txt"}, "some.txt: no such file"),
+        ({"among": "empty.txt"}, "empty.txt: the list is empty; write one class name a line"),
+        ({"place": "empty.txt"}, r"empty\.txt: no images there"),
         ({"engine": "abacus"}, "unknown engine 'abacus'"),
         ({"out": "out.xml"}, r"unknown kind of file '\.xml'"),
         ({"place": "nowhere"}, "nowhere: no such folder"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, str], message: str, folder: Path) -> None:
+    Path("empty.txt").write_text("\n  \n\n")
     with pytest.raises(ZSLError, match=message):
         predict.command(Path("colours.zsl"), **{"place": "1.png", **options})
     assert not list(folder.glob("out.*"))
+
+
+def test_a_wrong_question_is_refused_before_any_image_is_looked_at(
+    model: Model, folder: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("zslcore.features.network.Network.start", None)
+    with pytest.raises(ZSLError, match="1 class to choose from"):
+        predict.command(Path("colours.zsl"), ".", among="unseen")
+    features = np.random.default_rng(0).normal(size=(8, 512)).astype(np.float32)
+    other = LATEM(LATEM.Settings(epochs=1)).fit(TrainData(features, np.arange(8) % 2, model.signatures[:2]))
+    header = model.header.model_copy(update={"method": "latem", "settings": of_method(other.settings)})
+    replace(model, header=header, methods=(other,)).save("other.zsl")
+    with pytest.raises(ZSLError, match="'latem' cannot say which attributes spoke; leave the explanation away"):
+        predict.command(Path("other.zsl"), ".", explain=True)
 
 
 def test_numbers_without_names_explain_nothing(folder: Path, model: Model, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,6 +146,7 @@ def test_an_explanation_names_attributes(packaged: Path) -> None:
         (lambda bytes_: bytes_[:-1] + bytes([bytes_[-1] ^ 1]), "is damaged: its bytes are not those"),
         (lambda bytes_: b"", "damaged, or not a safetensors file"),
         (lambda bytes_: bytes_.replace(b'"version', b'"versiom'), "version None, this program reads version 1"),
+        (lambda bytes_: bytes_.replace(rb'\"version\": 1}"', rb'\"version\": 7}"'), "version 7, .* update this one"),
     ],
 )
 def test_a_damaged_file_is_refused(packaged: Path, tmp_path: Path, change: object, message: str) -> None:

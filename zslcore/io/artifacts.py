@@ -77,7 +77,7 @@ SCORES = Format("zsl-scores", 2, "classify")
 MODEL = Format("zsl-model", 2, "classify")
 METHOD = Format("zsl-method", 2, "fit", "fit the method and save it: Method(settings).fit(train, seed).save(path)")
 CHECKPOINT = Format("zsl-checkpoint", 2, "fit", "delete it to train anew")
-PACKAGED = Format("zsl-packaged-model", 1, "package")
+PACKAGED = Format("zsl-packaged-model", 1, "package", "copy it once more from where it came, or run `zsl package` anew")
 CLASSIFIERS = Format("zsl-classifiers", 1, "predict", "delete it: they are trained anew")
 FORMATS = (DATASET, FEATURES, FINETUNED, TRAINED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT, PACKAGED, CLASSIFIERS)
 """Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""

@@ -8,12 +8,12 @@ WRITERS = {"selected.json": "select", "selection.csv": "select", "metrics.json":
 
 def remedy(error: BadFile) -> str:
     """The command that makes a bad file anew, where one does."""
-    if error.remedy:
-        return error.remedy
     folder = error.path.absolute().parent
     stage = error.stage or WRITERS.get(error.path.name, "")
     if folder.name == "models" and stage == "package":
         return f"run `dvc repro package@{error.path.stem}` to make it anew"
+    if error.remedy:
+        return error.remedy
     if stage and isinstance(error, StaleFile) and folder.parent.name == "artifacts":
         return f"run `dvc repro {stage}@{folder.name}` to make it anew, and what it is made of"
     if stage and folder.parent.name in ("artifacts", "results"):  # where the pipeline has those of a data set

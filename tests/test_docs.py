@@ -11,7 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from stages.commands import STAGES, TOOLS
+from zslcore.io.artifacts import write_json
 from zslcore.io.yaml import read_yaml
+from zslcore.methods import registry
 from zslcore.project.gate import GateSettings
 from zslcore.project.params import SECTIONS
 
@@ -136,3 +138,20 @@ def test_the_protocol_s_figures_are_drawn_from_results(tmp_path: Path) -> None:
     (tmp_path / "curve.csv").write_text("seed,calibration,unseen,seen\n0,-1,20,99\n0,0,60,97\n0,2,90,60\n")
     runpy.run_path(str(ROOT / "docs/figures.py"))["draw"](tmp_path, tmp_path)
     assert len(list(tmp_path.glob("protocol-*.png"))) == 2
+
+
+def test_measured_figures_are_put_into_their_table(tmp_path: Path) -> None:
+    """What was measured anew takes the place of what stood there; other methods keep their rows."""
+    measured = runpy.run_path(str(ROOT / "docs/measured.py"))
+    table = shutil.copy(ROOT / "docs/measured.csv", tmp_path / "measured.csv")
+    figure = {"mean": 50.04, "std": 1.26, "seeds": {"0": 50.04, "1": 50.04}}
+    metrics = {"zsl": {"T1": figure}, "gzsl": dict.fromkeys(("U", "S", "H", "AUSUC"), figure)}
+    write_json(tmp_path / "sje.json", {"about": {"seeds": [0, 1]}, **metrics})
+    before = {row["method"]: row for row in measured["read"](table)}
+    measured["write"](tmp_path, table)
+    after = {row["method"]: row for row in measured["read"](table)}
+    assert after["sje"]["H"] == "50.0 ± 1.3"
+    assert after["sje"]["seeds"] == "2"
+    assert {**after, "sje": before["sje"]} == before
+    assert before.keys() <= registry.METHODS.keys()
+    assert [row["method"] for row in measured["pipeline"]()] == ["clusterable", "eszsl"]

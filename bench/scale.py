@@ -27,7 +27,7 @@ from zslcore.datasets.dataset import Dataset
 from zslcore.io import artifacts
 
 STAGES = ("select", "finetune", "train", "generate", "classify", "evaluate")
-SHARE, TIMES = 0.1, 0.5
+SHARE, TIMES = 0.1, 1.0
 """That the peak memory of a stage may grow by: of that peak, and times the bytes of the additional features."""
 ATTRIBUTES, UNSEEN_SHARE, TEST_SHARE = 85, 0.25, 0.2
 AT_ONCE = 8192

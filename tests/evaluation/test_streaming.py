@@ -52,8 +52,8 @@ def test_scores_on_disk_have_the_metrics_of_those_in_memory(
 ) -> None:
     method = protocol.fit(ESZSL(), whole)
     outside = protocol.score(method, streamed)
-    with monkeypatch.context() as roomy:
-        roomy.delenv("ZSL_MEMORY")
+    with monkeypatch.context() as patch:
+        patch.delenv("ZSL_MEMORY")
         inside = protocol.score(method, whole)
     assert isinstance(outside.joint_seen, Rows)
     assert not isinstance(inside.joint_seen, Rows)

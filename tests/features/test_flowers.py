@@ -2,8 +2,10 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from zslcore.datasets.dataset import Dataset, hold_out_seen, load_features
 from zslcore.evaluation.protocol import benchmark_task, score
 from zslcore.features import backbones
 from zslcore.features.extract import extract_images
-from zslcore.features.image_sources import Folder, ImageRef, ImageSource
+from zslcore.features.image_sources import Folder, ImageRef, Missing
 from zslcore.features.images import transform
 from zslcore.features.network import MIN_COSINE, Network, _smallest_cosine, plan_extraction
 from zslcore.methods.eszsl import ESZSL, ESZSLSettings
@@ -25,14 +27,36 @@ from zslcore.settings import Extract
 from zslcore.training.device import fast_precisions
 
 SETTINGS = Extract(backbone="tf_efficientnet_lite0", precision="fp32")
+SEEN_EACH = 3
+"""Images of a seen class: enough for ESZSL to learn from. Unseen ones have all of theirs: 252 count for T1."""
 Features = NDArray[np.float32]
+
+
+class Flowers(Folder):
+    """Every `step`-th of the photographs that are looked at."""
+
+    def __init__(self, folder: Path, step: int = 1) -> None:
+        super().__init__(str(folder / "images"))
+        table = pd.read_csv(folder / "classes.csv", dtype={"class": str})
+        self.unseen, self.step = set(table["class"][table["split"] == "test_unseen"]), step
+
+    def _list(self) -> Iterator[ImageRef | Missing]:
+        return islice(self._chosen(), 0, None, self.step)
+
+    def _chosen(self) -> Iterator[ImageRef | Missing]:
+        found: Counter[str] = Counter()
+        for image in super()._list():
+            name = Path(image.name).parent.name
+            found[name] += 1
+            if name in self.unseen or found[name] <= SEEN_EACH:
+                yield image
 
 
 def accuracy(folder: Path, features: Features) -> float:
     """ESZSL's T1 with fixed settings: only the features differ from path to path."""
     table = pd.read_csv(folder / "classes.csv", dtype={"class": str})
     signatures = pd.read_csv(folder / "class_embeddings.csv", dtype={"class": str}).set_index("class")
-    names = [Path(image.name).parent.name for image in Folder(str(folder / "images"))]
+    names = [Path(image.name).parent.name for image in Flowers(folder)]
     labels = table["class"].tolist()
     rows = np.array([labels.index(name) for name in names])
     unseen = (table["split"] == "test_unseen").to_numpy()[rows]
@@ -53,11 +77,11 @@ def accuracy(folder: Path, features: Features) -> float:
 
 @pytest.fixture(scope="module")
 def extracted(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Features]:
-    """Features of all Flowers by a path."""
+    """Features of Flowers by a path."""
     where = tmp_path_factory.mktemp("flowers")
 
-    def run(name: str, engine=None, **changes: object) -> Features:
-        images: ImageSource = Folder(str(real_data / "flo" / "images"))
+    def run(name: str, engine=None, step: int = 1, **changes: object) -> Features:
+        images = Flowers(real_data / "flo", step)
         settings = SETTINGS.model_copy(update=changes)
         count = extract_images(images, where / f"{name}.h5", settings, "cpu", engine, where / name).images
         return load_features(where / f"{name}.h5", np.arange(count))
@@ -110,10 +134,11 @@ def test_photographs_decoded_small_are_refused_and_bf16_is_warned_of(real_data, 
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_ray_gives_the_same_bytes(cluster, extracted, plain):
+def test_ray_gives_the_same_bytes(cluster, extracted):
+    """No set-up is shared with other tests, which run in other processes: this one is the cluster's."""
     from zslcore.features.ray_engine import ray_engine
 
-    assert (extracted("ray", ray_engine(workers=1)) == plain).all()
+    assert (extracted("ray", ray_engine(workers=1), step=5) == extracted("here", step=5)).all()
 
 
 @pytest.mark.slow
@@ -123,8 +148,8 @@ def test_plain_path_is_timms_own(real_data, plain):
 
     backbone = backbones.load(SETTINGS.backbone)
     prepare = timm.data.create_transform(**backbone.preprocessing)
-    images = [image for image in Folder(str(real_data / "flo" / "images")) if isinstance(image, ImageRef)]
-    for row in range(0, len(images), 50):
+    images = [image for image in Flowers(real_data / "flo") if isinstance(image, ImageRef)]
+    for row in range(0, len(images), 18):
         with torch.no_grad():
             expected = backbone.module(prepare(Image.open(images[row].path).convert("RGB"))[None])[0].numpy()
         assert np.abs(plain[row] - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -22,7 +22,7 @@ def kill_and_finish(folder: Path, count: int, kills: int, seed: int, settings) -
     where = folder.parent
     extraction.extract_images(Folder(str(folder)), where / "whole.h5", settings, "cpu", None, where / "uninterrupted")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["zslcore.features.extract"])
+    context.set_forkserver_preload(["zslcore.features.extract", "timm"])
     store, out = where / "store", where / "killed.h5"
     chance = random.Random(seed)
     before = 0
@@ -32,7 +32,7 @@ def kill_and_finish(folder: Path, count: int, kills: int, seed: int, settings) -
         process = context.Process(target=extraction.extract_images, args=task)
         process.start()
         while process.is_alive() and (seen := stored(store)) < goal:
-            time.sleep(0.001)
+            time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.05))
         seen = stored(store)
         with suppress(ProcessLookupError):

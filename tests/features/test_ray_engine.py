@@ -73,7 +73,7 @@ def test_the_driver_killed_in_the_middle(cluster, pictures, tiny, tmp_path):
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}) as driver:
         while driver.poll() is None and stored(store) < 40:
-            time.sleep(0.001)
+            time.sleep(0.005)
         driver.kill()
     died = time.monotonic()
     while ray.available_resources().get("CPU") != 1:  # the cluster takes back what the driver had

@@ -221,9 +221,9 @@ def die_or_rest(shared: int, value: int) -> int:
 
 
 SCRIPT = """
-from tests.compute.test_jobs import rest
+from time import sleep
 from zslcore.compute.jobs import in_order
-list(in_order("resting", rest, [(k,) for k in range(2)]))
+list(in_order("resting", sleep, [(600,), (600,)]))
 """
 
 

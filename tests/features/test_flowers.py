@@ -27,7 +27,7 @@ from zslcore.settings import Extract
 from zslcore.training.device import fast_precisions
 
 SETTINGS = Extract(backbone="tf_efficientnet_lite0", precision="fp32")
-SEEN_EACH = 3
+SEEN_EACH = 5
 """Images of a seen class: enough for ESZSL to learn from. Unseen ones have all of theirs: 252 count for T1."""
 Features = NDArray[np.float32]
 

@@ -90,7 +90,8 @@ def command(
         _show(counted)
     else:
         tables.write(counted, out, f"{named.name} ({model.name})")
-    say(f"{place}: {counts['images']} images, {counts['none']} of no class here, {counts['failures']} unreadable")
+    images = f"{counts['images']} image{'s' * (counts['images'] != 1)}"
+    say(f"{place}: {images}, {counts['none']} with none of these classes, {counts['failures']} unreadable")
 
 
 def chosen(model: Model, classes: Path | None, among: str) -> tuple[Model, str | list[str]]:

@@ -292,4 +292,4 @@ def test_the_table_in_the_terminal(folder: Path, capsys: pytest.CaptureFixture[s
     assert "against" in shown.out
     assert "most like, of seen classes: " in shown.out
     assert "unreadable: " in shown.out
-    assert "list.txt: 5 images, 0 of no class here, 2 unreadable" in shown.err
+    assert "list.txt: 5 images, 0 with none of these classes, 2 unreadable" in shown.err

@@ -33,15 +33,20 @@ def live(dataset: str, stage: str) -> Iterator[OfSeed]:
 def _of_seed(folder: Path, seed: int) -> Iterator[None]:
     from dvclive.live import Live
 
-    curves: Any = Live(str(folder / f"seed={seed}"), save_dvc_exp=False, dvcyaml=None)
+    try:
+        curves: Any = Live(str(folder / f"seed={seed}"), save_dvc_exp=False, dvcyaml=None)
+    except OSError:  # a full disk, or the same stage started twice: no reason to end a training, here and below
+        yield
+        return
     curves.step = 1  # epochs are counted from 1
 
     def epoch(means: Mapping[str, float]) -> None:
-        for name, mean in means.items():
-            curves.log_metric(name, mean)
-        curves.next_step()
+        with suppress(OSError):
+            for name, mean in means.items():
+                curves.log_metric(name, mean)
+            curves.next_step()
 
     with following(epoch):
         yield
-    with suppress(FileNotFoundError):  # a mark for editors, which the process of another seed has just removed
+    with suppress(OSError):  # of a mark for editors, which another seed's process may have just removed
         curves.end()

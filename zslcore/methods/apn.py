@@ -45,7 +45,7 @@ class APN(MapMethod[APNSettings]):
     )
     family = "compatibility"
     Settings = APNSettings
-    quick = {**PLAIN, "width": 32, "epochs": 40, "batch_size": 32, "lr": 0.01}
+    quick = {**PLAIN, "width": 32, "epochs": 40, "batch_size": 32, "lr": 0.003}
     search_space = searched(
         width=(0, 512),
         regression=(0.1, 1.0, 10.0),

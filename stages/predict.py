@@ -1,5 +1,6 @@
 """`zsl predict`: a trained model names images, also by classes that were described just now."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -77,6 +78,8 @@ def command(
         raise unknown("engine", engine, ENGINES)
     if maps is not None and not explain:
         raise ZSLError("zsl predict --maps: shows the attributes that --explain names; add it")
+    if maps is not None:
+        _check_empty(maps)
     named, candidates = chosen(Model.load(model, weights, backbone, CACHE), classes, among)
     named.check(candidates, explain)  # before images are looked at
     pictures = None if maps is None else pictures_of(named, place)
@@ -108,6 +111,15 @@ def chosen(model: Model, classes: Path | None, among: str) -> tuple[Model, str |
 def _descriptions(path: Path, model: Model) -> Mapping[str, Any]:
     """Name -> texts, or numbers, whatever the file holds."""
     return read_texts(path).texts if holds_texts(path) else read_descriptions(path, model.attributes)
+
+
+def _check_empty(folder: Path) -> None:
+    """Raise ZSLError for a folder that cannot be made, or has files: maps of two runs would stand side by side."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ZSLError(f"zsl predict --maps {folder}: {there} is no folder that can be written to; give a new folder")
+    if there == folder and any(folder.iterdir()):
+        raise ZSLError(f"zsl predict --maps {folder}: has files in it; give a new folder, or empty this one")
 
 
 class Question(NamedTuple):

@@ -337,6 +337,17 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, other = tmp_path / f".a.h5.{ended.pid}.tmp", tmp_path / f".b.h5.{ended.pid}.tmp"
+    at_work = tmp_path / f".a.h5.{os.getppid()}.tmp"
+    for path in (left, other, at_work):
+        path.touch()
+    write(tmp_path / "a.h5")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.h5", other.name, at_work.name}
+
+
 def test_rows_that_are_not_there(tmp_path: Path) -> None:
     with artifacts.open_artifact(write(tmp_path / "a.h5"), FORMAT) as file:
         source = artifacts.dataset(file, "values")

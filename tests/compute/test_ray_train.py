@@ -117,7 +117,7 @@ def test_an_error_for_people_comes_back_at_once(cluster: Any, tmp_path: Path) ->
     [
         ({"workers": 0}, r"^--workers 0: each takes its rows of a batch, which has 8; give 1 to 8$"),
         ({"workers": 9}, r"^--workers 9: each takes .* give 1 to 8$"),
-        ({"workers": 2}, r"^--workers 2: the cluster has room for 1; give no more, or add machines to it$"),
+        ({"workers": 2}, r"^--workers 2: the cluster at [\d.:]+ has room for 1; give no more, or add machines to it$"),
         ({"gpus": 1}, "^device cuda: no node of the cluster has a GPU"),
     ],
 )

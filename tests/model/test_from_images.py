@@ -162,6 +162,10 @@ def test_the_pictures_of_the_command(project: Path, tmp_path: Path) -> None:
         model = Path("models/toy-apn.zsl")
         predict.command(model, "list.txt", explain=True, maps=tmp_path / "maps", out=str(tmp_path / "out.jsonl"))
         rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        with pytest.raises(ZSLError, match=r"--maps .*maps: has files in it; give a new folder"):
+            predict.command(model, "list.txt", explain=True, maps=tmp_path / "maps")
+        with pytest.raises(ZSLError, match=r"--maps list\.txt: .* is no folder that can be written to"):
+            predict.command(model, "list.txt", explain=True, maps=Path("list.txt"))
         found = Model.load(model).predict(["50.png", "51.png"], explain=True, maps=True)
         picture = np.asarray(Image.open("50.png"), np.float32)
     assert "maps" not in rows[1]

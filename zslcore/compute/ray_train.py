@@ -37,9 +37,13 @@ def fit_on_ray(
     """
     if workers is not None and not 1 <= workers <= rows:
         raise ZSLError(f"--workers {workers}: each takes its rows of a batch, which has {rows}; give 1 to {rows}")
-    room = worker_capacity(connect(address), 1, gpus, "a worker's processors")
+    cluster = connect(address)
+    room = worker_capacity(cluster, 1, gpus, "a worker's processors")
     if workers is not None and workers > room:
-        raise ZSLError(f"--workers {workers}: the cluster has room for {room}; give no more, or add machines to it")
+        where = cluster.get_runtime_context().gcs_address
+        raise ZSLError(
+            f"--workers {workers}: the cluster at {where} has room for {room}; give no more, or add machines to it"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as storage:
         trainer = TorchTrainer(

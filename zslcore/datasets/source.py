@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from zslcore.datasets.dataset import Dataset, sources_of
 from zslcore.datasets.described import Described
@@ -37,10 +37,16 @@ class Source(Section, ABC):
     """Where data sets of this kind can be downloaded, for the help of `zsl import`."""
     call: str | None = Field(
         None,
-        pattern=r"^[^\W\d]\w*$",
         description="What given signatures are, where not attributes, say sentences: these have tables of their own.",
     )
     described: dict[str, Described] = Field({}, description="Further signatures by name; `zsl signatures` adds them.")
+
+    @field_validator("call")
+    @classmethod
+    def _is_a_word(cls, call: str | None) -> str | None:
+        if call is not None and not call.isidentifier():
+            raise ValueError("use letters, digits and _")
+        return call
 
     @abstractmethod
     def load(self, name: str, root: Path) -> Dataset:

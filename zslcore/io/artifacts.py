@@ -10,6 +10,7 @@ artifact was made of the one beside it, or of one that the caller names, is to c
 both files are.
 """
 
+import glob
 import hashlib
 import json
 import math
@@ -87,13 +88,18 @@ FORMATS = (DATASET, FEATURES, FINETUNED, TRAINED, SYNTHETIC, SCORES, MODEL, METH
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the final name, on failure it is removed.
 
-    Raises ZSLError when the folder cannot be written or the disk is full; `path` is untouched then.
+    What killed processes have left of theirs is removed, too. Raises ZSLError when the folder cannot be written or the
+    disk is full; `path` is untouched then.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _write_error(path, error) from error
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = left.name.split(".")[-2]
+        if writer.isdigit() and not alive(int(writer)):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -105,6 +111,17 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _write_error(path: Path, error: OSError) -> ZSLError:

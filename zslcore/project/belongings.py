@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from zslcore.errors import ZSLError, unknown
-from zslcore.io.artifacts import write_text
+from zslcore.io.artifacts import alive, write_text
 from zslcore.project.edit import blocks, with_other_home, with_other_name, with_path, without_name, without_source
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
 from zslcore.project.resolved import RESULTS
@@ -205,18 +205,8 @@ def _check_idle(params: Params, name: str) -> None:
     for path, mark in held:
         inside = any(Path(path).is_relative_to(folder) for folder in folders)
         for holder in mark if isinstance(mark, list) else [mark]:
-            if inside and _alive(holder["pid"]):
+            if inside and alive(holder["pid"]):
                 raise ZSLError(f"{path} is in use by `{holder['cmd']}` (PID {holder['pid']}); wait for it")
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _all_of(params: Params, name: str) -> list[Path]:

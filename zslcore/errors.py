@@ -46,9 +46,9 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLEr
     """
     names = sorted(known)
     near = nearest(name, names)
-    hint = f"did you mean '{near}'? " if near else ""
+    hint = f"did you mean '{near}'? Known" if near else "known"
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ZSLError(f"unknown {kind} '{name}': {hint}Known: {', '.join(names[:most])}{more}")
+    return ZSLError(f"unknown {kind} '{name}': {hint}: {', '.join(names[:most])}{more}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -251,7 +251,7 @@ def test_unknown_data_set(tmp_path: Path) -> None:
         with pytest.raises(ZSLError, match=r"^data/cud\.yaml: unknown data set 'cud': did you mean 'cub'.*zsl import"):
             look("cud")
     (tmp_path / "data/sun.yaml").write_text("train: {lr: 0.1}\n")  # settings for a data set that is not here
-    with pytest.raises(ZSLError, match=r"unknown data set 'sun'.* Known: cub; add one with `zsl import`"):
+    with pytest.raises(ZSLError, match=r"unknown data set 'sun'.* known: cub; add one with `zsl import`"):
         params.resolve("sun")
     assert params.known() == ["cub"]
 

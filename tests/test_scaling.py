@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from zslcore.errors import ZSLError
-from zslcore.scaling import Scaler, class_means
+from zslcore.io import rows
+from zslcore.io.rows import Rows, as_array
+from zslcore.scaling import Scaler, Scaling, class_means
 
 FEATURES = arrays(np.float32, (7, 4), elements=st.floats(-100, 100, width=32))
 
@@ -115,3 +118,32 @@ def test_class_means_by_loop() -> None:
     random = np.random.default_rng(0)
     x, labels = random.normal(size=(9, 4)), np.array([2, 0, 1, 1, 0, 2, 2, 2, 0])
     np.testing.assert_allclose(class_means(x, labels, 3), [x[labels == k].mean(axis=0) for k in range(3)])
+
+
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+def test_rows_that_are_read_are_scaled_as_in_memory(scaling: Scaling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of unequal sizes, far from zero, so that a wrong mean or spread of one shows."""
+    x = np.random.default_rng(0).normal(5, [1, 3, 0.2, 10], (23, 4)).astype(np.float32) ** 2
+    x[:, 3] *= -1
+    monkeypatch.setattr(rows, "BLOCK", 10)
+    stored = Rows(lambda numbers: x[numbers], np.arange(len(x)), x.shape[1])
+    inside, outside = Scaler.fit(x, scaling), Scaler.fit(as_array(stored), scaling)
+    np.testing.assert_allclose(outside.shift, inside.shift, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outside.factor, inside.factor, rtol=1e-4)
+    scaled = outside(as_array(stored))
+    assert isinstance(scaled, Rows)
+    np.testing.assert_allclose(np.asarray(scaled), inside(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+def test_scaled_places_have_the_scaled_mean(scaling: Scaling) -> None:
+    maps = np.random.default_rng(0).uniform(1, 5, (6, 9, 4)).astype(np.float32)
+    scaler = Scaler.fit(maps.mean(axis=1), scaling)
+    if scaling in ("root", "power"):
+        with pytest.raises(ZSLError, match="no mean over places"):
+            scaler.places(maps)
+        return
+    places = scaler.places(maps)
+    np.testing.assert_allclose(places.mean(axis=1), scaler(maps.mean(axis=1)), rtol=1e-4, atol=1e-5)
+    ratio = (places[:, 0] - places[:, 1]) / (maps[:, 0] - maps[:, 1])  # linear in each place
+    np.testing.assert_allclose(ratio, (places[:, 2] - places[:, 3]) / (maps[:, 2] - maps[:, 3]), rtol=1e-2)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from zslcore.io.rows import Rows, as_array
 from zslcore.settings import Classify
 from zslcore.synthesis.classifier import DEFAULT_EPOCHS, KINDS, Classifier, fit_classifier
 
@@ -44,6 +45,20 @@ def test_softmax_standardises_but_no_unit_by_less_than_the_smallest_spread() -> 
     spread[3] = 0.05
     points = np.random.default_rng(1).normal(size=(6, 4)).astype("f4")
     np.testing.assert_allclose(standardised(points * spread + mean), plain(points), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("standardise", [False, True])
+def test_features_that_are_read_give_the_classifier_of_those_in_memory(kind: str, standardise: bool) -> None:
+    """With batches of all images, whose order is nothing, up to rounding."""
+    features, labels = labelled()
+    read = as_array(Rows(lambda numbers: features[numbers], np.arange(20), 4))
+    settings = Classify(kind=kind, standardise=standardise, batch_size=20, epochs=30, lr=0.05)
+    inside, outside = (
+        fit_classifier(x, labels, 3, settings, seed=0, device=CPU, purpose="zsl").scores(features)
+        for x in (features, read)
+    )
+    np.testing.assert_allclose(outside, inside, atol=1e-2 * np.abs(inside).max())
 
 
 def test_a_unit_that_is_nearly_always_off_does_not_decide() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -21,7 +21,7 @@ from zslcore.model.classes import read_candidates, read_descriptions
 from zslcore.model.model import Model
 from zslcore.model.overlays import write_overlays
 from zslcore.model.places import Row, pictures_of, rows_of
-from zslcore.model.prediction import Prediction
+from zslcore.model.prediction import Prediction, Question
 from zslcore.signatures.texts import read_texts
 
 from .common import TrustedBackbone, Weights, print_table, say
@@ -122,23 +122,13 @@ def _check_empty(folder: Path) -> None:
         raise ZSLError(f"zsl predict --maps {folder}: has files in it; give a new folder, or empty this one")
 
 
-class Question(NamedTuple):
-    """The arguments of `Model.predict_rows`."""
-
-    top: int
-    among: str | list[str]
-    none: float
-    explain: bool
-    maps: bool
-
-
 def _named(model: Model, rows: Iterator[Row], question: Question) -> Iterator[Prediction]:
     """The predictions, a block of rows at a time."""
     block: list[Row] = []
 
     def named() -> Iterator[Prediction]:
         features = [values for _, values, _ in block if values is not None]
-        found = iter(model.predict_rows(features, *question) if features else [])
+        found = iter(model.predict_rows(features, question) if features else [])
         for name, values, reason in block:
             if values is None:
                 yield Prediction(name, failure=reason or "unknown")

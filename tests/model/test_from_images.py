@@ -20,6 +20,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.metrics import per_class_top1
 from zslcore.io import artifacts
 from zslcore.model.model import Model
+from zslcore.model.prediction import Question
 from zslcore.report.methods import attribute_maps
 from zslcore.report.results import Results
 
@@ -212,7 +213,7 @@ def test_what_cannot_be_shown_is_said(project: Path, tmp_path: Path) -> None:
             predict.command(apn, "artifacts/toy/features.h5", explain=True, maps=tmp_path / "maps")
         model = Model.load("models/toy-eszsl.zsl")
         with pytest.raises(ZSLError, match=r"features without maps.*set extract.output to both"):
-            model.predict_rows([np.zeros(96, np.float32)], maps=True)
+            model.predict_rows([np.zeros(96, np.float32)], Question(maps=True))
     assert not (tmp_path / "maps").exists()
 
 

@@ -151,7 +151,7 @@ def test_networks_that_cannot_show_where_are_refused(model: Model) -> None:
     with pytest.raises(ZSLError, match=r"a\.zsl: its features are averaged over crops, .*no maps"):
         asked(usual, views="five")
     with pytest.raises(ZSLError, match=r"trained on given features: there is no picture to look at"):
-        replace(model, extractor=None).localising()
+        _ = replace(model, extractor=None).localiser
 
 
 def test_rows_come_in_the_order_of_the_images(folder: Path) -> None:

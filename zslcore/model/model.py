@@ -25,7 +25,7 @@ from zslcore.model.classes import check_names, signature
 from zslcore.model.classifier_cache import cached_classifiers
 from zslcore.model.header import Header
 from zslcore.model.images import Extractor, Picture
-from zslcore.model.prediction import Prediction
+from zslcore.model.prediction import Prediction, Question
 
 AT_ONCE = 2**22
 """Scores that are in memory at a time."""
@@ -92,18 +92,19 @@ class Model:
             raise ZSLError("one image; give a list of images: [image]")
         if self.extractor is None:
             raise ZSLError(f"the model '{self.name}' was trained on given features; use predict_features")
-        extractor = self.localising() if maps else self.extractor
+        extractor = self.localiser if maps else self.extractor
         pictures = list(images)
         files = [str(picture) if isinstance(picture, str | Path) else None for picture in pictures]
         outcomes = list(extractor(pictures))
         rows = [outcome.features for outcome in outcomes if outcome.features is not None]
-        named = iter(self.predict_rows(rows, top, among, none, explain, maps) if rows else [])
+        named = iter(self.predict_rows(rows, Question(top, among, none, explain, maps)) if rows else [])
         return [
             Prediction(file, failure=outcome.reason) if outcome.features is None else next(named).of(file)
             for file, outcome in zip(files, outcomes, strict=True)
         ]
 
-    def localising(self) -> Extractor:
+    @cached_property
+    def localiser(self) -> Extractor:
         """The extractor, made to give what `attribute_maps` takes, too.
 
         Raises ZSLError where the model has none, its method or its backbone has no maps, or where these say nothing of
@@ -145,22 +146,14 @@ class Model:
                 f"'{self.header.method}' cannot say where in a picture an attribute is seen; these can: {able}"
             )
 
-    def predict_rows(
-        self,
-        rows: Sequence[NDArray[Any]],
-        top: int = 5,
-        among: str | Collection[str] = "all",
-        none: float = 0.05,
-        explain: bool = False,
-        maps: bool = False,
-    ) -> list[Prediction]:
+    def predict_rows(self, rows: Sequence[NDArray[Any]], question: Question) -> list[Prediction]:
         """`predict` of what the extractor gave of each image: a vector, or a record with its map. At least one."""
         features, places = self.unpacked(rows)
-        if maps and places is None:
-            self.localising()  # says why, where it cannot
+        if question.maps and places is None:
+            _ = self.localiser  # says why, where it cannot
             raise ZSLError("features without maps: nothing says where an attribute is seen; set extract.output to both")
-        found = self.predict_features(features, top, among, none, explain)
-        if places is None or not maps:
+        found = self.predict_features(features, question.top, question.among, question.none, question.explain)
+        if places is None or not question.maps:
             return found
         located = self.attribute_maps(places)
         return [dataclasses.replace(one, maps=each) for one, each in zip(found, located, strict=True)]

@@ -37,7 +37,7 @@ def rows_of(model: Model, place: str, engine: Engine, store_folder: Path = STORE
             f"{place}: the model '{model.name}' was trained on given features, it cannot see images; give an HDF5 file "
             "with a data set `features` (images, dimensions)"
         )
-    extractor = model.localising() if maps else model.extractor
+    extractor = model.localiser if maps else model.extractor
     yield from by_plan(image_sources.of_place(place), extractor.plan, extractor.backbone, engine, store_folder)
 
 

@@ -1,12 +1,23 @@
 """What a model says of one image."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zslcore.evaluation.explain import Contribution
+
+
+class Question(NamedTuple):
+    """What is asked of images; each as in `Model.predict`."""
+
+    top: int = 5
+    among: str | Collection[str] = "all"
+    none: float = 0.05
+    explain: bool = False
+    maps: bool = False
 
 
 @dataclass(frozen=True)

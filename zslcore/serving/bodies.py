@@ -8,8 +8,7 @@ from typing import Any, Literal
 from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from zslcore.model.prediction import Prediction
-from zslcore.serving.namer import Question
+from zslcore.model.prediction import Prediction, Question
 
 
 class Body(BaseModel):

@@ -17,22 +17,12 @@ from zslcore.evaluation.explain import worded
 from zslcore.features.network import Network
 from zslcore.model.model import Model
 from zslcore.model.overlays import overlays, png
-from zslcore.model.prediction import Prediction
+from zslcore.model.prediction import Prediction, Question
 from zslcore.serving.batches import Batches
 from zslcore.serving.limits import Limits, busy, check_pixels
 
 LARGEST_BATCH = {"cpu": 8, "cuda": 64}
 """More gains little on a CPU, and makes the last one in wait."""
-
-
-class Question(NamedTuple):
-    """The arguments of `Model.predict_rows`."""
-
-    top: int = 5
-    among: str | tuple[str, ...] = "all"
-    none: float = 0.05
-    explain: bool = False
-    maps: bool = False
 
 
 class Task(NamedTuple):
@@ -130,7 +120,7 @@ def _answers(
 ) -> Sequence[Prediction] | Sequence[ZSLError]:
     """One for each row of the network; where the model does not understand the question, it is so for each."""
     try:
-        return model.predict_rows(rows, *question)
+        return model.predict_rows(rows, question)
     except ZSLError as error:
         return [error] * len(rows)
 
@@ -148,6 +138,6 @@ def _network(model: Model) -> Network:
     if model.extractor is None:
         raise ZSLError(f"model '{model.name}' was trained on given features: it has no network for pictures")
     try:
-        return model.localising().network
+        return model.localiser.network
     except ZSLError:  # names without showing where
         return model.extractor.network

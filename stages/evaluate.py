@@ -36,8 +36,8 @@ def command(dataset: DatasetName) -> None:
     confidence = workspace.confidence
     runs = {}
     path = workspace.artifact("scores.h5")
+    read = partial(stored, path, artifacts.SCORES, part=SCORES)
     for seed in track(workspace.seeds, f"{dataset}: evaluate", len(workspace.seeds)):
-        read = partial(stored, path, artifacts.SCORES, part=SCORES)
         zsl, seen, unseen = (read(f"seed={seed}/{name}") for name in ("zsl", "joint_seen", "joint_unseen"))
         runs[seed] = Scores.of(data, zsl, seen, unseen, _arrays(path, f"seed={seed}/evidence"))
     of_attributes = _arrays(path, f"seed={workspace.seeds[0]}/attributes")

@@ -21,7 +21,7 @@ from zslcore.experiments.compare import Given, check_data, chosen_settings, load
 from zslcore.experiments.settings import Compare
 from zslcore.features import image_sources
 from zslcore.features.batches import decode_image
-from zslcore.features.image_sources import Missing, Rows
+from zslcore.features.image_sources import Chosen, Missing
 from zslcore.io.artifacts import DATASET, params, read_json, write_json, write_text
 from zslcore.io.layers import validate
 from zslcore.methods import registry
@@ -151,7 +151,7 @@ def _shown(workspace: Workspace, model: Model) -> dict[str, Any]:
     rows = np.sort(data.test_unseen[first[:SHOWN]])
     maps = np.asarray(load_maps(workspace.artifact("features.h5"), rows))
     pictures = []
-    images = Rows(image_sources.of_dataset(workspace.artifact("dataset.h5")), rows)
+    images = Chosen(image_sources.of_dataset(workspace.artifact("dataset.h5")), rows)
     named = zip(rows, images, model.predict_features(maps, explain=True), model.attribute_maps(maps), strict=True)
     for row, image, prediction, where in named:
         seen = None if isinstance(image, Missing) else decode_image(image, extractor.prepare).pixels

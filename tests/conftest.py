@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from stages import resolve as resolving
-from zslcore.datasets.dataset import Dataset, hold_out_seen
+from zslcore.datasets.dataset import Dataset, hold_out_seen, save
 from zslcore.evaluation.protocol import Task, benchmark_task
+from zslcore.io import artifacts
 from zslcore.io.yaml import read_yaml
 from zslcore.project.params import Params, Resolved
 
@@ -188,6 +189,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Resolved]:
     params, experiments = files
     folder = write_project(tmp_path_factory.mktemp("shipped"), params, data, experiments, resolve=False)
     return {name: Params(folder).resolve(name) for name in data}
+
+
+def write_data(folder: Path, data: Dataset) -> None:
+    """A data set and its features as artifacts in a folder."""
+    save(folder / "dataset.h5", data, {})
+    with artifacts.create(folder / "features.h5", artifacts.FEATURES, {}) as file:
+        file["features"] = data.features
 
 
 def write_project(

@@ -191,8 +191,13 @@ def class_means(features: NDArray[Any], labels: NDArray[np.int64], classes: int)
     """(n, d) -> (classes, d) float64: the mean of each class's rows; every class needs one."""
     sums = np.zeros((classes, features.shape[1]))
     for block, of_block in blocks(features, labels):
-        order = np.argsort(of_block, kind="stable")
-        starts = np.searchsorted(of_block[order], np.arange(classes + 1))
-        for k in np.unique(of_block):
-            sums[k] += block[order[starts[k] : starts[k + 1]]].sum(axis=0, dtype=np.float64)
+        add_by_class(sums, block, of_block)
     return sums / np.bincount(labels, minlength=classes)[:, None]
+
+
+def add_by_class(sums: NDArray[np.float64], rows: NDArray[Any], labels: NDArray[np.int64]) -> None:
+    """Add rows (n, d) to the sums (classes, d) of their classes."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(len(sums) + 1))
+    for k in np.unique(labels):
+        sums[k] += rows[order[starts[k] : starts[k + 1]]].sum(axis=0, dtype=np.float64)

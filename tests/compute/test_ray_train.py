@@ -14,8 +14,7 @@ import pytest
 import stages.finetune
 import stages.train
 from stages.common import run
-from tests.conftest import make_dataset, write_project
-from zslcore.datasets import dataset as datasets
+from tests.conftest import make_dataset, write_data, write_project
 from zslcore.errors import ZSLError
 from zslcore.io import artifacts
 from zslcore.methods.base import TrainData
@@ -36,9 +35,7 @@ def two(cluster: Any) -> Iterator[Any]:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = make_dataset(seen=6, unseen=3, per_class=6)
-    datasets.save(tmp_path / "artifacts/toy/dataset.h5", data, {})
-    with artifacts.create(tmp_path / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
-        file["features"] = data.features
+    write_data(tmp_path / "artifacts/toy", data)
     monkeypatch.chdir(write_project(tmp_path, {"train": TRAIN, "finetune": {"epochs": 1}}))
     artifacts.write_json(Path("results/toy/selected.json"), {"train": {}, "generate": {}, "classify": {}})
     return tmp_path

@@ -9,8 +9,7 @@ import pytest
 
 import stages.metric_learning
 import stages.mining
-from tests.conftest import write_project
-from zslcore.datasets import dataset as datasets
+from tests.conftest import write_data, write_project
 from zslcore.datasets.dataset import Dataset, load_seen
 from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import Task, benchmark_task
@@ -38,16 +37,10 @@ SEARCHED = {"lambda_attributes": (0.01, 0.1)}
 
 @pytest.fixture
 def study(toy: Dataset, tmp_path: Path) -> Study:
-    artifacts_of(toy, tmp_path)
+    write_data(tmp_path, toy)
     assert toy.features is not None
     seen = load_seen(tmp_path / "dataset.h5", tmp_path / "features.h5")
     return Study(SETTINGS, benchmark_task(toy, toy.features), seen, "cpu", tmp_path / "results")
-
-
-def artifacts_of(data: Dataset, folder: Path) -> None:
-    datasets.save(folder / "dataset.h5", data, {})
-    with artifacts.create(folder / "features.h5", artifacts.FEATURES, {}) as file:
-        file["features"] = data.features
 
 
 def test_results_are_computed_once_for_each_key(tmp_path: Path) -> None:
@@ -183,7 +176,7 @@ def test_combinations_and_epochs() -> None:
 
 def test_stages(toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    artifacts_of(toy, tmp_path / "artifacts/toy")
+    write_data(tmp_path / "artifacts/toy", toy)
     own = {"mining": SETTINGS.model_dump(mode="json")}
     write_project(tmp_path, experiments=own, data={"toy": {}, "other": {}})
     stages.metric_learning.command("toy")

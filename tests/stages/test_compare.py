@@ -8,7 +8,7 @@ import pytest
 
 from stages import compare
 from stages.common import run
-from tests.conftest import make_dataset, make_maps, write_project
+from tests.conftest import make_dataset, make_maps, write_data, write_project
 from tests.methods.outside import importable, install
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
@@ -35,9 +35,7 @@ sae: {toy: {settings: {strenght: 1.0}, calibration: 0.0}}
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = make_dataset(seen=6, unseen=3, per_class=6)
     assert data.features is not None
-    datasets.save(tmp_path / "artifacts/toy/dataset.h5", data, {})
-    with artifacts.create(tmp_path / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
-        file["features"] = data.features
+    write_data(tmp_path / "artifacts/toy", data)
     settle(tmp_path)
     (tmp_path / "experiments/methods.yaml").write_text(GIVEN)
     monkeypatch.chdir(tmp_path)
@@ -294,9 +292,7 @@ def test_coinciding_signatures_are_named(project: Path) -> None:
     data.signatures[5] = data.signatures[1]
     with pytest.raises(ZSLError, match="'class 1', 'class 5' coincide"):
         check_data(data)
-    datasets.save(project / "artifacts/toy/dataset.h5", data, {})
-    with artifacts.create(project / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
-        file["features"] = data.features
+    write_data(project / "artifacts/toy", data)
     with pytest.raises(ZSLError, match=r"^data set 'toy': .*'class 1', 'class 5' coincide"):
         compare.command()
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from stages import sweep
-from tests.conftest import make_dataset, write_project
+from tests.conftest import make_dataset, write_data, write_project
 from zslcore.compute.jobs import EngineName, Job, run_jobs
-from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError
 from zslcore.experiments.sweep import label, parse_grid
 from zslcore.io import artifacts
@@ -28,9 +27,7 @@ GRID = ["train.noise.strength=0,0.5"]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = make_dataset(seen=6, unseen=3, per_class=6)
-    datasets.save(tmp_path / "artifacts/toy/dataset.h5", data, {})
-    with artifacts.create(tmp_path / "artifacts/toy/features.h5", artifacts.FEATURES, {}) as file:
-        file["features"] = data.features
+    write_data(tmp_path / "artifacts/toy", data)
     monkeypatch.chdir(write_project(tmp_path, PARAMS))
     return tmp_path
 

@@ -8,8 +8,7 @@ from types import ModuleType
 import pytest
 
 from stages import classify, finetune, generate, train
-from tests.conftest import write_project
-from zslcore.datasets import dataset as datasets
+from tests.conftest import write_data, write_project
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.io import artifacts
@@ -30,9 +29,7 @@ CHAIN = {
 
 
 def write_inputs(data: Dataset) -> None:
-    datasets.save(Path("artifacts/toy/dataset.h5"), data, {})
-    with artifacts.create(Path("artifacts/toy/features.h5"), artifacts.FEATURES, {}) as file:
-        file["features"] = data.features
+    write_data(Path("artifacts/toy"), data)
     artifacts.write_json(Path("results/toy/selected.json"), {"train": {}, "generate": {}, "classify": {}})
 
 

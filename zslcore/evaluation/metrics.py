@@ -20,7 +20,7 @@ def accuracy_by_class(
 ) -> NDArray[np.float64]:
     """Share of right predictions for each of `classes`, in [0, 1]; NaN for a class without images."""
     known, of = np.unique(labels, return_inverse=True)
-    shares = np.bincount(of, labels == predictions, len(known)) / np.bincount(of, minlength=len(known))
+    shares = np.bincount(of, labels == predictions) / np.bincount(of)
     by_class = dict(zip(known.tolist(), shares.tolist(), strict=True))
     return np.array([by_class.get(k, np.nan) for k in classes.tolist()])
 

@@ -31,7 +31,7 @@ from zslcore.features.backbones import Backbone
 from zslcore.features.batches import Engine
 from zslcore.features.extract import Summary, digest_of, extract, extract_images, plan_of
 from zslcore.features.halves import can_be_cut, last_stage
-from zslcore.features.image_sources import ImageSource, Rows
+from zslcore.features.image_sources import Chosen, ImageSource
 from zslcore.features.views import Views, store_views
 from zslcore.io import artifacts
 from zslcore.methods.clusterable.backbone import Inputs, Weights, finetune_backbone
@@ -101,7 +101,7 @@ def extract_tuned(
     rows = datasets.load(dataset, features=loaded).trainval
     images = image_sources.of_dataset(dataset)
     of = settings.finetune.images
-    views = Views(list(Rows(images, rows)), backbone.preprocessing, of.crop, of.flip)
+    views = Views(list(Chosen(images, rows)), backbone.preprocessing, of.crop, of.flip)
     work = _Work(work_folder, images, rows, seen, backbone, settings, device, views, _cut(backbone, settings.finetune))
     epochs, splits, tried = _choose(work, engine)
     _train(work, [("final", np.arange(len(rows)), [epochs])])
@@ -155,7 +155,7 @@ def _choose(work: _Work, engine: Engine | None) -> tuple[int, list[SplitFeatures
     tried = []
     for epochs in lengths:
         found[epochs] = [
-            SplitFeatures(classes, of_split, _features(work, engine, name, epochs, Rows(work.images, work.rows))[0])
+            SplitFeatures(classes, of_split, _features(work, engine, name, epochs, Chosen(work.images, work.rows))[0])
             for classes, (name, of_split, _) in zip(held_out, jobs, strict=True)
         ]
         judged = judge(

@@ -78,8 +78,8 @@ def extract(
     with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
         source = artifacts.dataset(file, "features", np.float32, ndim=2)
         with artifacts.create(out, artifacts.FEATURES, {"given": True}, inputs) as target:
-            kept = np.float16 if source.dtype == np.float16 else np.float32
-            features = target.create_dataset("features", source.shape, kept)
+            dtype = np.float16 if source.dtype == np.float16 else np.float32
+            features = target.create_dataset("features", source.shape, dtype)
             for start in range(0, len(source), ROWS_AT_ONCE):
                 rows = np.arange(start, min(start + ROWS_AT_ONCE, len(source)))
                 features[rows[0] : rows[-1] + 1] = artifacts.read_rows(source, rows)

@@ -198,7 +198,7 @@ def of_dataset(path: Path) -> ImageSource:
     raise ZSLError(f"{path}: neither features nor images; import the data set again")
 
 
-class Rows(ImageSource):
+class Chosen(ImageSource):
     """Some rows of a source; of the others no image is opened."""
 
     def __init__(self, images: ImageSource, rows: NDArray[np.int64]) -> None:

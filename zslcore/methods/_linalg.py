@@ -9,6 +9,7 @@ from scipy.linalg import LinAlgError, LinAlgWarning, qr, solve
 
 from zslcore.errors import ZSLError
 from zslcore.io.rows import blocks
+from zslcore.scaling import add_by_class
 
 Array = NDArray[np.floating[Any]]
 Matrix = NDArray[np.float64]
@@ -45,7 +46,7 @@ def products(x: NDArray[Any], labels: NDArray[np.int64], classes: int) -> tuple[
     for block, of_block in blocks(x, labels):
         rows = block.astype(np.float64)
         gram += rows.T @ rows
-        np.add.at(sums, of_block, rows)
+        add_by_class(sums, rows, of_block)
     return gram, sums
 
 

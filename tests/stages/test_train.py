@@ -1,6 +1,7 @@
 """The stages from `finetune` to `classify`: a full disk costs nothing that was there."""
 
 import errno
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -8,10 +9,12 @@ from types import ModuleType
 import pytest
 
 from stages import classify, finetune, generate, train
+from stages.live import live
 from tests.conftest import write_data, write_project
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import ZSLError
 from zslcore.io import artifacts
+from zslcore.progress import epoch_done
 
 TOY = {
     "finetune": {"epochs": 1},
@@ -96,3 +99,14 @@ def test_outputs_do_not_know_whether_curves_were_live(
     assert list(Path(".zsl/live").rglob("*.tsv")) == []
     monkeypatch.setitem(sys.modules, "dvclive", None)  # not installed
     assert outputs() == with_curves
+
+
+def test_curves_whose_folder_is_gone_end_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the same stage was started a second time."""
+    monkeypatch.chdir(tmp_path)
+    with live("toy", "train") as of_seed, of_seed(0):
+        epoch_done({"total": 2.0})
+        assert list(Path(".zsl/live/toy/train/seed=0").rglob("*.tsv"))
+        shutil.rmtree(".zsl/live")
+        Path(".zsl/live").touch()
+        epoch_done({"total": 1.0})

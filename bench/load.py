@@ -1,4 +1,4 @@
-"""How much longer each stage takes on a busy machine: alone, then beside one busy process a core.
+"""How much longer each stage takes on a busy machine: alone, then next to one busy process a core.
 
 `python bench/load.py DATASET [--stages train,classify]`, where `dvc repro` has run, on a machine with nothing else to
 do: fair shares would double the time. Each stage runs once more by itself and writes what stands there already. Prints

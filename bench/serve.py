@@ -260,7 +260,7 @@ def hostile(clients: list[Client], port: int, seconds: float) -> None:
     bombs, done = Client(port, request(bomb())), threading.Event()
     thread = threading.Thread(target=together, args=([bombs], lambda: not done.is_set()))
     thread.start()
-    print(f"beside 100 that hang and one that sends bombs: {round_()}")
+    print(f"next to 100 that hang and one that sends bombs: {round_()}")
     done.set()
     thread.join()
     print(f"  bombs of 49 million pixels: {len(bombs.times)} in this time, {len(bombs.failures)} refused")

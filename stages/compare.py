@@ -37,7 +37,7 @@ def command(
     ] = None,
     datasets: Annotated[str | None, typer.Option(help="Names of data sets, by commas; default: all.")] = None,
     choose: Annotated[
-        bool, typer.Option("--choose", help="Choose settings anew on validation classes, whatever is given.")
+        bool, typer.Option("--choose", help="Choose settings on validation classes, whatever is given.")
     ] = False,
     given: Annotated[
         str | None,

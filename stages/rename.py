@@ -27,7 +27,7 @@ def command(
     plan.carry_out()
     rename_study(Path(), new)
     say(
-        f"{old}: renamed to {new}. Next: dvc repro, which computes all of it anew but the features of images; "
+        f"{old}: renamed to {new}. Next: dvc repro, which recomputes all of it but the features of images; "
         "those are in .zsl/features"
     )
     locks = " ".join(str(path) for path in LOCKS if path in plan.touched)

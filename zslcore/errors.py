@@ -27,7 +27,7 @@ class BadFile(ZSLError):
     def __init__(self, path: Path, problem: str, stage: str = "", remedy: str = "") -> None:
         self.path, self.problem, self.stage, self.remedy = path, problem, stage, remedy
         by = f", by the step `{stage}`" if stage else ""
-        super().__init__(f"{path}: {problem}; {remedy or f'write it anew{by}'}")
+        super().__init__(f"{path}: {problem}; {remedy or f'write it once more{by}'}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """From a worker process: the parts, which the message alone would not give back."""

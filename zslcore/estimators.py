@@ -99,7 +99,7 @@ class Estimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: ArrayLike, S: Signatures | None = None, seen: bool = False) -> NDArray[np.float64]:
-        """(n, d) features -> (n, classes) log-scores, `calibration` taken off those of seen classes beside unseen ones.
+        """(n, d) features -> (n, classes) log-scores, `calibration` taken off those of seen classes among unseen ones.
 
         S: signatures of unseen classes; None: none. seen: whether the classes of `fit` compete too (generalised
         zero-shot); they do where S is None. Columns are `labels(S, seen)`.

@@ -153,5 +153,5 @@ def test_an_older_version_is_refused_with_the_command_that_rebuilds_it(name: str
         look(path, newer)
     version = f"version {format.version}, this program reads version {format.version + 1}"
     assert (caught.value.path, caught.value.problem) == (path, f"{format.name} {version}")
-    command = newer.remedy or f"run `dvc repro -s {format.stage}@toy` to make it anew"
+    command = newer.remedy or f"run `dvc repro -s {format.stage}@toy` to rebuild it"
     assert remedy(caught.value) == command

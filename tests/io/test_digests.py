@@ -160,7 +160,7 @@ def test_features_of_another_data_set_are_refused_with_the_command_that_mends_th
     for read in readers(home):
         with pytest.raises(StaleFile, match=r"x1/features\.h5: made of another dataset.*x1/dataset\.h5") as caught:
             read()
-        assert remedy(caught.value) == "run `dvc repro extract@x1` to make it anew, and what it is made of"
+        assert remedy(caught.value) == "run `dvc repro extract@x1` to rebuild it and what it is made of"
     with pytest.raises(StaleFile, match=r"another dataset .* than \S*x1/dataset\.h5"):
         datasets.load(home / "dataset.h5", features=other / "features.h5")  # whatever lies beside them
 

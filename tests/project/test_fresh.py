@@ -96,13 +96,13 @@ def test_code_that_changed_since(project: Path) -> None:
 def test_a_stage_that_ran_alone(project: Path) -> None:
     anew = file("artifacts/toy/trained.safetensors", "another model")
     change_lock(project, lambda stages: stages["train@toy"].update(outs=[anew]))
-    with pytest.raises(ZSLError, match=r"trained\.safetensors was made anew, by train, after evaluate had read it"):
+    with pytest.raises(ZSLError, match=r"trained\.safetensors was rebuilt, by train, after evaluate had read it"):
         check(project, "evaluate")
 
 
 def test_data_that_were_imported_anew(project: Path) -> None:
     as_yaml(project / "data/toy.dvc", {"outs": [{"md5": md5("other"), "path": "toy"}]})
-    with pytest.raises(ZSLError, match="data/toy was made anew, by import, after prepare had read it"):
+    with pytest.raises(ZSLError, match="data/toy was rebuilt, by import, after prepare had read it"):
         check(project, "evaluate")
 
 

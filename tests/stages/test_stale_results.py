@@ -99,4 +99,4 @@ def test_metrics_edited_by_hand(project: Path, capsys: pytest.CaptureFixture[str
     Path("dvc.lock").unlink()  # then the mean still tells
     with pytest.raises(BadFile, match=r"zsl\.T1\.mean is 99\.9, which is not the mean of its seeds") as caught:
         report.command(experiments=False, with_timings=False)
-    assert remedy(caught.value) == "run `dvc repro -s evaluate@toy` to make it anew"
+    assert remedy(caught.value) == "run `dvc repro -s evaluate@toy` to rebuild it"

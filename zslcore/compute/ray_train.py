@@ -86,7 +86,7 @@ class _Reported(Checkpoint):
 
 
 def _work(config: dict[str, Any]) -> Any:
-    """In a worker: what `fit` returns, or the error meant for people, which would come again if it were begun anew."""
+    """In a worker: what `fit` returns, or the error meant for people, which another try would meet, too."""
     context, last, device = ray.train.get_context(), ray.train.get_checkpoint(), get_device()
     if device.type == "cuda":  # what `cuda` means here
         torch.cuda.set_device(device)

@@ -38,7 +38,7 @@ def address(dataset: str) -> str:
 def fetch(url: str, folder: Path) -> Path:
     """The file at an address, in `folder`, downloaded unless it is there.
 
-    An interrupted download leaves a part beside it, with which the next call goes on where the server can and the file
+    An interrupted download leaves a part next to it, with which the next call goes on where the server can and the file
     is the same still. Raises ZSLError where the address does not answer, has no such file, or gives a web page.
     """
     import pooch  # a tenth of a second, and requests with it
@@ -132,7 +132,7 @@ def _request(url: str, part: Path) -> bool:
 
 @contextmanager
 def unpacked(archive: Path, dataset: str) -> Iterator[tuple[Path, Path]]:
-    """The feature file and the split file of a data set, unpacked beside its archive for as long as the context lasts.
+    """The feature file and the split file of a data set, unpacked next to its archive for as long as the context lasts.
 
     With the lists of validation classes in the folder of the split file. Every file is checked by the archive's CRC-32.
     Raises ZSLError where the archive is damaged or lacks a file.

@@ -24,7 +24,7 @@ from zslcore.datasets.xlsa17 import as_float32, from_one
 from zslcore.errors import ZSLError
 
 NAMES = ("wnids", "words")
-"""What the names of the classes may be called, beside the word vectors; the first that is there is taken."""
+"""What the names of the classes may be called, next to the word vectors; the first that is there is taken."""
 
 
 class ImageNetSource(Source):

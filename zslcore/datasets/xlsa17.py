@@ -47,7 +47,7 @@ class XLSA17Source(Source):
     features: Path = Field(description=".mat with features (d, n) and labels (n, 1): res101.mat.")
     splits: Path = Field(description=".mat with att (a, classes) and the splits: att_splits.mat.")
     validation_classes: tuple[Path, ...] = Field(
-        (), description="List of validation classes, up to three times; default: valclasses*.txt beside SPLITS."
+        (), description="List of validation classes, up to three times; default: valclasses*.txt next to SPLITS."
     )
     signatures: Signatures = Field("att", description="att (vectors of length 1) or original_att (raw).")
     image_attributes: Path | None = Field(

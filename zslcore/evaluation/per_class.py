@@ -74,7 +74,7 @@ class ClassAccuracies:
         }
 
     def over_classes(self, other: "ClassAccuracies | None" = None) -> dict[str, Bootstrap]:
-        """T1, U, S and H, or what they lead those of `other` by, with 95 % intervals over classes drawn anew.
+        """T1, U, S and H, or what they lead those of `other` by, with 95 % intervals over resampled classes.
 
         Seen and unseen classes are drawn apart, 10,000 times, each time the same for both sides: what makes a class
         hard for both cancels out. NaN where no class has test images.

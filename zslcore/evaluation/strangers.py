@@ -118,7 +118,7 @@ def false_positives(
 
 
 def withheld(seen_mask: NDArray[np.bool_], draws: int = 10, seed: int = 0) -> Iterator[NDArray[np.bool_]]:
-    """Label spaces (classes,) bool that lack half of the unseen classes, drawn anew each time; those play strangers.
+    """Label spaces (classes,) bool that lack half of the unseen classes, each time another half; those play strangers.
 
     seen_mask: (classes,) bool, with at least one class that is not seen.
     """

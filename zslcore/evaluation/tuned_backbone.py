@@ -134,7 +134,7 @@ def _cut(backbone: Backbone, settings: Finetune) -> str | None:
     stage, size = last_stage(backbone), backbone.preprocessing["input_size"]
     if can_be_cut(backbone.module, stage, torch.linspace(-2, 2, math.prod(size)).view(1, *size)):
         return stage
-    logger.warning("%s cannot be cut before %s: views are drawn anew in each epoch", backbone.name, stage)
+    logger.warning("%s cannot be cut before %s: each epoch draws new views", backbone.name, stage)
     return None
 
 

@@ -37,7 +37,7 @@ REPEATS = 5
 
 
 class Comparison(NamedTuple):
-    """The best trial beside the present settings; numbers of trials, and its lead in the score, seed by seed."""
+    """The best trial and the present settings; numbers of trials, and its lead in the score, seed by seed."""
 
     best: int
     present: int
@@ -232,9 +232,9 @@ def _present(study: optuna.Study, present: Mapping[str, Any]) -> int | None:
 
 
 def compare(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, device: str) -> Comparison | None:
-    """The best trial beside that of the present settings; None where these have not been tried.
+    """The best trial and that of the present settings; None where these have not been tried.
 
-    The best of many trials owes part of its score to luck, so that both are scored anew, by REPEATS seeds that no
+    The best of many trials owes part of its score to luck, so that both are scored once more, by REPEATS seeds that no
     trial used (of the fits, of held-out images and of derived splits), once a study. Raises ZSLError as `best_trial`.
     """
     best, present = best_trial(study), _present(study, present_values(settings, tune))

@@ -79,7 +79,7 @@ def with_weights(name: str, state: Mapping[str, NDArray[Any]], image_size: int |
             module = timm.create_model(name, num_classes=0)
         put_state(module, state, "")
     except (KeyError, RuntimeError) as error:
-        raise ZSLError(f"weights that are not those of {name} ({_why(error)}); make the file anew") from error
+        raise ZSLError(f"weights that are not those of {name} ({_why(error)}); save the file once more") from error
     return from_module(name, module, {"img_size": image_size})
 
 

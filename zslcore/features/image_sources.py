@@ -146,7 +146,7 @@ def _token(path: str) -> bytes:
             raise ValueError("not a file")
         if about["size"] == 0:
             raise ValueError("the file is empty (0 bytes)")  # it has no range of bytes to ask for
-        details = sorted((name, value) for name, value in about.items() if name != "url")  # HTTP may sign that anew
+        details = sorted((name, value) for name, value in about.items() if name != "url")  # HTTP may sign it
         return _digest(path, details)
     status = os.stat(path)
     if not os.path.isfile(path):

@@ -30,7 +30,7 @@ AT_ONCE = 32
 
 
 class Views:
-    """Random views of images, which are read and decoded anew at every call; none of them is in memory.
+    """Random views of images, which are read and decoded at every call; none of them is in memory.
 
     images: no other is opened. preprocessing: as in `Backbone`. crop: smallest share of a picture's area that a view
     shows; with 1, views are what `extract` computes features of, but for `flip`. flip: half of the views are mirrored.

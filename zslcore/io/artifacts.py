@@ -6,7 +6,7 @@ An artifact carries root attributes `format`, `version`, `created_by`, `params` 
 It knows what it holds and what it was made of. Each row of an array has a digest (`digests.py`), checked whenever that
 row is read; `content` is the digest of all of them and of the attributes, checked when the file is opened. `inputs`
 holds, by name, the `content` of each artifact it was made of, and the SHA-256 of any other file. So to ask whether an
-artifact was made of the one beside it, or of one that the caller names, is to compare two attributes, however large
+artifact was made of the one next to it, or of one that the caller names, is to compare two attributes, however large
 both files are.
 """
 
@@ -77,16 +77,16 @@ SYNTHETIC = Format("zsl-synthetic", 2, "generate")
 SCORES = Format("zsl-scores", 2, "classify")
 MODEL = Format("zsl-model", 2, "classify")
 METHOD = Format("zsl-method", 2, "fit", "fit the method and save it: Method(settings).fit(train, seed).save(path)")
-CHECKPOINT = Format("zsl-checkpoint", 2, "fit", "delete it to train anew")
-PACKAGED = Format("zsl-packaged-model", 1, "package", "copy it once more from where it came, or run `zsl package` anew")
-CLASSIFIERS = Format("zsl-classifiers", 1, "predict", "delete it: they are trained anew")
+CHECKPOINT = Format("zsl-checkpoint", 2, "fit", "delete it to train from the start")
+PACKAGED = Format("zsl-packaged-model", 1, "package", "copy it once more from where it came, or run `zsl package`")
+CLASSIFIERS = Format("zsl-classifiers", 1, "predict", "delete it: they are trained once more")
 FORMATS = (DATASET, FEATURES, FINETUNED, TRAINED, SYNTHETIC, SCORES, MODEL, METHOD, CHECKPOINT, PACKAGED, CLASSIFIERS)
 """Every kind of artifact. `tests/artifacts` keeps one of each version ever released."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the final name, on failure it is removed.
+    """Yield a temporary path next to `path`; on success it takes the final name, on failure it is removed.
 
     What killed processes have left of theirs is removed, too. Raises ZSLError when the folder cannot be written or the
     disk is full; `path` is untouched then.
@@ -211,10 +211,10 @@ def identity(path: Path) -> str:
 
 
 def _check_inputs(path: Path, format: Format, recorded: Any, given: Mapping[str, Path]) -> None:
-    """Raise StaleFile where an artifact was not made of the artifacts beside it, or of those given by the caller.
+    """Raise StaleFile where an artifact was not made of the artifacts next to it, or of those given by the caller.
 
     recorded: JSON of what it was made of, name -> identity; what it does not name is not compared. An input `name` is
-    `name.h5` or `name.safetensors` beside it; where both are there, one must be the recorded one.
+    `name.h5` or `name.safetensors` next to it; where both are there, one must be the recorded one.
     """
     try:
         inputs = dict(json.loads(recorded))
@@ -282,7 +282,7 @@ def _raised_by_h5py(error: RuntimeError) -> bool:
 def open_artifact(path: Path, format: Format, inputs: Mapping[str, Path] | None = None) -> Iterator[h5py.File]:
     """Open an artifact for reading, after checking that it is complete, of this format and version, and up to date.
 
-    inputs: files that it should have been made of, by name; those beside it are asked in any case.
+    inputs: files that it should have been made of, by name; those next to it are asked in any case.
     Raises BadFile, which says which stage writes it; StaleFile where it was made of something else.
     """
     path = Path(path)
@@ -395,7 +395,7 @@ def read_tensors(path: Path, format: Format) -> tuple[dict[str, Any], dict[str, 
     """Parameters and arrays that `save_tensors` wrote.
 
     Raises BadFile when the file is missing, damaged, or of another format or version; StaleFile where it was made of
-    something else than the artifacts beside it.
+    something else than the artifacts next to it.
     """
     path = Path(path)
     attributes, tensors = open_tensors(path, format)

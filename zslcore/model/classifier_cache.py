@@ -20,7 +20,7 @@ def cached_classifiers(
 ) -> dict[str, NDArray[Any]]:
     """What `method.classifiers` gives for these classes; read from `folder` where it was given before.
 
-    A damaged file is written anew.
+    A damaged file is replaced.
     """
     assert isinstance(method, TrainsClassifiers)
     if folder is None:

@@ -31,7 +31,7 @@ class Critic(nn.Module):
         """
         with torch.no_grad():
             slopes = torch.where(self.first(torch.cat([x, signatures], dim=1)) > 0, 1.0, SLOPE)
-        # sliced at the end: the gradient of a slice of the weights is a whole matrix of zeros, filled anew each step
+        # sliced at the end: the gradient of a slice of the weights is a whole matrix of zeros, filled in each step
         return ((slopes * self.last.weight) @ self.first.weight)[:, : self.inputs]
 
 

@@ -222,7 +222,7 @@ def _by_name(name: str) -> list[Path]:
 def _models(params: Params, name: str) -> list[Path]:
     """A data set's models, and their cards: of its name, or of that and a method's, of this library or another.
 
-    Those that fit the longer name of another data set, `mine-eszsl` beside `mine`, are that one's.
+    Those that fit the longer name of another data set, `mine-eszsl` next to `mine`, are that one's.
     """
     others = [re.escape(other) for other in params.known() if other.startswith(f"{name}-")]
     theirs = re.compile(rf"({'|'.join(others)})(-.*)?") if others else None

@@ -14,7 +14,7 @@ ARTIFACTS = Path("artifacts")
 def load_dataset(name: Path | str) -> Dataset:
     """A prepared data set with its features, by its name in the project's folder, or by the path of its `dataset.h5`.
 
-    Features are those that `extract` wrote beside it, or else those that came with it; None where there are neither
+    Features are those that `extract` wrote next to it, or else those that came with it; None where there are neither
     yet. Images that were skipped as unreadable leave every split, and their features are zeros.
     Raises ZSLError where there is no such file, or it is damaged; StaleFile where the features are of other data.
     """

@@ -95,7 +95,7 @@ def _check_stage(
         written[f"{DATA}/{name}"] = (YAML(typ="safe").load(imported.read_text())["outs"][0]["md5"], "import")
     for path, md5 in _files(entry, "deps"):
         if path in written and written[path][0] != md5:
-            raise _old(name, f"{path} was made anew, by {written[path][1]}, after {stage} had read it")
+            raise _old(name, f"{path} was rebuilt, by {written[path][1]}, after {stage} had read it")
 
 
 def _check_files(dataset: str, stages: Stages, folder: Path, root: Path) -> None:

@@ -50,7 +50,7 @@ def _thresholds(std: float, n: int, m: int, level: float, pairs: bool) -> NDArra
 
 
 def sentence(drops: Sequence[float]) -> str:
-    """What stands beside a verdict; drops: of each metric that was compared, as `detectable_drop` gives.
+    """What stands next to a verdict; drops: of each metric that was compared, as `detectable_drop` gives.
 
     >>> sentence([1.24, 2.71, float("nan")])
     'in 95 % of builds a drop of 1.2 to 2.7 would have been found; of 1 metric the noise is not known (one seed)'

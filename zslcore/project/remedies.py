@@ -7,17 +7,17 @@ WRITERS = {"selected.json": "select", "selection.csv": "select", "metrics.json":
 
 
 def remedy(error: BadFile) -> str:
-    """The command that makes a bad file anew, where one does."""
+    """The command that rebuilds a bad file, where one does."""
     folder = error.path.absolute().parent
     stage = error.stage or WRITERS.get(error.path.name, "")
     if folder.name == "models" and stage == "package":
-        return f"run `dvc repro package@{error.path.stem}` to make it anew"
+        return f"run `dvc repro package@{error.path.stem}` to rebuild it"
     if error.remedy:
         return error.remedy
     if stage and isinstance(error, StaleFile) and folder.parent.name == "artifacts":
-        return f"run `dvc repro {stage}@{folder.name}` to make it anew, and what it is made of"
+        return f"run `dvc repro {stage}@{folder.name}` to rebuild it and what it is made of"
     if stage and folder.parent.name in ("artifacts", "results"):  # where the pipeline has those of a data set
-        return f"run `dvc repro -s {stage}@{folder.name}` to make it anew"
+        return f"run `dvc repro -s {stage}@{folder.name}` to rebuild it"
     if stage:
-        return f"run `dvc repro -s` for its {stage} stage to make it anew"
-    return "run `dvc repro` to make it anew"
+        return f"run `dvc repro -s` for its {stage} stage to rebuild it"
+    return "run `dvc repro` to rebuild it"

@@ -260,7 +260,7 @@ def _by_negatives(result: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _over_random(runs: int, rows: Mapping[str, Any], counts: Sequence[str]) -> Iterator[Block]:
-    """What mining gives beside random pairs, few and many."""
+    """What mining gives next to random pairs, few and many."""
     leads = {
         f"{strategy}, n = {n}": {
             other: Interval(**lead, count=runs)

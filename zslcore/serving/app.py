@@ -239,7 +239,7 @@ def _schemas() -> dict[str, Any]:
     form = bodies.Options.model_json_schema()
     form["properties"] = {"image": {"type": "string", "format": "binary"}, **form["properties"]}
     form["required"] = ["image"]
-    # self-contained: definitions stand beside the schema that refers to them
+    # self-contained: definitions stand next to the schema that refers to them
     task = bodies.ZeroShotImageClassification.model_json_schema(ref_template="#/components/schemas/{model}")
     task.pop("$defs")
     task["properties"]["parameters"] = bodies.Labels.model_json_schema()

@@ -105,7 +105,7 @@ def describe_new(source: Source, texts: ClassTexts) -> NDArray[np.float32]:
     if encoder.fingerprint != source.about["fingerprint"]:
         raise ZSLError(
             f"encoder '{recipe.encoder}' is another one ({encoder.fingerprint[:12]}) than made the signatures "
-            f"({str(source.about['fingerprint'])[:12]}); put that one back, or make the signatures anew and train"
+            f"({str(source.about['fingerprint'])[:12]}); put that one back, or make the signatures once more and train"
         )
     old = {f"{row}": some for row, some in enumerate(source.texts)}
     names = dict(zip(old, source.about["names"], strict=True))

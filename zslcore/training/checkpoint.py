@@ -69,7 +69,7 @@ class Checkpoint:
             torch.set_rng_state(tensors["random"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ZSLError(
-                f"{self.path}: damaged, or of another training run ({error}); delete it to train anew"
+                f"{self.path}: damaged, or of another training run ({error}); delete it to train from the start"
             ) from error
         return curve
 

@@ -36,7 +36,7 @@ class Finetuned:
 
     @torch.inference_mode()
     def __call__(self, features: NDArray[np.float32], block: int = 8192) -> NDArray[np.float32]:
-        """F(scaled x), scaled anew where asked: (n, d) -> (n, d) float32, by blocks of rows."""
+        """F(scaled x), scaled once more where asked: (n, d) -> (n, d) float32, by blocks of rows."""
         if isinstance(features, Rows):
             return map_rows(features, self)
         try:

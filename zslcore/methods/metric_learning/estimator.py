@@ -33,7 +33,7 @@ class Mining(MethodSettings):
     n: int = Field(10, ge=1, description="negative pairs a positive one; random with 1 is the parent method")
     growth: Growth = Field(
         "accumulate",
-        description="after a first epoch of one random pair an image: add, up to n, or draw n anew each epoch",
+        description="after a first epoch of one random pair an image: add, up to n, or draw n new ones each epoch",
     )
     normalise: Normalise = Field(
         "image", description="what eq. 8 is made a probability over: each image's candidates, or all pairs; not stated"

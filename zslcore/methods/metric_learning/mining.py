@@ -104,7 +104,7 @@ class Miner:
     vector. n: negatives a positive. log_q: (candidates,) for uncertainty-correlation. mined: False draws uniformly (the
     random strategy).
     The first epoch of a mined D₋ has one random pair an image, those "of [1]" that S₁ is learned from. After it, with
-    growth `resample`, D₋ is drawn anew each epoch, n pairs an image; with `accumulate` it grows evenly, to n pairs an
+    growth `resample`, D₋ is drawn each epoch, n pairs an image; with `accumulate` it grows evenly, to n pairs an
     image in the last epoch (for n = 1: not at all); images take turns, so that their numbers of pairs differ by one at
     most. What the random strategy draws depends on no score, so that it has n pairs from the start.
     normalise: eq. 8 as probabilities over each `image`'s candidates, or over all `pairs`: then as many pairs as before
@@ -150,7 +150,7 @@ class Miner:
         return self._added(epoch) - self._added(epoch - 1)
 
     def _added(self, epoch: int) -> NDArray[np.int64]:
-        """(images,) pairs that each image has beside its first one, after this epoch."""
+        """(images,) pairs that each image has in addition to its first one, after this epoch."""
         count = len(self.labels)
         total = (self.n - 1) * count * epoch // max(self.epochs - 1, 1)
         return -((self._turn - total) // count)  # ceil((total - turn) / count): pairs dealt out in turns

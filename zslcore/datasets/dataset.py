@@ -173,8 +173,8 @@ def check(data: Dataset) -> None:
     for split in SPLITS:
         rows = getattr(data, split)
         if not len(rows):
-            kept = "; a seen class of a single image keeps it for trainval" if split == "test_seen" else ""
-            fail(f"split {split} is empty", f"every split needs at least one image{kept}")
+            hint = "; a seen class of a single image keeps it for trainval" if split == "test_seen" else ""
+            fail(f"split {split} is empty", f"every split needs at least one image{hint}")
         if rows.min() < 0 or rows.max() >= n:
             fail(
                 f"split {split} points outside the {n} images",
@@ -382,7 +382,7 @@ def _read_sources(file: h5py.File) -> dict[str, Source]:
         return {}
     sources = {}
     names, about = (artifacts.strings(file, f"sources/{name}") for name in ("names", "about"))
-    for position, (name, said) in enumerate(zip(names, about, strict=True)):
+    for position, (name, described) in enumerate(zip(names, about, strict=True)):
         where = f"sources/{position}/signatures" if position else "signatures"
         texts: tuple[tuple[str, ...], ...] = ()
         if f"sources/{position}/texts" in file:
@@ -390,7 +390,7 @@ def _read_sources(file: h5py.File) -> dict[str, Source]:
             ends = artifacts.array(file, f"sources/{position}/ends", np.int64, ndim=1).tolist()
             texts = tuple(lines[start:end] for start, end in zip([0, *ends], ends, strict=False))
         values = artifacts.array(file, where, np.float32, ndim=2)
-        sources[name] = Source(values, json.loads(said), texts)
+        sources[name] = Source(values, json.loads(described), texts)
     return sources
 
 

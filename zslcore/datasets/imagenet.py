@@ -71,9 +71,9 @@ class ImageNetSource(Source):
         blocks += [(path, "features", rows) for path, rows in zip(unseen_files, wanted, strict=True)]
         counts = [len(trainval), len(test_seen), *map(len, unseen)]
         features = _stack(blocks, counts, len(labels))
-        kept, position = np.unique(labels, return_inverse=True)
+        present, position = np.unique(labels, return_inverse=True)
         notes = [] if self.split_name is None else [f"unseen: the list '{self.unseen}'"]
-        if len(empty := np.setdiff1d(listed, kept)):
+        if len(empty := np.setdiff1d(listed, present)):
             notes.append(
                 f"{root / self.splits}: {len(empty)} of the {len(listed)} classes in '{self.unseen}' have no image; "
                 f"left out: {', '.join(repr(names[k]) for k in empty[:5])}"
@@ -82,8 +82,8 @@ class ImageNetSource(Source):
         try:
             return Dataset(
                 name=name,
-                classes=tuple(names[k] for k in kept),
-                signatures=vectors[kept],
+                classes=tuple(names[k] for k in present),
+                signatures=vectors[present],
                 labels=position.astype(np.int64),
                 trainval=np.arange(ends[0]),
                 test_seen=np.arange(ends[0], ends[1]),

@@ -78,8 +78,8 @@ def bad_images(data: Dataset, root: Path = Path()) -> dict[str, str]:
 def without(data: Dataset, files: Iterable[str]) -> Dataset:
     """The data set whose splits lack these image files. Raises ZSLError where it breaks the data contract then."""
     bad = set(files)
-    kept = ~np.isin(np.arange(len(data.labels)), [row for row, name in enumerate(data.image_files) if name in bad])
-    splits = {split: getattr(data, split)[kept[getattr(data, split)]] for split in SPLITS}
+    good = ~np.isin(np.arange(len(data.labels)), [row for row, name in enumerate(data.image_files) if name in bad])
+    splits = {split: getattr(data, split)[good[getattr(data, split)]] for split in SPLITS}
     return replace(data, **splits)
 
 

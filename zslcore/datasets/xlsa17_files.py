@@ -24,9 +24,9 @@ def write(data: Dataset, folder: Path) -> tuple[Path, Path]:
     """
     if data.features is None:
         raise ZSLError(f"data set '{data.name}' has no features; extract them first: dvc repro extract@{data.name}")
-    kept = np.unique(data.labels)
-    labels = np.searchsorted(kept, data.labels)
-    names = [data.classes[k] for k in kept]
+    present = np.unique(data.labels)
+    labels = np.searchsorted(present, data.labels)
+    names = [data.classes[k] for k in present]
     files = data.image_files or [f"{names[label]}/{row}" for row, label in enumerate(labels)]
     held_out = data.validation_splits[0] if data.validation_splits else np.empty(0, np.int64)
     is_val = np.isin(data.labels[data.trainval], held_out)
@@ -36,7 +36,7 @@ def write(data: Dataset, folder: Path) -> tuple[Path, Path]:
         "test_unseen_loc": data.test_unseen,
         **({"train_loc": data.trainval[~is_val], "val_loc": data.trainval[is_val]} if is_val.any() else {}),
     }
-    signatures = data.signatures[kept].T
+    signatures = data.signatures[present].T
     splits = {
         "allclasses_names": _cells(names),
         "att": signatures.astype(np.float64),

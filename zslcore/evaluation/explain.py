@@ -80,10 +80,10 @@ def in_words(winner: str, runner_up: str, contributions: Sequence[Contribution],
     'for finch, against crow: striped breast (+1.2); against: crest (−0.3)'
     """
     least = 0.05 * max((abs(one.value) for one in contributions), default=0.0)
-    said = [one for one in contributions if abs(one.value) >= least]
+    notable = [one for one in contributions if abs(one.value) >= least]
     parts = [
         ", ".join(f"{described(one)} ({one.value:+.2g})".replace("-", "−") for one in side[:count])
-        for side in ([one for one in said if one.value > 0], [one for one in said if one.value < 0])
+        for side in ([one for one in notable if one.value > 0], [one for one in notable if one.value < 0])
     ]
     speaks, opposes = (parts[0] or "nothing that stands out"), (f"; against: {parts[1]}" if parts[1] else "")
     return f"for {winner}, against {runner_up}: {speaks}{opposes}"

@@ -46,9 +46,9 @@ def ranks(
     order = np.argsort(np.argsort(seen, kind="stable"), kind="stable")
     found = [np.empty(0, np.int64)]
     for start in range(0, len(scores), ROWS):
-        block, own = np.asarray(scores[start : start + ROWS]) - factor * seen, labels[start : start + ROWS, None]
-        mine = np.take_along_axis(block, own, axis=1)
-        before = (block > mine) | ((block == mine) & (order < order[own]))
+        block, true = np.asarray(scores[start : start + ROWS]) - factor * seen, labels[start : start + ROWS, None]
+        mine = np.take_along_axis(block, true, axis=1)
+        before = (block > mine) | ((block == mine) & (order < order[true]))
         found.append(before.sum(axis=1))
     return np.concatenate(found)
 

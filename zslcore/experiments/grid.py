@@ -104,9 +104,9 @@ def measure(
     found = compare(method, data, seen, features, given, choice, seeds, device)
     about = found["about"]
     validation = validation or about["validation"]
-    kept = {name: about[name] for name in ("method", "signatures", "seeds", "settings", "calibration")}
+    shown = {name: about[name] for name in ("method", "signatures", "seeds", "settings", "calibration")}
     figures = {name: validation[name] for name in ("T1", "H")}
-    return {"about": {**kept, "validation": figures}, **{group: found[group] for group in FIGURES}}
+    return {"about": {**shown, "validation": figures}, **{group: found[group] for group in FIGURES}}
 
 
 def best(found: Mapping[str, Mapping[str, Any]]) -> str:

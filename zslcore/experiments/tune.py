@@ -247,14 +247,14 @@ def compare(study: optuna.Study, settings: Settings, seen: Seen, tune: Tune, dev
     values = {best.number: nested(best.params), present: {}}
     missing = [key for key, name in names.items() if name not in study.user_attrs]  # the others are kept in the study
     jobs = [(settings.override(values[number]).override({"select": {"seed": seed}}),) for number, seed in missing]
-    again = in_order(f"{study.study_name}: tune, other seeds", partial(_try, seen, device), jobs, device)
-    for key, tried in zip(missing, again, strict=True):
+    retried = in_order(f"{study.study_name}: tune, other seeds", partial(_try, seen, device), jobs, device)
+    for key, tried in zip(missing, retried, strict=True):
         if tried.figures is None:
             logger.warning("%s failed: %s", names[key], tried.failed)
         reached = float("nan") if tried.figures is None else sum(tried.figures.values()) / 2
         study.set_user_attr(names[key], reached)
-    kept = study.user_attrs
-    leads = [float(kept[names[best.number, seed]]) - float(kept[names[present, seed]]) for seed in seeds]
+    scores = study.user_attrs
+    leads = [float(scores[names[best.number, seed]]) - float(scores[names[present, seed]]) for seed in seeds]
     return Comparison(best.number, present, mean_interval(leads))
 
 

@@ -64,8 +64,8 @@ class Store:
     def begin(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Store the plan for all later runs; returns it, or the one that another run has stored meanwhile."""
         with self._db:
-            kept = "INSERT INTO run SELECT ? WHERE NOT EXISTS (SELECT 1 FROM run)"
-            self._db.execute(kept, [json.dumps(settings)])
+            insert = "INSERT INTO run SELECT ? WHERE NOT EXISTS (SELECT 1 FROM run)"
+            self._db.execute(insert, [json.dumps(settings)])
         return self.settings() or settings
 
     def want(self, images: Iterable[ImageRef | Missing]) -> tuple[int, int]:

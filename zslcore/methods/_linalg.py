@@ -92,5 +92,5 @@ def project_to_simplex(rows: Matrix) -> Matrix:
     """The nearest point, row by row, with entries ≥ 0 that sum to 1."""
     descending = -np.sort(-rows, axis=1)
     excess = (np.cumsum(descending, axis=1) - 1) / np.arange(1, rows.shape[1] + 1)
-    kept = (descending > excess).sum(axis=1) - 1
-    return np.maximum(rows - excess[np.arange(len(rows)), kept][:, None], 0)
+    last = (descending > excess).sum(axis=1) - 1
+    return np.maximum(rows - excess[np.arange(len(rows)), last][:, None], 0)

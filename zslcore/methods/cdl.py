@@ -68,9 +68,9 @@ class CDL(ScaledMethod[CDLSettings]):
         prototypes = means
         for _ in range(settings.steps):
             left, values, right = svd(np.hstack([prototypes, signatures]), full_matrices=False)
-            kept = slice(min(settings.atoms, len(values)))
-            dictionaries = np.sqrt(values[kept, None]) * right[kept]
-            reconstructed = (left[:, kept] * np.sqrt(values[kept])) @ dictionaries[:, : means.shape[1]]
+            atoms = slice(min(settings.atoms, len(values)))
+            dictionaries = np.sqrt(values[atoms, None]) * right[atoms]
+            reconstructed = (left[:, atoms] * np.sqrt(values[atoms])) @ dictionaries[:, : means.shape[1]]
             prototypes = (counts * means + settings.coupling * reconstructed) / (counts + settings.coupling)
         self.visual = dictionaries[:, : means.shape[1]]
         self.semantic = dictionaries[:, means.shape[1] :] / np.sqrt(settings.alpha)

@@ -254,11 +254,11 @@ def _forget(plan: Plan, name: str) -> None:
         if not (plan.root / path).is_file():
             continue
         pieces = blocks((plan.root / path).read_text(encoding="utf-8"))
-        kept = [piece for piece in pieces if not outs.search(piece.partition("\n    outs:\n")[2])]
-        if len(kept) == len(pieces):
+        rest = [piece for piece in pieces if not outs.search(piece.partition("\n    outs:\n")[2])]
+        if len(rest) == len(pieces):
             continue
-        if any(piece.startswith("  ") for piece in kept):
-            plan.edit(path, lambda text, kept=kept: "".join(kept), f"{len(pieces) - len(kept)} stages of it")  # type: ignore[misc]
+        if any(piece.startswith("  ") for piece in rest):
+            plan.edit(path, lambda text, rest=rest: "".join(rest), f"{len(pieces) - len(rest)} stages of it")  # type: ignore[misc]
         else:
             plan.delete(path)
 
@@ -268,8 +268,8 @@ def _model(name: str) -> re.Pattern[str]:
 
 
 def _without_model(text: str, name: str) -> str:
-    kept = "".join(piece for piece in blocks(text) if not _model(name).search(piece))
-    return re.sub(r"\n*^artifacts:\s*\n(?=\S|\Z)", "\n", kept, flags=re.MULTILINE)
+    rest = "".join(piece for piece in blocks(text) if not _model(name).search(piece))
+    return re.sub(r"\n*^artifacts:\s*\n(?=\S|\Z)", "\n", rest, flags=re.MULTILINE)
 
 
 def _with_other_model(text: str, old: str, new: str) -> str:

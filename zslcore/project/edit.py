@@ -46,9 +46,9 @@ def without_source(text: str) -> str:
 
 def with_other_home(text: str, old: Path, new: Path) -> str:
     """The text of data/<name>.yaml whose source has its files in another folder, everything else as it is written."""
-    kept = without_source(text)
-    start = text.index("source:") if kept != text else 0
-    source = text[start : start + len(text) - len(kept)]
+    rest = without_source(text)
+    start = text.index("source:") if rest != text else 0
+    source = text[start : start + len(text) - len(rest)]
     moved = re.sub(rf"(?<![\w./-]){re.escape(old.as_posix())}(?![\w.-])", new.as_posix(), source)
     return text[:start] + moved + text[start + len(source) :]
 

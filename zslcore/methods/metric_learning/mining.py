@@ -74,14 +74,14 @@ def probabilities(distances: Tensor, same_class: Tensor, log_q: Tensor | None = 
 
 
 def log_masses(
-    distances: Tensor, own: NDArray[np.int64], same_class: Tensor, log_q: Tensor | None = None
+    distances: Tensor, truth: NDArray[np.int64], same_class: Tensor, log_q: Tensor | None = None
 ) -> NDArray[np.float64]:
     """(b,) log of the sum of p_t over each image's candidates, with S_t(X, Y*), which no longer cancels.
 
-    Of `normalise: pairs`: an image's share of D₋. own: (b,) the candidate that is each image's true vector, Y*; the
+    Of `normalise: pairs`: an image's share of D₋. truth: (b,) the candidate that is each image's true vector, Y*; the
     rest as in `probabilities`.
     """
-    logits = distances.gather(1, torch.from_numpy(own)[:, None].to(distances.device)).double() - distances.double()
+    logits = distances.gather(1, torch.from_numpy(truth)[:, None].to(distances.device)).double() - distances.double()
     if log_q is not None:
         logits = logits + log_q.double()
     return logits.masked_fill(same_class, -torch.inf).logsumexp(1).cpu().numpy()
@@ -100,7 +100,7 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
 class Miner:
     """The negative pairs of each epoch. Deterministic given `seed`, whatever the block size.
 
-    labels: (images,) and classes: (candidates,) class numbers; own: (images,) the candidate that is each image's true
+    labels: (images,) and classes: (candidates,) class numbers; truth: (images,) the candidate that is each image's true
     vector. n: negatives a positive. log_q: (candidates,) for uncertainty-correlation. mined: False draws uniformly (the
     random strategy).
     The first epoch of a mined D₋ has one random pair an image, those "of [1]" that S₁ is learned from. After it, with
@@ -114,7 +114,7 @@ class Miner:
 
     labels: NDArray[np.int64]
     classes: NDArray[np.int64]
-    own: NDArray[np.int64]
+    truth: NDArray[np.int64]
     n: int
     epochs: int
     mined: bool = True
@@ -192,7 +192,7 @@ class Miner:
         for part in self._blocks(np.arange(len(self.labels)), 0):
             to_candidates = distances(part)
             same_class = self._same_class(part, to_candidates.device)
-            logs.append(log_masses(to_candidates, self.own[part], same_class, self.log_q))
+            logs.append(log_masses(to_candidates, self.truth[part], same_class, self.log_q))
         masses = np.concatenate(logs)
         masses = np.exp(masses - masses.max())
         return random.multinomial(total, masses / masses.sum())

@@ -257,8 +257,9 @@ def _found(old: Measurement, new: Measurement, allowed: float, level: float) -> 
     return detectable_drop(*_by_seed(old, new), allowed, level, paired(old, new))
 
 
-def _by_seed(*sides: Measurement) -> tuple[NDArray[np.float64], ...]:
-    return tuple(np.array([side.seeds[name] for name in sorted(side.seeds)]) for side in sides)
+def _by_seed(old: Measurement, new: Measurement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = (np.array([side.seeds[name] for name in sorted(side.seeds)]) for side in (old, new))
+    return first, second
 
 
 def _row(

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from .common import TrustedBackbone, Weights, print_table, say
 CACHE = Path(".zsl/classifiers")
 AT_ONCE = 256
 """Images named at a time."""
+SENTENCE = 72
+"""Columns of a sentence in the table: without a terminal, nothing else breaks a line."""
 ENGINES = {"local": lambda: local(None), "ray": lambda: ray_engine(None, None, None)}
 
 
@@ -172,10 +175,13 @@ def _show(predictions: Iterator[Prediction]) -> None:
         lines = [printable(name) for name in one.classes]
         if one.none:
             lines[0] = f"none of these; nearest: {lines[0]}"
+        said = []
         if one.against is not None and worded([each.attribute for each in one.attributes]):
-            lines.append(printable(in_words(one.classes[0], one.against, one.attributes)))
+            said.append(in_words(one.classes[0], one.against, one.attributes))
         if one.nearest:
-            lines.append(printable(f"most like, of seen classes: {', '.join(one.nearest)}"))
+            said.append(f"most like, of seen classes: {', '.join(one.nearest)}")
+        for sentence in said:
+            lines += wrap(printable(sentence), SENTENCE, break_long_words=False, break_on_hyphens=False)
         values = "\n".join(f"{value:.1%}" for value in one.probabilities)
         table.add_row(printable(one.file), "\n".join(lines), values)
     print_table(table)

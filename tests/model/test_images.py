@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -293,3 +294,15 @@ def test_the_table_in_the_terminal(folder: Path, capsys: pytest.CaptureFixture[s
     assert "most like, of seen classes: " in shown.out
     assert "unreadable: " in shown.out
     assert "list.txt: 5 images, 0 with none of these classes, 2 unreadable" in shown.err
+
+
+def test_no_sentence_of_an_explanation_makes_the_table_wide(
+    folder: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tuple(f"a colour that takes many words to be described in full, number: {k}" for k in "abc")
+    replace(model, header=model.header.model_copy(update={"attributes": names})).save("wordy.zsl")
+    predict.command(Path("wordy.zsl"), "0.png", top=1, explain=True)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 110
+    said = re.sub(r"[\s│]+", " ", shown)
+    assert re.search(r"for \S.*, against \S.*: .*a colour that takes many words to be described in full", said)

@@ -267,6 +267,15 @@ def test_every_verdict_says_which_drop_it_could_have_found() -> None:
     assert compare(measured(seeds, None), H)[0].found is None
 
 
+def test_what_the_same_seeds_share_hides_no_drop() -> None:
+    old = {"0": 50.0, "1": 52.0, "2": 51.0, "3": 49.0, "4": 53.0}
+    new = {name: value - 0.1 * int(name) for name, value in old.items()}
+    others = {str(int(name) + 5): value for name, value in new.items()}
+    (same,), (disjoint,) = (compare(measured(old, side), H) for side in (new, others))
+    assert same.found == pytest.approx(detectable_drop(list(old.values()), list(new.values()), 0.0, 0.05, True))
+    assert same.found < 0.5 < 3 < disjoint.found
+
+
 def test_markdown_and_json_survive_hostile_names() -> None:
     diff = {"results/a|b\n<script>/metrics.json": {"H": {"old": 1.0, "new": NAN}}}
     rows = compare(diff, H)

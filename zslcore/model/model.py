@@ -168,9 +168,7 @@ class Model:
 
     def check(self, among: str | Collection[str] = "all", explain: bool = False) -> None:
         """Raise ZSLError for names the model does not know, and for an explanation that it cannot give."""
-        _, side = self._choose(among)
-        if explain and not all(isinstance(scorer, Explained) for scorer in self._scorers(side)):
-            raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
+        self._choose(among, explain)
 
     def predict_features(
         self,
@@ -186,8 +184,7 @@ class Model:
         share of images of known classes that may be called strangers, in [0, 1]. explain: say which attributes spoke.
         Raises ZSLError for features the model does not take, and as `check` does.
         """
-        self.check(among, explain)
-        columns, side = self._choose(among)
+        columns, side = self._choose(among, explain)
         found: list[Prediction] = []
         for block in self._blocks(features):
             scores = self._scores(block, columns, side)
@@ -322,8 +319,8 @@ class Model:
         rows = max(1, AT_ONCE // (len(self.classes) * len(self.methods)))
         return (features[start : start + rows] for start in range(0, len(features), rows))
 
-    def _choose(self, among: str | Collection[str]) -> tuple[NDArray[np.int64], Side]:
-        """Positions of the classes that compete, ascending, and the label space whose scores they have."""
+    def _choose(self, among: str | Collection[str], explain: bool = False) -> tuple[NDArray[np.int64], Side]:
+        """Positions of the classes that compete, ascending, and the label space whose scores they have; see `check`."""
         masks = {"all": np.ones(len(self.seen), bool), "seen": self.seen, "unseen": ~self.seen}
         if isinstance(among, str):
             if among not in masks:
@@ -340,7 +337,10 @@ class Model:
                 f"{len(columns) or 'no'} class to choose from ({len(self.classes)} are known, {self.seen.sum()} of "
                 "them seen); give two at least"
             )
-        return columns, "joint" if self.seen[columns].any() else "unseen"
+        side: Side = "joint" if self.seen[columns].any() else "unseen"
+        if explain and not all(isinstance(scorer, Explained) for scorer in self._scorers(side)):
+            raise ZSLError(f"'{self.header.method}' cannot say which attributes spoke; leave the explanation away")
+        return columns, side
 
     def _scores(
         self, features: NDArray[np.float32], columns: NDArray[np.int64], side: Side

@@ -42,7 +42,9 @@ FETCH = "--tags origin '+refs/heads/*:refs/remotes/origin/*'"
 class GateSettings(Section):
     """What `zsl gate` looks at, in results/*/metrics.json and, of validation classes, results/*/selected.json."""
 
-    alpha: float = Field(0.01, gt=0, lt=1, description="chance that unchanged settings fail the whole gate, at most")
+    alpha: float = Field(
+        0.05, gt=0, lt=1, description="chance that a change which makes nothing worse fails the whole gate, at most"
+    )
     metrics: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         {}, description="dotted name -> drop that does not count, in the metric's own unit; over those of METRICS"
     )
@@ -248,12 +250,16 @@ def compare(diff: Mapping[str, Any], settings: GateSettings) -> list[Row]:
 def _test(old: Measurement, new: Measurement) -> float | None:
     if min(len(old.seeds), len(new.seeds)) < 2:
         return None
-    first, second = (np.array([side.seeds[name] for name in sorted(side.seeds)]) for side in (old, new))
-    return float(p_value(first, second, paired(old, new)))
+    return float(p_value(*_by_seed(old, new), paired(old, new)))
 
 
 def _found(old: Measurement, new: Measurement, allowed: float, level: float) -> float:
-    return detectable_drop(list(old.seeds.values()), list(new.seeds.values()), allowed, level, paired(old, new))
+    return detectable_drop(*_by_seed(old, new), allowed, level, paired(old, new))
+
+
+def _by_seed(old: Measurement, new: Measurement) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = (np.array([side.seeds[name] for name in sorted(side.seeds)]) for side in (old, new))
+    return first, second
 
 
 def _row(

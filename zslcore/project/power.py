@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite, nan, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri, ndtr, stdtrit
 
 POWER = 0.95
@@ -12,12 +12,13 @@ POINTS = 200
 """Quantiles that stand for the distribution of an observed variance; squared where there are two of them."""
 
 
-def detectable_drop(old: Sequence[float], new: Sequence[float], allowed: float, level: float, pairs: bool) -> float:
+def detectable_drop(old: ArrayLike, new: ArrayLike, allowed: float, level: float, pairs: bool) -> float:
     """The smallest true drop of a metric's mean that `gate` calls worse in 95 % of builds, in the metric's unit.
 
-    old, new: the value of each seed; their pooled standard deviation is taken for the true noise of one seed, and seeds
-    for independent: two runs of one seed are no more alike than two seeds once the code has changed. allowed, level,
-    pairs: the tolerance, the level of each test and whether it is paired, as in `gate.compare`. `allowed` where no seed
+    old, new: the value of each seed; allowed, level, pairs: the tolerance, the level of each test and whether it is
+    paired, as in `gate.compare`; then position k of both is the same seed. What is seen of noise is taken for the true
+    noise: of pairs the standard deviation of their differences; else, and where no pair differs, so that nothing shows
+    how alike two runs of a seed are, the pooled one of each side, and seeds for independent. `allowed` where no seed
     differs from another. NaN where a side has fewer than two seeds, or a seed is not finite: nothing is known of noise.
     """
     sides = [np.asarray(side, dtype=float) for side in (old, new)]
@@ -25,6 +26,8 @@ def detectable_drop(old: Sequence[float], new: Sequence[float], allowed: float, 
         return nan
     within = sum(((side - side.mean()) ** 2).sum() for side in sides)
     std = sqrt(within / (len(sides[0]) + len(sides[1]) - 2))
+    if pairs:
+        std = (sides[1] - sides[0]).std(ddof=1) / sqrt(2) or std
     if std == 0:
         return allowed
     thresholds = _thresholds(std, len(sides[0]), len(sides[1]), level, pairs)

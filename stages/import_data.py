@@ -14,7 +14,7 @@ from zslcore.features.backbones import without_download
 from zslcore.io.artifacts import write_text
 from zslcore.project.edit import text_like, with_name, with_source, with_values
 from zslcore.project.git import git_add_line
-from zslcore.project.import_data import Planned, check_copies, check_ready, install_files, plan_copies
+from zslcore.project.import_data import Planned, check_copies, check_ready, install_files, plan_copies, with_extras
 from zslcore.project.names import check_name
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
 
@@ -115,6 +115,7 @@ def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bo
     settings, files = plan_copies(given, Path(), home)
     check_copies(files)
     texts = {
+        **with_extras(data.sources.values()),
         file: with_source(start, settings),
         PARAMS_FILE: with_name(PARAMS_FILE.read_text(encoding="utf-8"), name),
     }

@@ -52,7 +52,7 @@ def command(
     except BaseException:
         _clear(folder, before, there)
         raise
-    say(f"{folder}: a project of zslcore, committed. Next: cd {folder}, dvc repro; README.md says more")
+    say(f"{folder}: a project of zslcore, all of it committed. Next: cd {folder}, dvc repro; README.md says more")
 
 
 def _import(arguments: list[str]) -> None:

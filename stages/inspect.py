@@ -1,5 +1,7 @@
 """`zsl inspect`: what an artifact is, what made it, and what it holds."""
 
+import csv
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,11 @@ def command(
 
     contents = inspect(file)
     if contents.about.get("format") == PACKAGED.name:  # what `params` holds, in words
-        print(card(validate(Header, contents.params, str(file))))
+        header = validate(Header, contents.params, str(file))
+        print(card(header))
+        if not header.of_texts:
+            print("the first line of a table for `zsl predict --classes`:")
+            csv.writer(sys.stdout, lineterminator="\n").writerow(map(printable, ("class", *header.attributes)))
         contents = replace(contents, params={})
     for name, value in contents.about.items():
         print(f"{name}: {printable(value)}")

@@ -17,7 +17,7 @@ from zslcore.evaluation.signatures import judge_all
 from zslcore.io.layers import validate
 from zslcore.io.rows import rows_at_once
 from zslcore.project.edit import with_section, with_source
-from zslcore.project.import_data import add_file
+from zslcore.project.import_data import add_file, with_extras
 from zslcore.project.params import DATA, Params, data_file
 from zslcore.signatures.encoders import MINILM
 
@@ -78,7 +78,8 @@ def _add(dataset: str, call: str, described: Described) -> None:
     if not made.texts:
         plain = {"file": plain["file"]}
     text = with_source(file.read_text(encoding="utf-8"), {**raw, "described": {**further, call: plain}})
-    add_file(described.file, target, {file: with_section(text, "signatures", {"weights": "auto"})})
+    text = with_section(text, "signatures", {"weights": "auto"})
+    add_file(described.file, target, {file: text, **with_extras(data.sources.values())})
     for note in data.notes:
         if str(described.file) in note:
             say(f"{dataset}: note: {note}")

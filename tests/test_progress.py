@@ -34,3 +34,12 @@ def test_a_bar_within_anothers_time_stands_below_it(monkeypatch):
     with progress("outer", 2), progress("inner", 3):
         console.print("a line")  # goes above the bars, which are drawn anew
     assert re.search(r"a line *\nouter .*0/2.*\ninner .*0/3", shown.getvalue())
+
+
+def test_a_bar_counts_the_time_before_anything_is_done(monkeypatch):
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, color_system=None, width=100, height=20)
+    monkeypatch.setattr(module, "CONSOLE", console)
+    with progress("train", 5):
+        console.print("a line")
+    assert re.search(r"train .*0/5 0:00:00 left -:--:--", shown.getvalue())

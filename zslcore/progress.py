@@ -9,7 +9,14 @@ from multiprocessing import parent_process
 from typing import Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 SECONDS_BETWEEN_LINES = 15.0
 CONSOLE = Console(stderr=True)
@@ -44,8 +51,9 @@ def progress(description: str, total: int, unit: str = "") -> Iterator[Advance]:
         return ", ".join(filter(None, (rate, note)))
 
     if CONSOLE.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[details]}"), console=CONSOLE, transient=True) as bar:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        with Progress(*columns, *times, TextColumn("{task.fields[details]}"), console=CONSOLE, transient=True) as bar:
             task = bar.add_task(description, total=total, details="")
 
             def advance(count: int = 1, note: str = "") -> None:

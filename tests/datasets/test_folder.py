@@ -95,6 +95,19 @@ def test_a_table_of_splits_may_ignore_classes(tmp_path: Path) -> None:
     assert "1 rows describe no class in use" in data.notes[0]
 
 
+def test_texts_alone_are_called_texts_and_what_is_left_out_is_said_once(tmp_path: Path) -> None:
+    table = "class,text\nweka,brown bird\nkiwi,round bird\ntūī,blue bird\nmoa,tall bird\n"
+    write(tmp_path)
+    source = FolderSource(images="images", descriptions="texts.csv", encoder="tfidf", unseen="unseen.txt")
+    (tmp_path / "texts.csv").write_text(table + "dodo,grey\n", encoding="utf-8")
+    assert [note for note in source.load("birds", tmp_path).notes if "dodo" in note] == [
+        f"{tmp_path / 'texts.csv'}: texts of classes not in use are left out: 'dodo'"
+    ]
+    (tmp_path / "texts.csv").write_text(table.replace("kiwi,round bird\n", ""), encoding="utf-8")
+    with pytest.raises(ZSLError, match=r"texts\.csv: no text for 'kiwi'; add one row"):
+        source.load("birds", tmp_path)
+
+
 def test_a_spreadsheets_byte_order_mark_and_blank_lines_are_no_matter(tmp_path: Path) -> None:
     data = load(
         tmp_path, signatures="\ufeff" + SIGNATURES.replace("\n", "\r\n") + "\r\n,,\r\n", unseen="\ufeffmoa\r\n\r\n"
@@ -143,6 +156,7 @@ SPLITS = "kiwi,trainval\nmoa,test_unseen\ntūī,trainval\nweka,trainval\n"
         ),
         ({"unseen": HEADER + SPLITS + "moa,trainval\n", "name": "s.csv"}, r"s\.csv: line 6: class 'moa' appears twice"),
         ({"unseen": HEADER + SPLITS + "dodo,trainval\n", "name": "s.csv"}, r"s\.csv: line 6: unknown class 'dodo'"),
+        ({"unseen": "rail\n"}, r"unknown class 'rail': .*an unseen one may have a description alone"),
         (
             {"unseen": HEADER + SPLITS.replace("weka,trainval\n", ""), "name": "s.csv"},
             r"s\.csv: nothing about 'weka'; add a line each",

@@ -14,6 +14,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation.protocol import benchmark_task, fit
 from zslcore.methods.eszsl import ESZSL
 from zslcore.model.basis import basis_of
+from zslcore.model.card import card
 from zslcore.model.model import Model
 from zslcore.model.package import package
 from zslcore.signatures.compose import Composition
@@ -80,6 +81,16 @@ def test_texts_are_read_by_the_encoder_that_made_the_model(
     np.testing.assert_allclose(grown.signatures[-2:], expected, atol=1e-6)
     with pytest.raises(ZSLError, match="class 'x': the model's classes are described by texts; give a text"):
         model.with_classes({"x": model.described[0]})
+
+
+def test_the_card_says_in_words_where_texts_describe_the_classes(texts: Dataset) -> None:
+    assert "any others described in words" in _card(packed(texts, Composition()))
+    numbers = replace(texts, sources={"attributes": dataclasses.replace(texts.sources["text"], about={}, texts=())})
+    assert "any others described by the same" in _card(packed(numbers, Composition()))
+
+
+def _card(model: Model) -> str:
+    return card(model.header.model_copy(update={"about": {"data": {"signatures": {"least": 0.0, "most": 1.0}}}}))
 
 
 def test_another_encoder_is_refused(texts: Dataset) -> None:

@@ -246,7 +246,7 @@ def test_a_bad_table_of_classes_is_refused_by_name(text: str, message: str, fold
         ({"place": "empty.txt"}, r"empty\.txt: no images there"),
         ({"engine": "abacus"}, "unknown engine 'abacus'"),
         ({"out": "out.xml"}, r"unknown kind of file '\.xml'"),
-        ({"place": "nowhere"}, "nowhere: no such folder"),
+        ({"place": "nowhere"}, "nowhere: no such file or folder of images"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, str], message: str, folder: Path) -> None:

@@ -19,6 +19,7 @@ from zslcore.io import artifacts
 from zslcore.io.yaml import read_yaml
 from zslcore.methods.clusterable import label_spaces
 from zslcore.model.model import Model
+from zslcore.project.remedies import remedy
 
 
 def accuracy(model: Model, data: Dataset, rows: np.ndarray, among: str) -> float:
@@ -71,6 +72,19 @@ def test_inspect_prints_the_card(packaged: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert (packaged / "models/toy.md").read_text() in shown
     assert "signatures: 16 × 10, float32" in shown
+    attributes = Model.load(packaged / "models/toy.zsl").attributes
+    assert f"\n{','.join(['class', *attributes])}\n" in shown
+
+
+def test_a_model_that_is_not_there_is_asked_for_where_it_may_be(packaged: Path, tmp_path: Path) -> None:
+    def said(path: Path) -> str:
+        with pytest.raises(BadFile) as caught:
+            Model.load(path)
+        return remedy(caught.value)
+
+    assert said(packaged / "models/tyo.zsl") == f"did you mean {packaged}/models/toy.zsl?"
+    assert said(packaged / "models/birds.zsl") == "run `dvc repro package@birds` to make it anew"
+    assert said(tmp_path / "models/toy.zsl") == "check the path, or run the command in the project's folder"
 
 
 def test_another_method_is_packaged_with_its_settings(packaged: Path, tmp_path: Path, toy: Dataset) -> None:

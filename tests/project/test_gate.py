@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +293,7 @@ def test_markdown_and_json_survive_hostile_names() -> None:
 def test_what_is_printed_of_a_row_and_of_several() -> None:
     fell, same = one(50.0, 49.0), one(50.0, 49.5, 0.5)
     assert cells(same) == ("same", f"{FILE}:H", "50.00", "49.50", "-0.50", "± 0.50", "")
+    assert cells(replace(same, p=NAN)) == cells(same)
     lines = markdown([fell, same], "abc").splitlines()
     assert lines[3] == "|---|---|---|---|---|---|---|"
     assert [line.split(" |")[0] for line in lines[4:]] == ["| **worse**", "| same"]

@@ -110,7 +110,7 @@ def test_mistakes_are_explained(project):
         ([], "name a data set"),
         (["x", "--images", "photos"], "name a data set"),
         (["--images", "photos"], "add --out"),
-        (["--images", "none", "--out", "x.h5"], "no such folder"),
+        (["--images", "none", "--out", "x.h5"], "no such file or folder"),
         (["--images", "photos", "--as", "tyo", "--out", "x.h5"], "did you mean 'toy'"),
         (["toy", "--as", "toy"], "--as: only for --images PLACE"),
         (["--images", "empty", "--out", "x.h5"], "empty: no images there"),

@@ -31,7 +31,9 @@ from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
 from zslcore.project import import_data as imports
 from zslcore.project.edit import with_name, with_source, with_values
+from zslcore.project.import_data import with_extras
 from zslcore.project.params import Params
+from zslcore.signatures.source import Source as Signatures
 
 xlsa17, folder = (import_data.COMMANDS[kind] for kind in ("xlsa17", "folder"))
 BIRDS = ("kiwi", "moa", "weka", "huia", "kea")
@@ -580,3 +582,24 @@ def test_real_flowers_and_cub_are_imported(project: Path, real_data: Path) -> No
         assert len(data.labels) == images
     assert len(data.image_files) == 1246
     assert all(Path(file).is_file() for file in data.image_files)
+
+
+def test_requirements_name_the_extras_that_read_the_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = np.ones((2, 3), np.float32)
+
+    def read_by(encoder: str) -> Signatures:
+        return Signatures(values, {"recipe": {"encoder": encoder}}, (("a",), ("b",)))
+
+    file = Path("requirements.txt")
+    sources = [Signatures(values), read_by("tfidf"), read_by("all-MiniLM-L6-v2"), read_by("clip:ViT-B-32")]
+    assert with_extras(sources) == {}  # no such file
+    file.write_text("torch\n")
+    assert with_extras(sources) == {}  # not one that installs zslcore
+    file.write_text("zslcore[pipeline]==0.1.0\n# rest")
+    assert with_extras(sources[:2]) == {}
+    assert with_extras(sources) == {file: "zslcore[pipeline]==0.1.0\n# rest\nzslcore[clip]\nzslcore[text]\n"}
+    file.write_text("zslcore[pipeline,text]==0.1.0\n")
+    assert with_extras(sources[:3]) == {}
+    file.write_text("zslcore[all]==0.1.0\n")
+    assert with_extras(sources) == {}

@@ -25,6 +25,7 @@ from zslcore.signatures.source import Source
 from zslcore.signatures.texts import ClassTexts, for_classes, read_texts
 
 ROLES = ("trainval", "test_unseen", "ignored")
+KNOWN = "; a class has a folder of images; an unseen one may have a description alone"
 
 
 class FolderSource(DataSource):
@@ -82,7 +83,8 @@ class FolderSource(DataSource):
             hint = "; the first line should be a header" if table.corner in folders else ""
             rest = [row for row in described if row not in folders]
             near, way = near_names(lacking, rest), by_matching(lacking, rest)
-            raise ZSLError(f"{table.path}: no signature for {some(lacking)}{hint}{near}; add one row a class{way}")
+            what = "text" if self.signatures is None else "signature"
+            raise ZSLError(f"{table.path}: no {what} for {some(lacking)}{hint}{near}; add one row a class{way}")
         classes = tuple(known for known in described if known in {*folders, *unseen} and known not in ignored)
         listed = [list_files(folders[known]) if known in folders else ([], []) for known in classes]
         files = [images_of for images_of, _ in listed]
@@ -105,7 +107,8 @@ class FolderSource(DataSource):
         attributes = _image_attributes(root / self.image_attributes, keys, table) if self.image_attributes else None
         sources, notes = self._sources(root, table, described, classes, [known not in unseen for known in classes])
         notes += [*of_table.notes(), *of_list.notes(), *imageless_note(imageless)]
-        if spare := [row for row in described if row not in classes]:
+        spare = [row for row in described if row not in classes]
+        if spare and self.signatures is not None:  # of texts alone `for_classes` says it
             notes.append(f"{table.path}: {len(spare)} rows describe no class in use; left out: {some(spare)}")
         if others:
             suffixes = Counter(file.suffix.lower() or "without one" for file in others)
@@ -229,7 +232,7 @@ def read_unseen(
     """
     if path.suffix.lower() != ".csv" and not _is_split_table(path):
         every = (*classes, *imageless)
-        return {every[k] for k in read_classes(path, every, meant)}, set()
+        return {every[k] for k in read_classes(path, every, meant, KNOWN)}, set()
     rows = read_rows(path)
     _, header = next(rows)
     if [name.lower() for name in header] != ["class", "split"]:
@@ -247,7 +250,7 @@ def read_unseen(
             conflict = "" if role == before else f", as {role} and as {before} (line {first})"
             raise ZSLError(f"{path}: line {line}: class {name!r} appears twice{conflict}; leave one")
         if name not in classes and role != "ignored" and not (name in imageless and role == "test_unseen"):
-            raise ZSLError(f"{path}: line {line}: {unknown('class', name, classes, most=10)}; every class has a folder")
+            raise ZSLError(f"{path}: line {line}: {unknown('class', name, classes, most=10)}{KNOWN}")
         roles[name] = role, line
     if missing := [name for name in classes if name not in roles]:
         near = near_names(missing, [name for name in roles if name not in classes])

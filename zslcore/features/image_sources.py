@@ -349,7 +349,10 @@ def of_place(place: str) -> ImageSource:
                 raise ZSLError(
                     f"{place}: a compressed archive; unpack it and give the folder, or make a plain .tar of it"
                 )
-            raise ZSLError(f"{place}: no such folder; give a folder, a .txt list, .tar archives, or an address of one")
+            raise ZSLError(
+                f"{place}: no such file or folder of images; give an image, a folder, a .txt list, .tar "
+                "archives, or an address of one"
+            )
         if kind is ListFile and not system.isfile(inner):
             raise ZSLError(f"{place}: no such file; give a text file with one image path a line")
     return kind(place)

@@ -214,17 +214,19 @@ def _text(value: object) -> str:
     return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 
-def read_classes(path: Path, classes: tuple[str, ...], meant: Callable[[str], str] = str) -> NDArray[np.int64]:
+def read_classes(
+    path: Path, classes: tuple[str, ...], meant: Callable[[str], str] = str, hint: str = ""
+) -> NDArray[np.int64]:
     """Read a list of class names, one a line, as ascending positions in `classes`.
 
-    meant: the class that a name in the file means, or the name.
+    meant: the class that a name in the file means, or the name. hint: what to do about a name that is no class.
     Raises ZSLError when the file is missing or empty, or a name is repeated or is no class.
     """
     position = {clean(name): k for k, name in enumerate(classes)}
     chosen: set[int] = set()
     for name in map(meant, filter(None, map(clean, read_listed(path)))):
         if name not in position:
-            raise ZSLError(f"{path}: {unknown('class', name, position, most=10)}")
+            raise ZSLError(f"{path}: {unknown('class', name, position, most=10)}{hint}")
         if position[name] in chosen:
             raise ZSLError(f"{path}: class {name!r} appears twice; leave one")
         chosen.add(position[name])

@@ -30,11 +30,6 @@ class Basis:
     seen: NDArray[np.bool_]
 
     @property
-    def of_texts(self) -> bool:
-        """Whether every source is made of texts."""
-        return all(source.texts for source in self.header.sources)
-
-    @property
     def attributes(self) -> tuple[str, ...]:
         """Names of the a columns."""
         return tuple(name for source in self.header.sources for name in source.attributes)
@@ -46,16 +41,16 @@ class Basis:
         model's signatures.
         """
         worded = [name for name, values in classes.items() if _is_text(values)]
-        if self.of_texts and len(worded) < len(classes):
+        if self.header.of_texts and len(worded) < len(classes):
             strange = next(name for name in classes if name not in worded)
             raise ZSLError(f"class {strange!r}: the model's classes are described by texts; give a text, or several")
-        if not self.of_texts and (worded or any(source.texts for source in self.header.sources)):
+        if not self.header.of_texts and (worded or any(source.texts for source in self.header.sources)):
             named = " and ".join(f"{one.name} ({'texts' if one.texts else 'numbers'})" for one in self.header.sources)
             raise ZSLError(
                 f"class {next(iter(classes))!r}: the model's signatures are of {named}: give numbers where all are of "
                 "numbers; texts where all are of texts; of both nothing new can be described"
             )
-        if self.of_texts:
+        if self.header.of_texts:
             written = {name: [text] if isinstance(text, str) else text for name, text in classes.items()}
             texts = {name: checked(name, some, "new classes") for name, some in written.items()}
             added = [describe_new(source, ClassTexts("new classes", texts, {})) for source in self._sources().values()]

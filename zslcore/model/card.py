@@ -54,7 +54,8 @@ def _page(header: Header) -> Iterator[str]:
     yield f"{method.summary} {method.citation}."
     yield ""
     yield f"Names an image among {len(header.classes)} classes, of {classes.get('unseen', 0)} of which no image was"
-    yield f"seen in training, and among any others described by the same {len(header.attributes)} attributes:"
+    others = "in words" if header.of_texts else f"by the same {len(header.attributes)} attributes"
+    yield f"seen in training, and among any others described {others}:"
     yield ""
     yield "```"
     yield f"zsl predict models/{header.name}.zsl IMAGES --classes new_classes.csv"
@@ -65,7 +66,8 @@ def _page(header: Header) -> Iterator[str]:
     yield f"- Data set `{header.name}`, split: {data.get('split')}; images: {_counts(images)}."
     yield f"- Source: {_counts(about.get('source', {}))}."
     least, most = data.get("signatures", {}).get("least"), data.get("signatures", {}).get("most")
-    yield f"- Signatures: {len(header.attributes)} attributes a class, values from {least:.4g} to {most:.4g}."
+    numbers = "numbers" if header.of_texts else "attributes"
+    yield f"- Signatures: {len(header.attributes)} {numbers} a class, values from {least:.4g} to {most:.4g}."
     yield f"- {_features(header)}"
     yield "- Everything was fitted on trainval images; every choice was made on validation classes within them."
     seeds = ", ".join(map(str, header.seeds))

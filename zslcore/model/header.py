@@ -55,6 +55,11 @@ class BasisHeader(Part):
     sources: tuple[SourceHeader, ...] = Field(min_length=1)
     centre: bool = False
 
+    @property
+    def of_texts(self) -> bool:
+        """Whether every source is made of texts."""
+        return all(source.texts for source in self.sources)
+
 
 class Header(Part):
     """All of a model but its arrays.
@@ -75,6 +80,11 @@ class Header(Part):
     backbone: BackboneHeader | None = None
     basis: BasisHeader | None = None
     about: dict[str, Any] = {}
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether texts alone describe the classes."""
+        return self.basis is not None and self.basis.of_texts
 
 
 def of_method(settings: MethodSettings) -> dict[str, Any]:

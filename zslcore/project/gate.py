@@ -301,8 +301,16 @@ def cells(row: Row) -> tuple[str, ...]:
     def number(value: float | None, form: str = ".2f") -> str:
         return "" if value is None else format(value, form)
 
+    tested = row.p is not None and not math.isnan(row.p)  # NaN: no change in any seed, which tests nothing
+
     change = row.new - row.old if row.old is not None and row.new is not None else None
-    values = (number(row.old), number(row.new), number(change, "+.2f"), f"± {row.allowed:.2f}", number(row.p, ".2g"))
+    values = (
+        number(row.old),
+        number(row.new),
+        number(change, "+.2f"),
+        f"± {row.allowed:.2f}",
+        number(row.p if tested else None, ".2g"),
+    )
     return (row.verdict, row.metric, *values)
 
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-PLACES = ("params.yaml", "dvc.yaml", "dvc.lock", "data", "results", "experiments")
+PLACES = ("params.yaml", "requirements.txt", "dvc.yaml", "dvc.lock", "data", "results", "experiments")
 """Where commands and stages write what belongs in git."""
 
 

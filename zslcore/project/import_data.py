@@ -1,10 +1,11 @@
 """The files of a new data set, put into the project whole or not at all."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ from zslcore.io.artifacts import write_text
 from zslcore.progress import track
 from zslcore.project.params import Params, data_file
 from zslcore.settings import Settings
+from zslcore.signatures.encoders import extra
+from zslcore.signatures.source import Source as Signatures
 
+REQUIREMENTS = Path("requirements.txt")
+"""What CI installs, in a project that `zsl init` made."""
 LONGEST = 255
 """Bytes of the longest name of a file."""
 Copies = list[tuple[Path, Path]]
@@ -115,6 +120,18 @@ def _files(path: Path, target: Path) -> Copies:
         return [(path, target)]
     inside = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     return [copy for child in inside for copy in _files(child, target / child.name)]
+
+
+def with_extras(sources: Iterable[Signatures]) -> dict[Path, str]:
+    """requirements.txt with the extras that read a data set's texts, where it installs zslcore without them."""
+    if not REQUIREMENTS.exists():
+        return {}
+    text = REQUIREMENTS.read_text(encoding="utf-8")
+    named = ",".join(re.findall(r"^zslcore\[(.*?)\]", text, re.MULTILINE)).split(",")
+    wanted = {extra(source.made) for source in sources if source.texts} - {None, *named}
+    if "all" in named or named == [""] or not wanted:
+        return {}
+    return {REQUIREMENTS: "\n".join([text.rstrip(), *(f"zslcore[{name}]" for name in sorted(map(str, wanted)))]) + "\n"}
 
 
 @contextmanager

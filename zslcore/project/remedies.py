@@ -1,6 +1,7 @@
 """What to run when a file of the project cannot be used."""
 
-from zslcore.errors import BadFile, StaleFile
+from zslcore.errors import BadFile, StaleFile, nearest
+from zslcore.project.params import PARAMS_FILE
 
 WRITERS = {"selected.json": "select", "selection.csv": "select", "metrics.json": "evaluate", "settings.yaml": "resolve"}
 """Results that do not say themselves which stage writes them."""
@@ -11,6 +12,11 @@ def remedy(error: BadFile) -> str:
     folder = error.path.absolute().parent
     stage = error.stage or WRITERS.get(error.path.name, "")
     if folder.name == "models" and stage == "package":
+        if not error.path.exists() and not (folder.parent / PARAMS_FILE).exists():
+            return "check the path, or run the command in the project's folder"
+        near = nearest(error.path.stem, sorted(path.stem for path in folder.glob("*.zsl") if path != error.path))
+        if near and not error.path.exists():
+            return f"did you mean {error.path.with_stem(near)}?"
         return f"run `dvc repro package@{error.path.stem}` to rebuild it"
     if error.remedy:
         return error.remedy

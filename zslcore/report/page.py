@@ -20,12 +20,16 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: .4rem; }
 th, td:first-child { white-space: normal; }
+th { vertical-align: bottom; }
 td:first-child { min-width: 11rem; }
 th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
 tr.strong td { background: var(--mark); font-weight: 600; }
 figure { margin: 1rem 1.5rem .5rem 0; display: inline-block; vertical-align: top; }
 img { max-width: 100%; height: auto; display: block; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
+@media (max-width: 40rem) {
+main, nav { padding-left: 1rem; padding-right: 1rem; } th, td { padding: .3rem .35rem; }
+td:first-child { min-width: 6rem; } td:nth-child(2) { white-space: normal; } }
 @media print { body { background: #fff; } nav { display: none; } }
 """
 

@@ -58,6 +58,11 @@ def load(name: str) -> Encoder:
     return SentenceTransformer(name)
 
 
+def extra(name: str) -> str | None:
+    """The extra of zslcore that brings what an encoder needs; None where it needs nothing."""
+    return None if name == "tfidf" else "clip" if name.startswith("clip:") else "text"
+
+
 class SentenceTransformer:
     """A model of sentence-transformers (Reimers and Gurevych, EMNLP 2019), by folder or by name in the hub's cache.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zslcore.datasets.names import some
 from zslcore.errors import ZSLError, nearest, printable
 from zslcore.io.tables import clean, read_rows
 from zslcore.signatures.names import readable
@@ -134,12 +135,11 @@ def for_classes(texts: ClassTexts, classes: Iterable[str]) -> tuple[ClassTexts, 
     if lacking := [known for known in wanted if clean(known) not in texts.texts]:
         near = nearest(lacking[0], [known for known in texts.texts if known not in wanted])
         hint = f" (there is {near!r})" if near else ""
-        some = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-        raise ZSLError(f"{texts.where}: no text for {some}{hint}; write one at least for each class")
-    spare = set(texts.texts) - set(map(clean, wanted))
+        raise ZSLError(f"{texts.where}: no text for {some(lacking)}{hint}; write one at least for each class")
+    spare = sorted(set(texts.texts) - set(map(clean, wanted)))
     notes = [
         *texts.notes,
-        *([f"{texts.where}: texts of {len(spare)} classes not in use are left out"] if spare else []),
+        *([f"{texts.where}: texts of classes not in use are left out: {some(spare)}"] if spare else []),
     ]
     kept = {known: texts.texts[clean(known)] for known in wanted}
     names = {known: texts.names[clean(known)] for known in wanted if texts.names.get(clean(known))}

@@ -8,6 +8,7 @@ picture's edge have covered it tells how much of each part can be seen.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,11 +167,15 @@ def _catmull_rom(steps: int) -> NDArray[np.float64]:
     return 0.5 * np.hstack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2])
 
 
+@cache
+def _neighbours(n: int) -> NDArray[np.int64]:
+    return (np.arange(n)[:, None] + (-1, 0, 1, 2)) % n
+
+
 def curve(points: Points | Sequence[tuple[float, float]], steps: int = 6) -> Points:
     """The smooth closed curve (Catmull-Rom) through the points."""
     p = np.asarray(points, dtype=float)
-    around = np.stack([np.roll(p, k, axis=0) for k in (1, 0, -1, -2)], axis=1)  # (n, 4, 2)
-    return (_catmull_rom(steps) @ around).reshape(-1, 2)
+    return (_catmull_rom(steps) @ p[_neighbours(len(p))]).reshape(-1, 2)
 
 
 def disc(x: float, y: float, r: float, ry: float | None = None, n: int = 20) -> Points:
@@ -248,7 +253,7 @@ class Canvas:
         for other in masks[1:]:
             mask = ImageChops.multiply(mask, other.crop(box))
         if strength < 1:
-            mask = mask.point(lambda v: v * strength)
+            mask = mask.point(np.rint(np.arange(256) * strength).astype(int).tolist())
         self.image.paste(colour, box, mask)
 
     def areas(self, framed: bool) -> NDArray[np.int64]:
@@ -262,9 +267,14 @@ class Canvas:
 
 
 def blurred(image: Image.Image, radius: float) -> Image.Image:
-    """A wide blur, done at a third of the size."""
+    """The image, which it may change, blurred; a wide blur is done at a third of the size."""
     if radius < 6:
-        return image.filter(ImageFilter.BoxBlur(radius))
+        if box := image.getbbox():  # the rest is black and stays so
+            (left, top, right, bottom), reach = box, ceil(radius) + 1
+            right, bottom = min(right + reach, image.width), min(bottom + reach, image.height)
+            box = max(left - reach, 0), max(top - reach, 0), right, bottom
+            image.paste(image.crop(box).filter(ImageFilter.BoxBlur(radius)), box)
+        return image
     small = image.reduce(3).filter(ImageFilter.GaussianBlur(radius / 3))
     return small.resize(image.size, Image.Resampling.BILINEAR)
 
@@ -494,14 +504,9 @@ class _Bird:
             mask = Image.new("L", (c.size, c.size))
             pen = ImageDraw.Draw(mask)
             starts = self.body(rng.uniform((-0.7, -0.75), (0.9, 0.5), (90, 2)))
-            lengths = rng.uniform(0.05, 0.11, 90)
-            for p, length in zip(starts, lengths, strict=True):
-                end = p - along * length
-                pen.line(
-                    np.rint(np.concatenate([p, end]) * c.size).astype(int).tolist(),
-                    fill=255,
-                    width=max(1, round(0.014 * s * c.size)),
-                )
+            ends = starts - along * rng.uniform(0.05, 0.11, (90, 1))
+            for stroke in np.rint(np.hstack([starts, ends]) * c.size).astype(int).tolist():
+                pen.line(stroke, fill=255, width=max(1, round(0.014 * s * c.size)))
             c.paint(colour, mask, body, strength=0.13)
 
     def _volume(self, body: Image.Image) -> None:

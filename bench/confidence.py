@@ -1,12 +1,17 @@
 """How sure a method of the library is: python bench/confidence.py cub eszsl
 
 Fits the method, with its default settings, on the validation tasks of a data set that the pipeline has extracted;
-chooses the calibration factor, temperatures and the score of strangers there; and prints what test images show.
+chooses the calibration factor, temperatures and the score of strangers there; and prints what test images show, and
+the ECE that as many images show by chance.
 """
 
 import sys
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stages.workspace import Workspace
+from zslcore.evaluation.confidence import calibration_error, probabilities
 from zslcore.evaluation.protocol import (
     benchmark_task,
     choose_confidence,
@@ -18,6 +23,17 @@ from zslcore.evaluation.protocol import (
 from zslcore.evaluation.search import validation_tasks
 from zslcore.methods import registry
 
+DRAWS = 100
+
+
+def of_chance(chances: NDArray[np.float64]) -> str:
+    """The ECE in percent, mean ± std, of probabilities (n, classes) whose images' labels are drawn from them."""
+    random, up_to = np.random.default_rng(0), chances.cumsum(axis=1)
+    up_to /= up_to[:, -1:]
+    drawn = ((up_to > random.uniform(size=(len(chances), 1))).argmax(axis=1) for _ in range(DRAWS))
+    errors = [100 * calibration_error(chances, labels) for labels in drawn]
+    return f"{np.mean(errors):.1f} ± {np.std(errors, ddof=1):.1f}"
+
 
 def main(dataset: str, name: str) -> None:
     """Print temperatures, the AUROC of each score on validation classes, and the metrics on test images."""
@@ -28,9 +44,13 @@ def main(dataset: str, name: str) -> None:
     print(f"temperatures: {confidence.joint:.4g} jointly, {confidence.unseen:.4g} among unseen classes")
     print("AUROC on validation classes:", ", ".join(f"{key} {value:.1f}" for key, value in compared.items()))
     task = benchmark_task(workspace.data, workspace.features())
-    found = evaluate(score(fit(method(), task), task), factor, confidence)
+    scores = score(fit(method(), task), task)
+    found = evaluate(scores, factor, confidence)
     for group in ("confidence", "strangers"):
         print(f"{group}:", ", ".join(f"{key} {value:.2f}" for key, value in found[group].items()))
+    joint = of_chance(probabilities(scores.joint(factor), confidence.joint))
+    unseen = of_chance(probabilities(scores.zsl, confidence.unseen))
+    print(f"ECE of probabilities true by construction, on as many images: {joint}, among unseen classes {unseen}")
 
 
 if __name__ == "__main__":

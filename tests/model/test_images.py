@@ -225,6 +225,7 @@ def test_new_classes_compete(folder: Path, capsys: pytest.CaptureFixture[str]) -
         ("name,r,g,b,b\ncyan,0,1,1,1\n", "column 'b' appears twice"),
         ("name,r,g,b\ncyan,0,1,1\ncyan,0,1,0\n", "name 'cyan' appears twice"),
         ("name,r,g,b\nred,0,1,1\n", "the model has a class 'red' already"),
+        ("name,r,g,b\n ,0,1,1\n", "a new class has an empty name"),
         ("name,r,g,b\ncyan,0,nan,1\n", "'nan' is no finite number"),
         ("name,r,g,b\n", "a header and no rows"),
         ("", "the file is empty"),

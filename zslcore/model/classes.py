@@ -12,9 +12,11 @@ from zslcore.io.tables import clean, read_classes, read_table
 
 
 def check_names(names: Collection[str], known: Collection[str]) -> None:
-    """Raise ZSLError where there is no new class, or one has the name of a known class."""
+    """Raise ZSLError where there is no new class, or one has no name or that of a known class."""
     if not names:
         raise ZSLError("no new class; name at least one, and describe it by its attributes")
+    if not all(map(str.strip, names)):
+        raise ZSLError("a new class has an empty name; give it one")
     if twice := sorted(set(names).intersection(known)):
         raise ZSLError(f"the model has a class {twice[0]!r} already; give the new one another name")
 

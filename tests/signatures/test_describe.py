@@ -138,3 +138,21 @@ def test_minilm_from_its_package_knows_words_and_keeps_quiet(capfd: pytest.Captu
     assert "another script" in notes[0]
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, RuntimeError])
+def test_a_text_tower_without_its_weights_says_how_to_place_them(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_clip = pytest.importorskip("open_clip")
+
+    def offline(name: str, pretrained: str) -> None:
+        raise error(f"no network to fetch {pretrained}")
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", offline)
+    with pytest.raises(
+        ZSLError, match=r"'ViT-B-32'.*'laion2b_s34b_b79k'.*no network.*give its path in place of the tag"
+    ):
+        encoders.load("clip:ViT-B-32")
+    with pytest.raises(ZSLError, match=r"unknown CLIP model 'ViT-Z'"):
+        encoders.load("clip:ViT-Z")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zslcore.errors import ZSLError
+from zslcore.errors import ZSLError, first_line
 
 
 def open_model(
@@ -29,5 +29,9 @@ def open_model(
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ZSLError(f"CLIP model '{name}': weights '{weights}' cannot be loaded ({error})") from error
+        raise ZSLError(
+            f"CLIP model '{name}': weights '{weights}' cannot be loaded ({first_line(error)[:300]}); put their file "
+            "here (on a machine with a network: hf download REPOSITORY open_clip_model.safetensors --local-dir FOLDER; "
+            "open_clip.list_pretrained() lists the tags) and give its path in place of the tag"
+        ) from error
     return model.eval(), preprocess, open_clip.get_tokenizer(name)

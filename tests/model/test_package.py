@@ -83,7 +83,7 @@ def test_a_model_that_is_not_there_is_asked_for_where_it_may_be(packaged: Path, 
         return remedy(caught.value)
 
     assert said(packaged / "models/tyo.zsl") == f"did you mean {packaged}/models/toy.zsl?"
-    assert said(packaged / "models/birds.zsl") == "run `dvc repro package@birds` to make it anew"
+    assert said(packaged / "models/birds.zsl") == "run `dvc repro package@birds` to rebuild it"
     assert said(tmp_path / "models/toy.zsl") == "check the path, or run the command in the project's folder"
 
 

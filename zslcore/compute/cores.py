@@ -65,7 +65,7 @@ def one_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _pools(modules: int) -> "ThreadpoolController":
-    """The libraries that compute with threads, looked for anew (3 ms) once more modules have been imported."""
+    """The libraries that compute with threads, looked for (3 ms) whenever more modules have been imported."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -24,7 +24,7 @@ def command(
     contents = inspect(file)
     if contents.about.get("format") == PACKAGED.name:  # what `params` holds, in words
         header = validate(Header, contents.params, str(file))
-        print(card(header))
+        print(card(header, file))
         if not header.of_texts:
             print("the first line of a table for `zsl predict --classes`:")
             csv.writer(sys.stdout, lineterminator="\n").writerow(map(printable, ("class", *header.attributes)))

@@ -69,7 +69,7 @@ def command(
         if issubclass(kind, Localised) and model.on_maps and model.extractor is not None:
             write_json(workspace.experiment(f"maps/{kind.name}.json"), _shown(workspace, model))
     model.save(path)
-    write_text(path.with_suffix(".md"), card(model.header))
+    write_text(path.with_suffix(".md"), card(model.header, path))
     seeds = f"{len(model.methods)} seed{'s' * (len(model.methods) > 1)}"
     say(f"{path}: {len(model.classes)} classes, {seeds}, {path.stat().st_size / 1e6:.1f} MB; {path.with_suffix('.md')}")
 

@@ -90,7 +90,9 @@ def test_the_card_says_in_words_where_texts_describe_the_classes(texts: Dataset)
 
 
 def _card(model: Model) -> str:
-    return card(model.header.model_copy(update={"about": {"data": {"signatures": {"least": 0.0, "most": 1.0}}}}))
+    return card(
+        model.header.model_copy(update={"about": {"data": {"signatures": {"least": 0.0, "most": 1.0}}}}), Path("x.zsl")
+    )
 
 
 def test_another_encoder_is_refused(texts: Dataset) -> None:

@@ -221,7 +221,7 @@ def test_new_classes_compete(folder: Path, capsys: pytest.CaptureFixture[str]) -
     ("text", "message"),
     [
         ("name,r,g,x\ncyan,0,1,1\n", "unknown attribute 'x'"),
-        ("name,r,g\ncyan,0,1\n", "1 attributes are missing: b"),
+        ("name,r,g\ncyan,0,1\n", "no value for 1 of 3 attributes: b"),
         ("name,r,g,b,b\ncyan,0,1,1,1\n", "column 'b' appears twice"),
         ("name,r,g,b\ncyan,0,1,1\ncyan,0,1,0\n", "name 'cyan' appears twice"),
         ("name,r,g,b\nred,0,1,1\n", "the model has a class 'red' already"),

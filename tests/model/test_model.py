@@ -46,7 +46,7 @@ def test_a_new_class_is_found(model: Model, toy_task: Task) -> None:
     grown = without.with_classes({model.classes[-1]: described})
     found, expected = (one.probabilities(toy_task.unseen_features) for one in (grown, model))
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    with pytest.raises(ZSLError, match="1 attributes are missing: a0"):
+    with pytest.raises(ZSLError, match=r"no value for 1 of \d+ attributes: a0"):
         without.with_classes({"new": {k: v for k, v in described.items() if k != "a0"}})
 
 

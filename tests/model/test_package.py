@@ -67,8 +67,11 @@ def test_the_card_says_what_was_measured(packaged: Path, tmp_path: Path) -> None
     assert f"| {gap['mean']:.1f} ± {gap['std']:.1f} |" in page
 
 
-def test_inspect_prints_the_card(packaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    inspect.command(packaged / "models/toy.zsl")
+def test_inspect_prints_the_card(
+    packaged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(packaged)
+    inspect.command(Path("models/toy.zsl"))
     shown = capsys.readouterr().out
     assert (packaged / "models/toy.md").read_text() in shown
     assert "signatures: 16 × 10, float32" in shown

@@ -162,7 +162,7 @@ def test_what_is_refused_says_why(sent: dict[str, Any], status: int, reason: str
     ("classes", "status", "reason"),
     [
         ({}, 422, "at least 1"),
-        ({"a": {"light: red": 1}}, 422, "3 attributes are missing"),
+        ({"a": {"light: red": 1}}, 422, "no value for 3 of 4 attributes"),
         ({"a": {**PURPLE, "shape": 1}}, 422, "unknown attribute 'shape'"),
         ({"red": PURPLE}, 422, "has a class 'red' already"),
         ({"a": [1, 2]}, 422, "2 values, and the model has 4"),

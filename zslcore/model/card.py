@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,9 +14,9 @@ from zslcore.model.header import Header
 TEST_SELECTED = "diagnostic.test_selected_H"
 
 
-def card(header: Header) -> str:
-    """Markdown with the front matter that model hubs read."""
-    return f"---\n{_front_matter(header)}---\n\n" + "\n".join(_page(header)) + "\n"
+def card(header: Header, file: Path) -> str:
+    """Markdown with the front matter that model hubs read. file: the model."""
+    return f"---\n{_front_matter(header)}---\n\n" + "\n".join(_page(header, file)) + "\n"
 
 
 def _front_matter(header: Header) -> str:
@@ -45,7 +46,7 @@ def _front_matter(header: Header) -> str:
     return stream.getvalue()
 
 
-def _page(header: Header) -> Iterator[str]:
+def _page(header: Header, file: Path) -> Iterator[str]:
     about, method = header.about, registry.get(header.method)
     data = about.get("data", {})
     classes, images = data.get("classes", {}), data.get("images", {})
@@ -58,7 +59,7 @@ def _page(header: Header) -> Iterator[str]:
     yield f"seen in training, and among any others described {others}:"
     yield ""
     yield "```"
-    yield f"zsl predict models/{header.name}.zsl IMAGES --classes new_classes.csv"
+    yield f"zsl predict {file.as_posix()} IMAGES --classes new_classes.csv"
     yield "```"
     yield ""
     yield "## Data and protocol"

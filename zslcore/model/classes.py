@@ -49,7 +49,9 @@ def check_attributes(what: str, given: Collection[str], attributes: tuple[str, .
             raise ZSLError(f"{what}: {unknown('attribute', str(attribute), attributes, most)}")
     if missing := [attribute for attribute in attributes if attribute not in given]:
         more = f" and {len(missing) - most} more" if len(missing) > most else ""
-        raise ZSLError(f"{what}: {len(missing)} attributes are missing: {', '.join(missing[:most])}{more}")
+        raise ZSLError(
+            f"{what}: no value for {len(missing)} of {len(attributes)} attributes: {', '.join(missing[:most])}{more}"
+        )
 
 
 def read_descriptions(path: Path, attributes: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:

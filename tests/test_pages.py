@@ -129,6 +129,14 @@ def test_no_page_has_python_that_nothing_runs() -> None:
             assert page.name in RUN_ELSEWHERE or re.search(rf'python\(\s*"{page.name}"', here), page.name
 
 
+def test_the_first_page_draws_a_picture_of_each_unseen_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    birds = python("start.md")["birds"]
+    assert {path.stem for path in Path("photos").iterdir()} == {birds.classes[kind] for kind in birds.unseen}
+    same = zsl.draw_birds(images_per_class=2)
+    assert [birds.classes[k] for k in birds.unseen] == [same.classes[k] for k in same.unseen]
+
+
 def test_the_method_of_the_page_on_extending(toy_task: Task) -> None:
     """Its weights are those of the ridge regression that its docstring states."""
     kind = python("extending.md")["MyMethod"]
@@ -184,7 +192,7 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
         picture.save(folder / name)
     new = pd.DataFrame([data.signatures[:2].mean(0)], index=["striped finch"], columns=data.attribute_names)
-    new.to_csv(folder / "new_classes.csv", index_label="class")
+    new.to_csv(folder / "new.csv", index_label="class")
     return folder
 
 

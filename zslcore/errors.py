@@ -1,7 +1,7 @@
 """The one error that is meant for people, and text that is safe to show them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     likely = [other for other in known if len(other) <= LONGEST][:MOST] if len(name) <= LONGEST else []
     same = next((other for other in likely if letters(other) == letters(name)), None)
     return same or next(iter(get_close_matches(name, likely, n=1)), None)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more
 
 
 def letters(name: str) -> str:

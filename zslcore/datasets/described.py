@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from zslcore.datasets.matfile import read_mat
-from zslcore.datasets.names import near_names, some
-from zslcore.errors import ZSLError
+from zslcore.datasets.names import near_names
+from zslcore.errors import ZSLError, some
 from zslcore.io.tables import clean, read_rows, read_table
 from zslcore.signatures.describe import Recipe, describe
 from zslcore.signatures.source import Source

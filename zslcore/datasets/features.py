@@ -12,9 +12,9 @@ from pydantic import Field
 from zslcore.datasets.arrays import FORMATS, Arrays, Column, fill, is_array_file, is_list, is_matrix, values
 from zslcore.datasets.dataset import SPLITS, Dataset, hold_out_by_name, imageless_note
 from zslcore.datasets.folder import read_unseen
-from zslcore.datasets.names import Meant, by_matching, near_names, some
+from zslcore.datasets.names import Meant, by_matching, near_names
 from zslcore.datasets.source import MatchNames, Source, SplitName, SplitSeed, TestShare
-from zslcore.errors import ZSLError, unknown
+from zslcore.errors import ZSLError, some, unknown
 from zslcore.io.rows import collect, fits
 from zslcore.io.tables import clean, read_listed, read_rows, read_table
 

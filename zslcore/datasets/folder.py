@@ -13,10 +13,10 @@ from pydantic import Field, model_validator
 
 from zslcore.datasets.dataset import Dataset, hold_out_by_name, imageless_note, is_utf8, shown
 from zslcore.datasets.image_files import is_image
-from zslcore.datasets.names import Meant, by_matching, near_names, some
+from zslcore.datasets.names import Meant, by_matching, near_names
 from zslcore.datasets.source import MatchNames, SplitName, SplitSeed, TestShare
 from zslcore.datasets.source import Source as DataSource
-from zslcore.errors import ZSLError, unknown
+from zslcore.errors import ZSLError, some, unknown
 from zslcore.io.layers import validate
 from zslcore.io.tables import Table, clean, read_classes, read_rows, read_table
 from zslcore.signatures.describe import Recipe, describe

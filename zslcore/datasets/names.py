@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from zslcore.errors import ZSLError, letters, nearest
+from zslcore.errors import ZSLError, letters, nearest, some
 
 
 class Meant:
@@ -50,12 +50,6 @@ def near_names(names: Sequence[str], known: Iterable[str]) -> str:
     pairs = [(name, nearest(name, left)) for name in names[:5]]
     found = ", ".join(f"{other!r} for {name!r}" for name, other in pairs if other is not None)
     return f" (there is {found})" if found else ""
-
-
-def some(names: Sequence[str]) -> str:
-    """The first five names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(repr, names[:5])) + more
 
 
 def by_matching(names: Sequence[str], known: Iterable[str]) -> str:

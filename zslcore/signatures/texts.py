@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zslcore.datasets.names import some
-from zslcore.errors import ZSLError, nearest, printable
+from zslcore.errors import ZSLError, nearest, printable, some
 from zslcore.io.tables import clean, read_rows
 from zslcore.signatures.names import readable
 

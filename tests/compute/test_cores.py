@@ -1,4 +1,7 @@
-"""Threads of a command take memory from one heap, whose pages stay where they are between a network's passes."""
+"""Threads of a command take memory from one heap, whose pages stay where they are between a network's passes.
+
+And a computation has one thread, whichever libraries there are by then.
+"""
 
 import ctypes
 import os
@@ -36,3 +39,27 @@ def test_threads_share_a_heap(heaps: str, limit: dict[str, str], several: bool) 
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
     assert "Arena 0" in said
     assert ("Arena 1" in said) == several
+
+
+LIBRARIES = """
+import sys
+import numpy
+from threadpoolctl import threadpool_info
+from zslcore.compute.cores import one_thread
+
+def threads():
+    with one_thread():
+        return {(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()}
+
+first = threads()
+import scipy.linalg, sklearn.cluster, zslcore.datasets.birds.source as birds
+assert len(threads()) > len(first) > 0
+assert {number for _, number in threads() | first} == {1}
+birds.draw_birds(classes=2, images_per_class=1, unseen=0, side=32)
+assert "torch" not in sys.modules, "drawing takes seconds longer"
+"""
+
+
+def test_one_thread_is_of_libraries_imported_later_too_and_imports_none() -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", LIBRARIES], env=environment, check=True)

@@ -3,10 +3,16 @@
 import ctypes
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from zslcore.errors import ZSLError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 
 def at_once() -> int:
@@ -41,14 +47,25 @@ def one_heap() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with a single thread, in torch and in numpy: what comes out does not depend on the number of cores."""
-    import torch
-    from threadpoolctl import threadpool_limits
+    """Compute with a single thread, in numpy and in torch: what comes out does not depend on the number of cores.
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    Whoever computes with torch inside has imported it before: it takes seconds, and some jobs need none of it.
+    """
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    if torch:
+        torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with _pools(len(sys.modules)).limit(limits=1):
             yield
     finally:
-        torch.set_num_threads(before)
+        if torch:
+            torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _pools(modules: int) -> "ThreadpoolController":
+    """The libraries that compute with threads, looked for anew (3 ms) once more modules have been imported."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

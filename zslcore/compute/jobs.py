@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from zslcore.compute.cluster import as_zsl_error, connect, worker_capacity
 from zslcore.compute.cores import at_once, one_thread
 from zslcore.errors import ZSLError
 from zslcore.progress import progress
-from zslcore.training.device import resolve_device
+
+if TYPE_CHECKING:
+    import torch
 
 EngineName = Literal["local", "ray"]
 Job = tuple[str, tuple[Any, ...]]
@@ -36,7 +36,7 @@ DIES_WITH_PARENT = 1
 
 
 def in_order(
-    what: str, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], device: torch.device | str = "cpu"
+    what: str, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], device: "torch.device | str" = "cpu"
 ) -> Iterator[Any]:
     """Yield function(*arguments) of each job, in their order, while they run side by side; with a progress bar.
 
@@ -45,7 +45,7 @@ def in_order(
     Raises as `run_jobs`.
     """
     done: dict[int, Any] = {}
-    gpus = int(resolve_device(str(device)).type != "cpu")
+    gpus = int(str(device) != "cpu" and _computes_on_gpu(str(device)))
     with progress(what, len(jobs)) as advance:
         found = run_jobs(_apply, {"": function}, [("", arguments) for arguments in jobs], gpus=gpus)
         for position in range(len(jobs)):
@@ -54,6 +54,12 @@ def in_order(
                 done[ended] = result
                 advance()
             yield done.pop(position)
+
+
+def _computes_on_gpu(device: str) -> bool:
+    from zslcore.training.device import resolve_device  # brings torch, which takes seconds
+
+    return resolve_device(device).type != "cpu"
 
 
 def _apply(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -103,7 +109,6 @@ def _begin(function: Callable[..., Any], shared: Mapping[str, Any], parent: int)
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
         if os.getppid() != parent:  # gone before that
             os._exit(1)
-    torch.set_num_threads(1)
 
 
 def _job(name: str, arguments: tuple[Any, ...]) -> Any:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import Field
 
+from zslcore.compute.jobs import in_order
 from zslcore.datasets.birds import drawing
 from zslcore.datasets.dataset import Dataset, hold_out_seen
 from zslcore.datasets.source import Source
 from zslcore.errors import ZSLError
-from zslcore.progress import track
 from zslcore.signatures.describe import Recipe, describe
 from zslcore.signatures.source import Source as Described
 from zslcore.signatures.texts import ClassTexts
@@ -116,8 +116,6 @@ def draw_birds(
     The same arguments give the same bytes. A kind and its pictures do not depend on how many pictures are drawn, nor
     a seen kind on how many other kinds there are. Raises ZSLError when an argument is out of range.
     """
-    from zslcore.compute.jobs import in_order  # brings torch, which nothing else here needs
-
     if seed < 0:
         raise ZSLError(f"birds: seed is {seed}; use 0 or more")
     if images_per_class < 1:
@@ -307,7 +305,7 @@ class BirdsSource(Source):
             trainval=trainval,
             test_seen=test_seen,
             test_unseen=np.flatnonzero(is_unseen),
-            pictures=[_png(image) for image in track(birds.images, "encode birds", len(birds.images))],
+            pictures=list(in_order("encode birds", _png, [(image,) for image in birds.images])),
             image_attributes=birds.image_attributes,
             attribute_names=birds.attribute_names,
             split_name="drawn birds",

@@ -1,5 +1,6 @@
 """The wheel: what an installation without extras can do, and a project of one's own that runs the installed package."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,8 @@ import sys
 import tomllib
 import venv
 import zipfile
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,38 @@ __main__.main()
 """
 
 
+WARM = """
+import json, multiprocessing, os, sys
+import timm
+from zslcore import __main__
+from zslcore.project.code import code_hash
+from zslcore.stages.commands import STAGES, imported
+
+timm.models
+for name in ("init", "import_data", "resolve", "prepare", "upgrade"):
+    imported(f"stages.{name}")
+code_hash(*STAGES.values())  # each module's by its text
+
+def call(writer, where, arguments):
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.chdir(where)
+    sys.argv = ["zsl", *arguments]
+    __main__.main()
+
+for line in sys.stdin:
+    reader, writer = os.pipe()
+    process = multiprocessing.get_context("fork").Process(target=call, args=(writer, *json.loads(line)))
+    process.start()
+    os.close(writer)
+    with os.fdopen(reader) as output:
+        said = output.read()
+    process.join()
+    print(json.dumps([process.exitcode, said]), flush=True)
+"""
+"""Runs commands in processes forked from it, which has imported what they do: seconds less than starting each anew."""
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
@@ -90,10 +125,29 @@ class Installed:
         assert (done.returncode == 0) is ok, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def zsl(self, where: Path, *arguments: str, ok: bool = True) -> str:
+        """What `zsl` printed, as `run` would show, in a process forked from a warm one."""
+        assert self.warm.stdin is not None
+        assert self.warm.stdout is not None
+        self.warm.stdin.write(f"{json.dumps([str(where), arguments])}\n")
+        self.warm.stdin.flush()
+        code, said = json.loads(self.warm.stdout.readline())
+        assert (code == 0) is ok, said
+        return said
+
+    @cached_property
+    def warm(self) -> subprocess.Popen[str]:
+        """What forks them."""
+        command, pipe = [sys.executable, "-c", WARM], subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=self.environment, cwd=self.folder)
+
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return Installed(tmp_path_factory.mktemp("site"), wheel)
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    installed = Installed(tmp_path_factory.mktemp("site"), wheel)
+    yield installed
+    with installed.warm:  # closes its input, at which it ends
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +206,7 @@ def test_without_any_extra_estimators_and_models_work(installed: Installed, tmp_
 def test_a_project_of_one_s_own_runs_the_installed_package(installed: Installed, project: Path) -> None:
     installed.run(project, "dvc", "repro", "-q", "prepare")
     assert (project / "artifacts/birds/dataset.h5").exists()
-    assert "train.lr" in installed.run(project, "zsl", "params", "birds", "train.lr")
+    assert "train.lr" in installed.zsl(project, "params", "birds", "train.lr")
     resolved = Params(project).resolve("birds")
     there = YAML(typ="safe").load((project / "results/birds/settings.yaml").read_text())["code"]
     assert there == {stage: code_of(stage, resolved) for stage in STAGES}  # as in the checkout
@@ -165,40 +219,40 @@ def test_an_edited_package_changes_the_hashes_of_the_stages_whose_code_it_is(
 ) -> None:
     """Of these hashes DVC knows which stages to run (tests/stages/test_pipeline.py)."""
     resolved = project / "results/birds/settings.yaml"
-    installed.run(project, "zsl", "resolve", "birds")
+    installed.zsl(project, "resolve", "birds")
     before, module = resolved.read_bytes(), installed.folder / "zslcore/nn/losses.py"
     text = module.read_text()
     module.write_text(f"{text}\n\nEDITED = 1\n")
-    installed.run(project, "zsl", "resolve", "birds")
+    installed.zsl(project, "resolve", "birds")
     module.write_text(text)
     old, new = (YAML(typ="safe").load(content)["code"] for content in (before, resolved.read_bytes()))
     assert {"select", "finetune", "train", "classify"} <= {stage for stage in old if old[stage] != new[stage]}
     assert {name: old[name] for name in ("prepare", "extract")} == {name: new[name] for name in ("prepare", "extract")}
-    installed.run(project, "zsl", "resolve", "birds")
+    installed.zsl(project, "resolve", "birds")
     assert resolved.read_bytes() == before
 
 
 def test_upgrade_shows_and_merges_what_a_newer_template_changes(installed: Installed, project: Path) -> None:
     """An edit here and one in the template, of other lines of one file, are both in the result."""
-    assert "are those of this zslcore's template" in installed.run(project, "zsl", "upgrade")
+    assert "are those of this zslcore's template" in installed.zsl(project, "upgrade")
     params = installed.folder / "zslcore/template/params.yaml"
     text = params.read_text()
     edit(project / "params.yaml", seeds=[7])
     installed.run(project, "git", "commit", "-qam", "one seed")
     params.write_text(text.replace("lambda_cls: 1.0", "lambda_cls: 0.5"))
-    assert "+  lambda_cls: 0.5" in installed.run(project, "zsl", "upgrade")
+    assert "+  lambda_cls: 0.5" in installed.zsl(project, "upgrade")
     assert "lambda_cls: 1.0" in (project / "params.yaml").read_text()
-    installed.run(project, "zsl", "upgrade", "--apply")
+    installed.zsl(project, "upgrade", "--apply")
     merged = (project / "params.yaml").read_text()
     assert "lambda_cls: 0.5" in merged
     assert "- 7" in merged
     assert dict(YAML(typ="safe").load((project / "data/birds.yaml").read_text())["source"]) == TINY
-    assert "are those of this zslcore's template" in installed.run(project, "zsl", "upgrade")
+    assert "are those of this zslcore's template" in installed.zsl(project, "upgrade")
     params.write_text(text.replace("lambda_cls: 1.0", "lambda_cls: 0.7"))
     (project / "params.yaml").write_text(merged.replace("lambda_cls: 0.5", "lambda_cls: 2.0"))
-    assert "uncommitted changes" in installed.run(project, "zsl", "upgrade", "--apply", ok=False)
+    assert "uncommitted changes" in installed.zsl(project, "upgrade", "--apply", ok=False)
     installed.run(project, "git", "commit", "-qam", "the same line")
-    assert "params.yaml; settle the marked lines" in installed.run(project, "zsl", "upgrade", "--apply", ok=False)
+    assert "params.yaml; settle the marked lines" in installed.zsl(project, "upgrade", "--apply", ok=False)
     installed.run(project, "git", "merge", "--abort")
     params.write_text(text)
 
@@ -206,8 +260,8 @@ def test_upgrade_shows_and_merges_what_a_newer_template_changes(installed: Insta
 def test_a_folder_that_no_init_made_cannot_be_upgraded(installed: Installed, tmp_path: Path) -> None:
     installed.run(tmp_path, "git", "init", "-q")
     installed.run(tmp_path, "git", "commit", "-q", "--allow-empty", "-m", "start")
-    assert "no commit of a template" in installed.run(tmp_path, "zsl", "upgrade", ok=False)
-    assert "a git repository with commits" in installed.run(tmp_path, "zsl", "init", ok=False)
+    assert "no commit of a template" in installed.zsl(tmp_path, "upgrade", ok=False)
+    assert "a git repository with commits" in installed.zsl(tmp_path, "init", ok=False)
     assert "start" in installed.run(tmp_path, "git", "log")
 
 
@@ -220,19 +274,19 @@ def test_images_of_one_s_own_are_the_data_set(installed: Installed, tmp_path: Pa
     (tmp_path / "table.csv").write_text("class,a,b\ncrow,0,1\nfinch,1,0\nkiwi,1,1\nowl,0.5,0\nrook,0,0.5\nwren,1,0.5\n")
     (tmp_path / "unseen.txt").write_text("kiwi\n")
     options = ["--images", "photos", "--signatures", "table.csv", "--unseen", "unseen.txt", "--name", "photos"]
-    assert "something lies there" in installed.run(tmp_path, "zsl", "init", ".", *options, ok=False)
+    assert "something lies there" in installed.zsl(tmp_path, "init", ".", *options, ok=False)
     assert (tmp_path / "photos/owl/0.png").exists()
-    installed.run(tmp_path, "zsl", "init", "own", "--images", "gone", *options[2:], ok=False)
+    installed.zsl(tmp_path, "init", "own", "--images", "gone", *options[2:], ok=False)
     assert not (tmp_path / "own").exists()
     installed.run(tmp_path, "git", "init", "-q", "own")  # as a clone of a new repository is
-    installed.run(tmp_path, "zsl", "init", "own", "--images", "gone", *options[2:], ok=False)
-    assert "Next: cd own, dvc repro" in installed.run(tmp_path, "zsl", "init", "own", *options)
+    installed.zsl(tmp_path, "init", "own", "--images", "gone", *options[2:], ok=False)
+    assert "Next: cd own, dvc repro" in installed.zsl(tmp_path, "init", "own", *options)
     own = tmp_path / "own"
     assert YAML(typ="safe").load((own / "params.yaml").read_text())["datasets"] == ["photos"]
     assert not (own / "data/birds.yaml").exists()
     assert installed.run(own, "git", "status", "--porcelain") == ""
-    installed.run(own, "zsl", "resolve", "photos")
-    installed.run(own, "zsl", "prepare", "photos")
+    installed.zsl(own, "resolve", "photos")
+    installed.zsl(own, "prepare", "photos")
 
 
 @pytest.mark.soak

@@ -5,6 +5,7 @@ An edited loss then re-runs what it touches, and a reworded message nothing.
 
 import ast
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.util import find_spec, resolve_name
@@ -28,6 +29,7 @@ LEFT_OUT = (
     "stages.live",
 )
 """Modules, and packages whole, that change no figure but by the values they resolve, which stages depend on."""
+BELOW_LEFT_OUT = tuple(f"{name}." for name in LEFT_OUT if "." in name)
 SPEAKERS = ("say", "print", "debug", "info", "warning", "warn", "advance")
 """Functions that only tell a person something."""
 
@@ -41,10 +43,11 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
     of_stages = root / "zslcore" if (root / "zslcore/stages").is_dir() else root  # where the wheel has them, or not
     folders = {"zslcore": root, "stages": of_stages, **_elsewhere(modules)}
     files: dict[str, Path] = {}
-    waiting = list(modules)
+    waiting, seen = list(modules), set[str]()
     while waiting:
         name = waiting.pop()
-        path = None if name in files or _left_out(name) else _file(name, folders)
+        path = None if name in seen or _left_out(name) else _file(name, folders)
+        seen.add(name)
         if path is None:
             continue
         files[name] = path
@@ -78,15 +81,15 @@ def _elsewhere(modules: Iterable[str]) -> dict[str, Path]:
 
 
 def _left_out(module: str) -> bool:
-    return module in LEFT_OUT or module.startswith(tuple(f"{name}." for name in LEFT_OUT if "." in name))
+    return module in LEFT_OUT or module.startswith(BELOW_LEFT_OUT)
 
 
 def _file(module: str, folders: Mapping[str, Path]) -> Path | None:
     folder = folders.get(module.split(".")[0])
     if folder is None:
         return None
-    base = folder.joinpath(*module.split("."))
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+    base = os.path.join(folder, *module.split("."))  # for thousands of names, of which pathlib would make a second
+    return next((Path(path) for path in (f"{base}.py", f"{base}/__init__.py") if os.path.isfile(path)), None)
 
 
 @cache

@@ -23,6 +23,7 @@ from zslcore.model.model import Model
 from zslcore.model.overlays import write_overlays
 from zslcore.model.places import Row, pictures_of, rows_of
 from zslcore.model.prediction import Prediction, Question
+from zslcore.progress import progress
 from zslcore.signatures.texts import read_texts
 
 from .common import TrustedBackbone, Weights, print_table, say
@@ -104,7 +105,9 @@ def chosen(model: Model, classes: Path | None, among: str) -> tuple[Model, str |
     """The model with the classes of a table, and the names of those that compete, as `Model.predict` takes them."""
     described = None if classes is None else _descriptions(classes, model)
     if described is not None:
-        model = model.with_classes(described)
+        known = len(model.classes) + len(described)
+        with progress(f"{model.name}: classifiers of {known:,} classes", len(model.methods)) as advance:
+            model = model.with_classes(described, advance=advance)
     if among in ("all", "seen", "unseen"):
         return model, among
     of_table = described is not None and classes is not None and Path(among).resolve() == classes.resolve()

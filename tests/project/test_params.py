@@ -414,7 +414,7 @@ def test_dvc_rewrites_the_settings_to_the_same_bytes(file: Path, tmp_path: Path)
         ("train.lr=0.002", "  lr: 0.002"),
         ("train.epochs=20", "  epochs: 20"),
         ("train.noise.strength=0.5", "  noise: {strength: 0.5, applies_to: target}"),
-        ("package.seeds=first", "package: {method: clusterable, seeds: first, include_backbone: false}"),
+        ("package.seeds=first", "package: {method: auto, seeds: first, include_backbone: false}"),
         ("preset=paper", "preset: paper"),
         ("+override.train.lr=0.5", "override:\n  train:\n    lr: 0.5"),
     ],

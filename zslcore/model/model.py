@@ -26,6 +26,7 @@ from zslcore.model.classifier_cache import cached_classifiers
 from zslcore.model.header import Header
 from zslcore.model.images import Extractor, Picture
 from zslcore.model.prediction import Prediction, Question
+from zslcore.progress import Advance, no_progress
 
 AT_ONCE = 2**22
 """Scores that are in memory at a time."""
@@ -232,11 +233,13 @@ class Model:
             done += len(block)
         return out
 
-    def with_classes(self, classes: Mapping[str, Any], replace: bool = False) -> "Model":
+    def with_classes(
+        self, classes: Mapping[str, Any], replace: bool = False, advance: Advance = no_progress
+    ) -> "Model":
         """A model that knows these classes too, of which it has seen no image.
 
         classes: name -> the value of each attribute by its name, or all of them in order; or a text, or several, where
-        the model's classes are described by texts. replace: it knows no others.
+        the model's classes are described by texts. replace: it knows no others. advance: called once a seed is done.
         A generative method trains the classifier of the new label space here, unless `cache` has it.
         Raises ZSLError for unknown and missing attributes, values that are no finite numbers, and names it has.
         """
@@ -258,6 +261,7 @@ class Model:
             if isinstance(method, TrainsClassifiers):
                 state = cached_classifiers(method, signatures, seen, seed, self.cache)
                 method.set_classifiers(state, signatures, seen, seed)
+            advance()
         return model
 
     def save(self, path: Path | str) -> None:

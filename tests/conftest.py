@@ -34,13 +34,17 @@ hypothesis.settings.load_profile("untimed")
 
 FIRST = (
     "test_cluster",
-    "test_faults",
-    "test_flowers",
-    "test_pipeline",
-    "test_remove_rename",
-    "test_experiments",
     "test_ray_engine",
-    "test_sweep",
+    "test_pipeline",
+    "test_faults",
+    "test_experiments",
+    "test_flowers",
+    "test_common",
+    "test_generative",
+    "test_own_project",
+    "test_remotes",
+    "test_compare",
+    "test_remove_rename",
 )
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"

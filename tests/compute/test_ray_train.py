@@ -24,9 +24,9 @@ from zslcore.training.replica import ALONE, Replica
 TRAIN = {"hidden": 16, "projection": 8, "members": 2, "batch_size": 16, "lr": 0.01, "epochs": 4}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two(cluster: Any) -> Iterator[Any]:
-    """The cluster with a second node."""
+    """The cluster with a second node, for the last tests: those before have one processor."""
     node = cluster.add_node(num_cpus=1)
     yield cluster
     cluster.remove_node(node)
@@ -39,6 +39,50 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(write_project(tmp_path, {"train": TRAIN, "finetune": {"epochs": 1}}))
     artifacts.write_json(Path("results/toy/selected.json"), {"train": {}, "generate": {}, "classify": {}})
     return tmp_path
+
+
+@pytest.mark.slow
+def test_an_error_for_people_comes_back_at_once(cluster: Any, tmp_path: Path) -> None:
+    from zslcore.compute.ray_train import fit_on_ray
+
+    def fit(replica: Replica) -> None:
+        with (tmp_path / "begun").open("a") as file:
+            file.write("x")
+        raise ZSLError("train: the loss (total) is nan")
+
+    with pytest.raises(ZSLError, match=r"^engine ray: train: the loss \(total\) is nan$"):
+        fit_on_ray(fit, rows=8, folder=tmp_path / "checkpoints")
+    assert (tmp_path / "begun").read_text() == "x", "one worker, as the cluster has one processor, and once"
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"workers": 0}, r"^--workers 0: each takes its rows of a batch, which has 8; give 1 to 8$"),
+        ({"workers": 9}, r"^--workers 9: each takes .* give 1 to 8$"),
+        ({"workers": 2}, r"^--workers 2: the cluster at [\d.:]+ has room for 1; give no more, or add machines to it$"),
+        ({"gpus": 1}, "^device cuda: no node of the cluster has a GPU"),
+    ],
+)
+def test_workers_that_cannot_be(cluster: Any, tmp_path: Path, asked: dict[str, int], why: str) -> None:
+    from zslcore.compute.ray_train import fit_on_ray
+
+    with pytest.raises(ZSLError, match=why):
+        fit_on_ray(lambda replica: None, rows=8, folder=tmp_path, **asked)
+
+
+def test_options_of_ray_without_it(project: Path) -> None:
+    with pytest.raises(ZSLError, match=r"^zsl train --address, --workers: only for --engine ray; add it"):
+        stages.train.command("toy", address="localhost:1", workers=2)
+
+
+def test_ray_is_missing(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stages.finetune.command("toy")
+    monkeypatch.delitem(sys.modules, "zslcore.compute.ray_train", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit):
+        run(lambda: stages.train.command("toy", engine="ray"))
+    assert capsys.readouterr().err.endswith("error: this needs ray: pip install 'zslcore[ray]'\n")
 
 
 @pytest.mark.slow
@@ -93,47 +137,3 @@ def test_a_killed_worker_is_replaced_and_training_goes_on(two: Any, tmp_path: Pa
         assert found == pytest.approx(terms, rel=1e-5)
     for name, value in wanted.items():
         np.testing.assert_allclose(state[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.slow
-def test_an_error_for_people_comes_back_at_once(cluster: Any, tmp_path: Path) -> None:
-    from zslcore.compute.ray_train import fit_on_ray
-
-    def fit(replica: Replica) -> None:
-        with (tmp_path / "begun").open("a") as file:
-            file.write("x")
-        raise ZSLError("train: the loss (total) is nan")
-
-    with pytest.raises(ZSLError, match=r"^engine ray: train: the loss \(total\) is nan$"):
-        fit_on_ray(fit, rows=8, folder=tmp_path / "checkpoints")
-    assert (tmp_path / "begun").read_text() == "x", "one worker, as the cluster has one processor, and once"
-
-
-@pytest.mark.parametrize(
-    ("asked", "why"),
-    [
-        ({"workers": 0}, r"^--workers 0: each takes its rows of a batch, which has 8; give 1 to 8$"),
-        ({"workers": 9}, r"^--workers 9: each takes .* give 1 to 8$"),
-        ({"workers": 2}, r"^--workers 2: the cluster at [\d.:]+ has room for 1; give no more, or add machines to it$"),
-        ({"gpus": 1}, "^device cuda: no node of the cluster has a GPU"),
-    ],
-)
-def test_workers_that_cannot_be(cluster: Any, tmp_path: Path, asked: dict[str, int], why: str) -> None:
-    from zslcore.compute.ray_train import fit_on_ray
-
-    with pytest.raises(ZSLError, match=why):
-        fit_on_ray(lambda replica: None, rows=8, folder=tmp_path, **asked)
-
-
-def test_options_of_ray_without_it(project: Path) -> None:
-    with pytest.raises(ZSLError, match=r"^zsl train --address, --workers: only for --engine ray; add it"):
-        stages.train.command("toy", address="localhost:1", workers=2)
-
-
-def test_ray_is_missing(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    stages.finetune.command("toy")
-    monkeypatch.delitem(sys.modules, "zslcore.compute.ray_train", raising=False)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SystemExit):
-        run(lambda: stages.train.command("toy", engine="ray"))
-    assert capsys.readouterr().err.endswith("error: this needs ray: pip install 'zslcore[ray]'\n")

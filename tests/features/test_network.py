@@ -150,8 +150,10 @@ def test_batch_size_shrinks_with_the_pictures(tiny):
 
 
 @pytest.mark.slow
-def test_compiled_agrees(tiny):
-    backbone = backbones.load(tiny.backbone, "random", 32)
+def test_compiled_agrees(tiny, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # a pool of processes would import torch first
+    block = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    backbone = backbones.from_module("block", nn.Sequential(*block), {"img_size": 32})
     sample = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     plain, compiled = (
         Network(plan_extraction(backbone, tiny.model_copy(update={"compile": choice}), "cpu", sample), backbone)(sample)

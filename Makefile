@@ -13,7 +13,7 @@ baseline: repro ## commit what the pipeline gives now: `zsl gate` holds later ru
 	git add dvc.lock results models
 	git commit -m "Baseline of the default pipeline" -- dvc.lock results models
 
-test: setup ## the test suite, a worker on each processor
+test: setup ## the test suite, one worker more than processors
 	python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 check: setup ## lint, format, types, spelling

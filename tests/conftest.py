@@ -52,8 +52,8 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: as many workers as this process may use processors."""
-    return joblib.cpu_count()
+    """`-n auto`: one worker more than this process may use processors, as Ray and DVC's queue often wait."""
+    return joblib.cpu_count() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

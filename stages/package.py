@@ -33,6 +33,7 @@ from zslcore.model.card import card
 from zslcore.model.model import Model
 from zslcore.model.overlays import deciding, overlays, png
 from zslcore.model.package import of_pipeline, package
+from zslcore.project.git import git_add_line
 from zslcore.settings import number_or
 
 from .common import DatasetName, say
@@ -72,6 +73,8 @@ def command(
     write_text(path.with_suffix(".md"), card(model.header, path))
     seeds = f"{len(model.methods)} seed{'s' * (len(model.methods) > 1)}"
     say(f"{path}: {len(model.classes)} classes, {seeds}, {path.stat().st_size / 1e6:.1f} MB; {path.with_suffix('.md')}")
+    if line := git_add_line("dvc.lock"):  # it may run after `report`, which says the same
+        say(f"to record it in git: {line}")
 
 
 def _preferred(workspace: Workspace, method: str | None) -> Model:

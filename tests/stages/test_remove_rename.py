@@ -451,10 +451,12 @@ def test_the_line_for_git_names_what_is_new(project: Path) -> None:
     Path("results/ant/curve.csv").write_text("")
     Path("experiments/results/bee/fewshot.json").write_text("{}")
     Path("data/new one.yaml").write_text("")
+    Path("models").mkdir(exist_ok=True)
+    Path("models/bee.md").write_text("")
     Path("data/wasp").mkdir()
     Path("data/wasp/big.bin").write_text("")  # imported without DVC
     line = git_add_line("dvc.lock")
-    assert line == "git add dvc.lock 'data/new one.yaml' experiments/results/bee results/ant"
+    assert line == "git add dvc.lock 'data/new one.yaml' experiments/results/bee models results/ant"
     shell(line)
     assert git_add_line() != ""  # still not committed
     shell("git commit -qm x")

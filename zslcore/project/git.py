@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-PLACES = ("params.yaml", "requirements.txt", "dvc.yaml", "dvc.lock", "data", "results", "experiments")
+PLACES = ("params.yaml", "requirements.txt", "dvc.yaml", "dvc.lock", "data", "results", "models", "experiments")
 """Where commands and stages write what belongs in git."""
 
 
@@ -40,7 +40,7 @@ def git_add_line(*always: str) -> str:
     for path in sorted(changed):
         if path.parts[0] == "data" and path.is_dir():
             continue
-        depth = {"results": 2, "experiments": 3}.get(path.parts[0], len(path.parts))
+        depth = {"results": 2, "models": 1, "experiments": 3}.get(path.parts[0], len(path.parts))
         names[Path(*path.parts[:depth]).as_posix()] = None
     return f"git add {shlex.join(names)}" if changed and names else ""
 

@@ -68,7 +68,7 @@ def test_a_class_without_text_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "texts.csv").write_text("class,text\nkiwi,brown\nweka,a short one\nTūī,black\n", encoding="utf-8")
     source = FolderSource(images="images", descriptions="texts.csv", unseen="unseen.txt", encoder="tfidf")
-    with pytest.raises(ZSLError, match=r"no signature for 'moa', 'tūī' \(there is 'Tūī' for 'tūī'\)"):
+    with pytest.raises(ZSLError, match=r"no text for 'moa', 'tūī' \(there is 'Tūī' for 'tūī'\)"):
         source.load("birds", tmp_path)
 
 

@@ -329,16 +329,16 @@ def test_images_in_s3(tmp_path, monkeypatch, picture):
             monkeypatch.setenv(f"AWS_{name}", "anything")
         driver.clear_instance_cache()
         system = fsspec.filesystem("s3")
-        system.mkdir("bucket")
+        system.mkdir("pictures")  # the server holds buckets for all tests of a process
         pack(tmp_path / "a.tar", {f"{number}.png": picture(number) for number in range(3)})
-        system.pipe("bucket/a.tar", (tmp_path / "a.tar").read_bytes())
-        system.pipe({"bucket/photos/a.png": picture(7), "bucket/photos/b.png": b""})
-        assert contents("s3://bucket/*.tar") == [picture(0), picture(1), picture(2)]
-        first, empty = of_place("s3://bucket/photos")
+        system.pipe("pictures/a.tar", (tmp_path / "a.tar").read_bytes())
+        system.pipe({"pictures/photos/a.png": picture(7), "pictures/photos/b.png": b""})
+        assert contents("s3://pictures/*.tar") == [picture(0), picture(1), picture(2)]
+        first, empty = of_place("s3://pictures/photos")
         assert read(first) == picture(7)
         assert empty == Missing("b.png", "the file is empty (0 bytes)")
         with pytest.raises(BadImage):
-            read(first._replace(path="s3://bucket/photos/gone.png"))
+            read(first._replace(path="s3://pictures/photos/gone.png"))
     finally:
         server.stop()
         driver.clear_instance_cache()

@@ -133,6 +133,7 @@ def fill(column: Column, out: NDArray[np.float32], rows: NDArray[np.bool_] | Non
             wanted = block if rows is None else block[rows[read : read + len(block)]]
             out[start : start + len(wanted)] = wanted
             read, start = read + len(block), start + len(wanted)
+            del block, wanted  # before the next is read
 
 
 Reader = Callable[[Path, ExitStack], Mapping[str, Column]]

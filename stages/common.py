@@ -8,6 +8,7 @@ import typer
 
 from zslcore.errors import BadFile, ZSLError, printable
 from zslcore.io.extras import missing
+from zslcore.project.git import git_add_line
 from zslcore.project.remedies import remedy
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ def listed(names: str) -> list[str]:
 def say(message: str) -> None:
     """Lines for the person at the terminal, on standard error."""
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
+
+
+def say_git_add(*always: str) -> None:
+    """The line that adds to git what commands and stages have written; nothing where there is nothing new."""
+    if line := git_add_line(*always):
+        say(f"to record it in git: {line}")
 
 
 WIDE = 10_000

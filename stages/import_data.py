@@ -13,12 +13,11 @@ from zslcore.datasets.source import Source
 from zslcore.features.backbones import without_download
 from zslcore.io.artifacts import write_text
 from zslcore.project.edit import text_like, with_name, with_source, with_values
-from zslcore.project.git import git_add_line
 from zslcore.project.import_data import Planned, check_copies, check_ready, install_files, plan_copies, with_extras
 from zslcore.project.names import check_name
 from zslcore.project.params import DATA, PARAMS_FILE, Params, data_file
 
-from .common import say
+from .common import say, say_git_add
 from .doctor import summary
 
 Command = Callable[..., None]
@@ -136,5 +135,4 @@ def add(name: str, raw: dict[str, Any], like: str | None, replace: bool, dvc: bo
         for path, text in texts.items():
             write_text(path, text)
     say(f"{about}; entered in {PARAMS_FILE}, its source in {file}. Next: dvc repro")
-    if line := git_add_line():
-        say(f"to record it in git: {line}")
+    say_git_add()

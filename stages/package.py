@@ -33,10 +33,9 @@ from zslcore.model.card import card
 from zslcore.model.model import Model
 from zslcore.model.overlays import deciding, overlays, png
 from zslcore.model.package import of_pipeline, package
-from zslcore.project.git import git_add_line
 from zslcore.settings import number_or
 
-from .common import DatasetName, say
+from .common import DatasetName, say, say_git_add
 from .evaluate import as_select
 from .workspace import Workspace
 
@@ -73,8 +72,7 @@ def command(
     write_text(path.with_suffix(".md"), card(model.header, path))
     seeds = f"{len(model.methods)} seed{'s' * (len(model.methods) > 1)}"
     say(f"{path}: {len(model.classes)} classes, {seeds}, {path.stat().st_size / 1e6:.1f} MB; {path.with_suffix('.md')}")
-    if line := git_add_line("dvc.lock"):  # it may run after `report`, which says the same
-        say(f"to record it in git: {line}")
+    say_git_add("dvc.lock")  # it may run after `report`, which says the same
 
 
 def _preferred(workspace: Workspace, method: str | None) -> Model:

@@ -8,10 +8,10 @@ import typer
 
 from zslcore.errors import ZSLError
 from zslcore.project.belongings import Plan, removal
-from zslcore.project.git import git_add_line, in_git, not_in_git
+from zslcore.project.git import in_git, not_in_git
 from zslcore.project.params import DATA, Params
 
-from .common import say
+from .common import say, say_git_add
 
 Name = Annotated[str, typer.Argument(help="Name of the data set.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -36,8 +36,7 @@ def command(name: Name, yes: Yes = False) -> None:
     )
     if tracked:
         say(f"back: git checkout -- {_listed(tracked)} && dvc checkout {' '.join(targets)}")
-    if line := git_add_line():
-        say(f"to record it in git: {line}")
+    say_git_add()
 
 
 def confirm(plan: Plan, yes: bool, what: str) -> None:

@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from zslcore.project.belongings import LOCKS, rename_study, renaming
-from zslcore.project.git import git_add_line
 from zslcore.project.names import check_name
 from zslcore.project.params import Params
 
-from .common import say
+from .common import say, say_git_add
 from .remove import Yes, confirm
 
 
@@ -32,5 +31,4 @@ def command(
     )
     locks = " ".join(str(path) for path in LOCKS if path in plan.touched)
     say(f"back: zsl rename {new} {old}" + (f" && git checkout -- {locks} && dvc checkout dvc.yaml" if locks else ""))
-    if line := git_add_line():
-        say(f"to record it in git: {line}")
+    say_git_add()

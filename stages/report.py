@@ -8,13 +8,12 @@ import typer
 
 from zslcore.errors import ZSLError
 from zslcore.project.fresh import check_results
-from zslcore.project.git import git_add_line
 from zslcore.project.params import Params
 from zslcore.project.resolved import load_resolved
 from zslcore.report.build import write_report
 
 from .code import code_of
-from .common import say
+from .common import say, say_git_add
 from .workspace import EXPERIMENTS
 
 TIMINGS = Path(".zsl/bench")
@@ -42,5 +41,4 @@ def command(
         check_results(one, partial(code_of, resolved=one), experiments=others is not None)
     say(write_report(resolved, folder=folder, others=others, bench=TIMINGS if with_timings else None))
     say(f"the whole report: {folder}/report.html")
-    if line := git_add_line("dvc.lock"):  # which DVC writes once more after this
-        say(f"to record it in git: {line}")
+    say_git_add("dvc.lock")  # which DVC writes once more after this

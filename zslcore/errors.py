@@ -1,7 +1,7 @@
 """The one error that is meant for people, and text that is safe to show them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,7 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int = 50) -> ZSLEr
     names = sorted(known)
     near = nearest(name, names)
     hint = f"did you mean '{near}'? Known" if near else "known"
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ZSLError(f"unknown {kind} '{name}': {hint}: {', '.join(names[:most])}{more}")
+    return ZSLError(f"unknown {kind} '{name}': {hint}: {abridged(names, most)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -62,10 +61,19 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return same or next(iter(get_close_matches(name, likely, n=1)), None)
 
 
-def some(names: Sequence[str]) -> str:
-    """The first five names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(repr, names[:5])) + more
+def abridged(names: Iterable[str], most: int = 5) -> str:
+    """The first `most` names, and how many more there are.
+
+    >>> abridged(["ant", "bee", "cow"], 2)
+    'ant, bee and 1 more'
+    """
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def some(names: Iterable[str]) -> str:
+    """The first five names, each in quotes, and how many more there are."""
+    return abridged(map(repr, names))
 
 
 def letters(name: str) -> str:

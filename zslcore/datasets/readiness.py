@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zslcore.datasets.dataset import SPLITS, Dataset, check_choosable, choosable, duplicate_signatures
 from zslcore.datasets.image_files import BadImage, check_header
-from zslcore.errors import ZSLError
+from zslcore.errors import ZSLError, abridged, some
 from zslcore.io import digests
 from zslcore.io.rows import blocks
 from zslcore.progress import track
@@ -61,7 +61,7 @@ def notes(data: Dataset) -> list[str]:
     )
     of_choosing = [] if choosable(data) else [few]
     found = (duplicate_signatures(data), _signatures(data), _single(data), _features(data), _names(data.image_files))
-    return [*data.notes, *of_choosing, *(note for some in found for note in some)]
+    return [*data.notes, *of_choosing, *(note for part in found for note in part)]
 
 
 def bad_images(data: Dataset, root: Path = Path()) -> dict[str, str]:
@@ -141,12 +141,12 @@ def _identical(data: Dataset, names: Sequence[str], keys: Mapping[int, Hashable]
             classes, splits = (len(set(values[rows].tolist())) for values in (data.labels, split_of))
             kinds["in two classes" if classes > 1 else "on both sides of a split" if splits > 1 else ""].append(rows)
 
-    def some(rows: list[int]) -> str:
+    def equal(rows: list[int]) -> str:
         return " = ".join(f"{names[row]} ({data.classes[data.labels[row]]}, {split_of[row]})" for row in rows[:3])
 
     return [
         f"{_count(len(alike), 'group', 'groups')} of identical {what} {kind}".rstrip()
-        + f": {_some(some(rows) for rows in alike)}"
+        + f": {abridged(equal(rows) for rows in alike)}"
         + ("; leave one of each" if kind else "; all of a class and a split")
         for kind, alike in kinds.items()
         if alike
@@ -157,12 +157,12 @@ def _signatures(data: Dataset) -> list[str]:
     """Signatures that are zero, attributes that never vary, and values far outside the rest of their column."""
     found, values = [], data.signatures
     if len(zero := np.flatnonzero(~values.any(axis=1))):
-        names = _some(repr(data.classes[k]) for k in zero)
+        names = some(data.classes[k] for k in zero)
         found.append(
             f"{_count(len(zero), 'class has', 'classes have')} a signature of zeros, which says nothing: {names}"
         )
     if len(constant := np.flatnonzero((values == values[0]).all(axis=0))):
-        names = _some(_attribute(data, column) for column in constant.tolist())
+        names = abridged(_attribute(data, column) for column in constant.tolist())
         found.append(f"of {values.shape[1]} attributes {_count(len(constant), 'never varies', 'never vary')}: {names}")
     found += _outside(data, values, lambda row: repr(data.classes[row]))
     if data.image_attributes is not None:
@@ -179,7 +179,7 @@ def _outside(data: Dataset, values: NDArray[np.float32], name: Callable[[int], s
         for row, low, high in _far(values[:, column])
     ]
     values_are = _count(len(far), "value is", "values are")
-    return [f"{values_are} far outside the rest of the attribute: {_some(far)}; correct it"] if far else []
+    return [f"{values_are} far outside the rest of the attribute: {abridged(far)}; correct it"] if far else []
 
 
 def _far(column: NDArray[np.float32]) -> Iterator[tuple[int, float, float]]:
@@ -208,13 +208,13 @@ def _single(data: Dataset) -> list[str]:
     found = []
     if len(untested):
         alone = " (of a single image)" if (counts[untested] == 1).all() else ""
-        names = _some(repr(data.classes[k]) for k in untested)
+        names = some(data.classes[k] for k in untested)
         found.append(
             f"{_count(len(untested), 'seen class has', 'seen classes have')} no test_seen image{alone}, so that no "
             f"accuracy of seen classes counts them: {names}"
         )
     if len(single):
-        names = _some(repr(data.classes[k]) for k in single)
+        names = some(data.classes[k] for k in single)
         found.append(
             f"{_count(len(single), 'unseen class has', 'unseen classes have')} a single image, 0 or 100 in T1: {names}"
         )
@@ -235,13 +235,13 @@ def _names(files: Sequence[str]) -> list[str]:
     if alike:
         found.append(
             "names that differ only in case or in the form of their letters, and are one on macOS and Windows: "
-            + _some(alike)
+            + abridged(alike)
         )
     if strange:
-        found.append(f"{_count(len(strange), 'name', 'names')} that Windows cannot have: {_some(map(repr, strange))}")
+        found.append(f"{_count(len(strange), 'name', 'names')} that Windows cannot have: {some(strange)}")
     if long:
         paths = _count(len(long), "path", "paths")
-        found.append(f"{paths} of more than {LONG} characters, which Windows may not open: {_some(long)}")
+        found.append(f"{paths} of more than {LONG} characters, which Windows may not open: {abridged(long)}")
     return found
 
 
@@ -251,9 +251,3 @@ def _is_strange(part: str) -> bool:
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first five, and how many more there are."""
-    listed = list(names)
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

@@ -203,7 +203,9 @@ def plan_of(features: Path) -> ExtractionPlan:
 def _begin(store: Store, planned: ExtractionPlan, backbone: Backbone) -> None:
     """Begin a store with a plan. Raises ZSLError where another one or other weights would be used."""
     if planned.fingerprint != backbone.fingerprint:
-        raise ZSLError(f"{backbone.name}: its weights are not those of the features to agree with; extract these first")
+        raise ZSLError(
+            f"{backbone.name}: its weights are not those of the features to agree with; extract those once more"
+        )
     stored = ExtractionPlan.from_dict(store.begin(planned.as_dict()))
     if replace(stored, weights=planned.weights, device=planned.device) != planned:
         raise ZSLError(

@@ -73,7 +73,7 @@ def read_table(path: Path) -> Table:
     notation.check(path)
     for what, all_names in (("column", columns), ("name", names)):
         if repeated := [value for value, times in Counter(all_names).items() if times > 1]:
-            raise ZSLError(f"{path}: {what} {repeated[0]!r} appears twice; every {what} is needed once")
+            raise ZSLError(f"{path}: {what} {repeated[0]!r} appears twice; leave one")
     if not names:
         raise ZSLError(f"{path}: a header and no rows; add one row a name")
     return Table(path, corner, tuple(names), tuple(columns), np.stack(values))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zslcore.errors import ZSLError, unknown
+from zslcore.errors import ZSLError, abridged, unknown
 from zslcore.io.tables import clean, read_classes, read_table
 
 
@@ -48,10 +48,8 @@ def check_attributes(what: str, given: Collection[str], attributes: tuple[str, .
         if attribute not in known:
             raise ZSLError(f"{what}: {unknown('attribute', str(attribute), attributes, most)}")
     if missing := [attribute for attribute in attributes if attribute not in given]:
-        more = f" and {len(missing) - most} more" if len(missing) > most else ""
-        raise ZSLError(
-            f"{what}: no value for {len(missing)} of {len(attributes)} attributes: {', '.join(missing[:most])}{more}"
-        )
+        listed = abridged(missing, most)
+        raise ZSLError(f"{what}: no value for {len(missing)} of {len(attributes)} attributes: {listed}")
 
 
 def read_descriptions(path: Path, attributes: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:

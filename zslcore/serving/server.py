@@ -1,4 +1,4 @@
-"""An application on a port, until it has to stop."""
+"""An application on a port, until it is stopped."""
 
 import asyncio
 import resource

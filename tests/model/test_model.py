@@ -43,7 +43,9 @@ def test_a_new_class_is_found(model: Model, toy_task: Task) -> None:
     header = model.header.model_copy(update={"classes": model.classes[:-1]})
     without = Model(header, fewer, toy_task.seen_mask[:-1], model.methods)
     described = dict(zip(model.attributes, toy_task.signatures[-1].tolist(), strict=True))
-    grown = without.with_classes({model.classes[-1]: described})
+    done: list[int] = []
+    grown = without.with_classes({model.classes[-1]: described}, advance=lambda count=1, note="": done.append(count))
+    assert done == [1]  # of one seed
     found, expected = (one.probabilities(toy_task.unseen_features) for one in (grown, model))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     with pytest.raises(ZSLError, match=r"no value for 1 of \d+ attributes: a0"):

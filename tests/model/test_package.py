@@ -96,6 +96,7 @@ def test_another_method_is_packaged_with_its_settings(packaged: Path, tmp_path: 
     (folder / "experiments/methods.yaml").write_text("eszsl: {toy: {settings: {alpha: 2.0}, calibration: 0.25}}\n")
     with chdir(folder):
         stage.command("toy", "eszsl")
+    assert "\nzsl predict models/toy-eszsl.zsl IMAGES" in (folder / "models/toy-eszsl.md").read_text()
     model = Model.load(folder / "models/toy-eszsl.zsl")
     assert (model.header.settings["alpha"], model.header.calibration, model.header.seeds) == (2.0, 0.25, (3,))
     figures = model.header.about["metrics"]

@@ -3,9 +3,9 @@
     python bench/scale.py [ROWS ...] [--dimensions 2048] [--classes 200] [--memory GIB]
 
 Makes features of that many images from a seed, class by class, in a folder that is deleted at the end, and runs the
-stages on them for one epoch, one seed and one job at a time. Prints a Markdown table: rows a second of the clock, peak
-memory, and by how many times the features' own bytes in float32 it grows from the last but one number of rows to the
-most. Exits with 1 where it grows by more than SHARE of the peak, or by more than TIMES these bytes. Sets that fit in
+stages on them for one epoch, one seed and one job at a time, from `prepare` to `report`. Prints a Markdown table: rows a
+second of the clock and peak memory; and from the last but one number of rows to the most, by how much the peak grows,
+also as a multiple of the added features in float32, and the time a row as a multiple of what it was. Exits with 1 where it grows by more than SHARE of the peak, or by more than TIMES these bytes. Sets that fit in
 memory grow, of course: give sizes above the limit, or a lower limit (`--memory`, as ZSL_MEMORY).
 """
 
@@ -18,21 +18,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import h5py
 import numpy as np
+from numpy.lib.format import open_memmap
 from ruamel.yaml import YAML
 
-from zslcore.datasets import dataset as datasets
-from zslcore.datasets.dataset import Dataset
-from zslcore.io import artifacts
-
-STAGES = ("select", "finetune", "train", "generate", "classify", "evaluate")
+STAGES = (
+    "prepare",
+    "extract",
+    "select",
+    "finetune",
+    "train",
+    "generate",
+    "classify",
+    "evaluate",
+    "package",
+    "report",
+)
 SHARE, TIMES = 0.1, 1.0
 """That the peak memory of a stage may grow by: of that peak, and times the bytes of the additional features."""
-ATTRIBUTES, UNSEEN_SHARE, TEST_SHARE = 85, 0.25, 0.2
+ATTRIBUTES, UNSEEN_SHARE = 85, 0.25
 AT_ONCE = 8192
 SETTINGS = {
-    "source": {"kind": "birds"},  # which is not asked for anything: prepare and extract do not run
+    "source": {
+        "kind": "features",
+        "features": ["features.npy"],
+        "labels": ["labels.npy"],
+        "signatures": "signatures.npy",
+        "unseen": "unseen.txt",
+    },
     "select": {"splits": 1, "train_epochs": [1], "per_unseen": [10], "classify_epochs": [1]},
     "finetune": {"epochs": 1},
     "train": {"members": 1},
@@ -49,7 +62,7 @@ class Cost(NamedTuple):
 
 
 def make_project(folder: Path, rows: int, classes: int, dimensions: int) -> None:
-    """Write settings, a data set and its features (rows, dimensions) float16, which fit no memory at once."""
+    """Write settings, and features (rows, dimensions) float16 with labels and signatures, a block at a time."""
     for name, values in (
         ("params.yaml", {"datasets": ["made"], "seeds": [0], "device": "cpu"}),
         ("experiments/params.yaml", {}),
@@ -60,32 +73,26 @@ def make_project(folder: Path, rows: int, classes: int, dimensions: int) -> None
     random = np.random.default_rng(0)
     signatures = random.uniform(0, 1, (classes, ATTRIBUTES)).astype(np.float32)
     labels = np.sort(np.arange(rows) % classes)
-    unseen = labels >= round((1 - UNSEEN_SHARE) * classes)
-    held_out = random.random(rows) < TEST_SHARE
-    data = Dataset(
-        name="made",
-        classes=tuple(f"class {number}" for number in range(classes)),
-        signatures=signatures,
-        labels=labels,
-        trainval=np.flatnonzero(~unseen & ~held_out),
-        test_seen=np.flatnonzero(~unseen & held_out),
-        test_unseen=np.flatnonzero(unseen),
-    )
-    datasets.save(folder / "artifacts/made/dataset.h5", data, {})
+    np.save(folder / "signatures.npy", signatures)
+    np.save(folder / "labels.npy", labels)
+    unseen = range(round((1 - UNSEEN_SHARE) * classes), classes)
+    (folder / "unseen.txt").write_text("".join(f"{number}\n" for number in unseen))
     centres = signatures @ random.normal(size=(ATTRIBUTES, dimensions)).astype(np.float32)
-    with artifacts.create(folder / "artifacts/made/features.h5", artifacts.FEATURES, {}) as file:
-        features: h5py.Dataset = file.create_dataset("features", (rows, dimensions), np.float16)
-        for start in range(0, rows, AT_ONCE):
-            block = centres[labels[start : start + AT_ONCE]]
-            block += random.standard_normal(block.shape, np.float32)
-            features[start : start + AT_ONCE] = np.maximum(block, 0)
+    features = open_memmap(folder / "features.npy", "w+", np.float16, (rows, dimensions))
+    for start in range(0, rows, AT_ONCE):
+        block = centres[labels[start : start + AT_ONCE]]
+        block += random.standard_normal(block.shape, np.float32)
+        features[start : start + AT_ONCE] = np.maximum(block, 0)
 
 
 def run(stage: str, folder: Path, environment: dict[str, str]) -> Cost:
     """Run a stage there, as the command line would, one job at a time."""
     began = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages.cli", stage, "made"], cwd=folder, env=environment, stderr=subprocess.PIPE
+        [sys.executable, "-m", "stages.cli", stage, *([] if stage == "report" else ["made"])],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
     )
     assert process.stderr is not None
     said = process.stderr.read().decode()
@@ -122,8 +129,9 @@ def main() -> None:
                 )
     few, many = sizes[-2:] if len(sizes) > 1 else sizes * 2
     bytes_more = 4 * given.dimensions * (many - few)
-    print("| stage |" + "".join(f" {rows:,} rows: rows/s | peak, GiB |" for rows in costs) + " grows by | |")
-    print("|---|" + "---:|" * (2 * len(costs) + 2))
+    heads = "".join(f" {rows:,} rows: rows/s | peak, GiB |" for rows in costs)
+    print(f"| stage |{heads} peak grows by | of the bytes | time a row |")
+    print("|---|" + "---:|" * (2 * len(costs) + 3))
     failed = False
     for stage in stages:
         grown = costs[many][stage].peak - costs[few][stage].peak
@@ -132,7 +140,8 @@ def main() -> None:
         cells = "".join(
             f" {rows / of[stage].seconds:,.0f} | {of[stage].peak / 2**30:.2f} |" for rows, of in costs.items()
         )
-        print(f"| {stage} |{cells} {100 * share:.0f} % | {times:.2f} × |")
+        slower = costs[many][stage].seconds / many / (costs[few][stage].seconds / few)
+        print(f"| {stage} |{cells} {100 * share:.0f} % | {times:.2f} × | {slower:.2f} × |")
     sys.exit(failed)
 
 

@@ -36,9 +36,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def report(
-    folder: Path, experiments: bool = False, bench: Path | None = None, best: dict[str, Any] | None = None
+    folder: Path,
+    experiments: bool = False,
+    bench: Path | None = None,
+    best: dict[str, Any] | None = None,
+    features: str | list[str] = "data/res.mat",
 ) -> tuple[str, str]:
-    source = {"kind": "xlsa17", "features": "data/res.mat", "splits": "data/att.mat"}
+    source: dict[str, Any] = {"kind": "xlsa17", "features": features, "splits": "data/att.mat"}
+    if isinstance(features, list):
+        source = {"kind": "features", "features": features, "labels": ["y.npy"], "signatures": "s.csv"}
     settings = Settings().override(best or {})
     resolved = Resolved("cub-x", "best", "cpu", (0, 1), source, settings, {})
     others = folder / "experiments" if experiments else None
@@ -76,6 +82,15 @@ def test_measured_and_published_are_told_apart(folder: Path) -> None:
     assert any("f-CLSWGAN" in line and "published" in line and line.endswith("| yes |  |") for line in lines)
     assert any("Xu et al." in line and "63.1 | 56.8 | 69.2 | 62.4" in line and "unknown" in line for line in lines)
     assert "repeats the SE-ZSL row" in markdown
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [(["a/x.npy"], "given: x.npy"), (["x.npy", "y.npy", "z.npy"], "given: x.npy, y.npy and 1 more")],
+)
+def test_features_given_in_several_files_are_named(folder: Path, files: list[str], named: str) -> None:
+    markdown, _ = report(folder, features=files)
+    assert f"| **{named}** |" in markdown
 
 
 def test_eszsl_of_the_run_stands_under_the_pipeline_and_noise_is_called_noise(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from zslcore.errors import BadFile
+from zslcore.errors import BadFile, abridged
 from zslcore.evaluation.intervals import is_mean
 from zslcore.io.artifacts import read_json
 from zslcore.project.params import Resolved
@@ -87,8 +87,9 @@ class Results:
     def features(self) -> str:
         """What the features are, for the column of measured figures."""
         given = self.resolved.source.get("features")
-        if given:
-            return f"given: {Path(given).name}"
+        if given:  # one file, or several
+            files = [given] if isinstance(given, str) else given
+            return f"given: {abridged([Path(path).name for path in files], 2)}"
         tuned = ", fine-tuned" if self.settings.finetune.level == "backbone" else ""
         views = self.settings.extract.views
         return f"{self.settings.extract.backbone}{tuned}{'' if views == 1 else f', views: {views}'}"

@@ -2,11 +2,12 @@
 
     python bench/scale.py [ROWS ...] [--dimensions 2048] [--classes 200] [--memory GIB]
 
-Makes features of that many images from a seed, class by class, in a folder that is deleted at the end, and runs the
-stages on them for one epoch, one seed and one job at a time, from `prepare` to `report`. Prints a Markdown table: rows a
-second of the clock and peak memory; and from the last but one number of rows to the most, by how much the peak grows,
-also as a multiple of the added features in float32, and the time a row as a multiple of what it was. Exits with 1 where it grows by more than SHARE of the peak, or by more than TIMES these bytes. Sets that fit in
-memory grow, of course: give sizes above the limit, or a lower limit (`--memory`, as ZSL_MEMORY).
+Makes features of that many images from a seed, class by class, in a folder that is deleted at the end, and runs all
+stages on them, from `prepare` to `report`, for one epoch, one seed and one job at a time. Prints a Markdown table: rows
+a second of the clock, peak memory, and, from the last but one number of rows to the most, by how much the peak grows,
+also as a multiple of the added features in float32, and how the time a row changes. Exits with 1 where the peak grows
+by more than SHARE of it, or by more than TIMES these bytes. Sets that fit in memory grow, of course: give sizes above
+the limit, or a lower limit (`--memory`, as ZSL_MEMORY).
 """
 
 import argparse
@@ -88,8 +89,9 @@ def make_project(folder: Path, rows: int, classes: int, dimensions: int) -> None
 def run(stage: str, folder: Path, environment: dict[str, str]) -> Cost:
     """Run a stage there, as the command line would, one job at a time."""
     began = time.monotonic()
+    dataset = [] if stage == "report" else ["made"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages.cli", stage, *([] if stage == "report" else ["made"])],
+        [sys.executable, "-m", "stages.cli", stage, *dataset],
         cwd=folder,
         env=environment,
         stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from multiprocessing import Process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -121,7 +122,10 @@ def main() -> None:
     costs: dict[int, dict[str, Cost]] = {}
     for rows in sizes:
         with TemporaryDirectory() as folder:
-            make_project(Path(folder), rows, given.classes, given.dimensions)
+            # In another process: a stage's peak memory counts that of the process which started it.
+            making = Process(target=make_project, args=(Path(folder), rows, given.classes, given.dimensions))
+            making.start()
+            making.join()
             run("resolve", Path(folder), environment)
             costs[rows] = {}
             for stage in stages:

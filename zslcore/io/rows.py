@@ -8,11 +8,11 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import h5py
 import numpy as np
@@ -30,6 +30,7 @@ BLOCK = 8192
 LEAST, PARTS = 64, 128
 """Fewer, but `LEAST`, where rows are so long that `BLOCK` of them take more than one of so many parts of the limit."""
 
+Known = TypeVar("Known")
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 """Of a block of rows (n, d) -> (n, ...), which depend on no other row."""
 
@@ -67,6 +68,7 @@ class Rows:
 
     read: row numbers (k,) int64, in any order -> (k, ...) numbers. numbers: (n,) of the rows it stands for. functions:
     each block of rows goes through these, one after the other. content: stands for the numbers in a hash of them.
+    known: what `once` has computed.
     """
 
     read: Callable[[NDArray[np.int64]], NDArray[Any]]
@@ -74,6 +76,7 @@ class Rows:
     width: int
     functions: tuple[Function, ...] = ()
     content: bytes = b""
+    known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     ndim: ClassVar[int] = 2
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
 
@@ -99,6 +102,12 @@ class Rows:
         for function in self.functions:
             values = function(values)
         return values
+
+    def once(self, what: Any, compute: Callable[[], Known]) -> Known:
+        """What is computed of these rows, called `what`: fits of many settings need it, and reading them takes long."""
+        if what not in self.known:
+            self.known[what] = compute()
+        return cast(Known, self.known[what])
 
     def tobytes(self) -> bytes:
         """What stands for the numbers in a hash of them."""

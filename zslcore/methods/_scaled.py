@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from zslcore.errors import ZSLError
+from zslcore.io.rows import Rows
 from zslcore.methods._linalg import Array
 from zslcore.methods.base import Method, MethodSettings, Observe, Scorer, TrainData, check_classes, check_distinct
 from zslcore.nn.blocks import apply_in_blocks
@@ -101,9 +102,9 @@ class ScaledMethod(Method[ScaledS], Generic[ScaledS]):
         check_distinct(train.signatures)
         self.seen_classes, self.attributes = train.signatures.shape
         self.dimensions: int | None = train.features.shape[1]
-        self.scaler = Scaler.fit(train.features, self.settings.scaling)
+        self.scaler, features = _scale(train.features, self.settings.scaling)
         self.signature_scaler = Scaler.fit(train.signatures, self.settings.signature_scaling)
-        features, signatures = self.scaler(train.features), self._scaled(train.signatures)
+        signatures = self._scaled(train.signatures)
         self.learn(replace(train, features=features, signatures=signatures), seed, observe)
         return self
 
@@ -183,6 +184,15 @@ class LinearMethod(ScaledMethod[ScaledS], Generic[ScaledS]):
             return np.moveaxis(scored.reshape(*values.shape[:3], -1), 3, 1).astype(np.float32)
 
         return apply_in_blocks(one, maps, MAPS_AT_ONCE)
+
+
+def _scale(features: NDArray[np.float32], scaling: Scaling) -> tuple[Scaler, NDArray[np.float32]]:
+    """The scaler fitted on features (n, d), and these, scaled; of `Rows` the same objects to every fit on them."""
+    if isinstance(features, Rows):
+        scaler = features.once(("scaler", scaling), lambda: Scaler.fit(features, scaling))
+        return scaler, features.once(("scaled", scaling), lambda: scaler(features))
+    scaler = Scaler.fit(features, scaling)
+    return scaler, scaler(features)
 
 
 def cosine(x: NDArray[Any], prototypes: NDArray[Any]) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from zslcore.io.rows import Rows, by_blocks, fits
+from zslcore.io.rows import Rows, fits
 from zslcore.methods._linalg import Array, one_hot, products, ridge, solve_positive
 from zslcore.methods._scaled import FeatureScaling, LinearMethod, ScaledSettings, SignatureScaling
 from zslcore.methods.base import Observe, TrainData
@@ -56,17 +56,26 @@ class ESZSL(LinearMethod[ESZSLSettings]):
 
     def learn(self, train: TrainData, seed: int, observe: Observe | None) -> None:
         """Solve the two ridge systems, each in its smaller form."""
-        settings = self.settings
-        if isinstance(train.features, Rows) or not fits(len(train.labels), self.seen_classes):
-            gram, by_class = products(train.features, train.labels, self.seen_classes)
+        settings, x = self.settings, train.features
+        if isinstance(x, Rows) or not fits(len(train.labels), self.seen_classes):
+            gram, by_class = self._products(train)
             wrong = settings.absent * by_class.sum(axis=0)
             left = solve_positive(gram, ((1 - settings.absent) * by_class + wrong).T, 10.0**settings.alpha)
         else:
             y = np.where(one_hot(train.labels, self.seen_classes), 1.0, settings.absent)
-            left = ridge(train.features, y, 10.0**settings.alpha)
+            left = ridge(x, y, 10.0**settings.alpha)
         self.weights = ridge(train.signatures, left.T, 10.0**settings.gamma).T.astype(np.float32)
-        moments = by_blocks(lambda x: _second_moments(x @ self.weights)[None], train.features)
-        self.moments = moments.sum(axis=0) / np.float32(len(train.features))
+        if isinstance(x, Rows):
+            self.moments = (self.weights.T @ gram @ self.weights / len(x)).astype(np.float32)
+        else:
+            z = x @ self.weights
+            self.moments = z.T @ z / np.float32(len(x))
+
+    def _products(self, train: TrainData) -> tuple[Array, Array]:
+        x = train.features
+        if isinstance(x, Rows):
+            return x.once(train.labels.tobytes(), lambda: products(x, train.labels, self.seen_classes))
+        return products(x, train.labels, self.seen_classes)
 
     def unit(self, signatures: NDArray[np.float32]) -> float:
         """√ of the scores' variance over these classes (classes, a), mean over the training images; 1 where that is 0.
@@ -80,8 +89,3 @@ class ESZSL(LinearMethod[ESZSLSettings]):
         """Put back what `state` returned; older files have no moments, and go with factors of the bare scores."""
         attributes = state["weights"].shape[1]
         super().set_state({"moments": np.zeros((attributes, attributes), np.float32), **state})
-
-
-def _second_moments(mapped: Array) -> Array:
-    """(n, a) -> (a, a): the sum over rows of their products."""
-    return mapped.T @ mapped

@@ -41,6 +41,38 @@ def test_threads_share_a_heap(heaps: str, limit: dict[str, str], several: bool) 
     assert ("Arena 1" in said) == several
 
 
+FREED = """
+import ctypes, sys
+from zslcore.compute.cores import one_heap
+
+if sys.argv[1] == "one":
+    one_heap()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+for large in [c.malloc(20_000_000) for _ in range(4)]:
+    c.free(large)
+c.malloc_stats()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="not glibc's")
+@pytest.mark.parametrize(
+    ("heap", "limit", "holds"),
+    [
+        ("one", {}, True),
+        ("one", {"MALLOC_TRIM_THRESHOLD_": "0"}, False),
+        ("one", {"MALLOC_MMAP_THRESHOLD_": "1000000"}, False),
+        ("as it is", {}, False),
+    ],
+)
+def test_the_heap_holds_on_to_what_was_freed(heap: str, limit: dict[str, str], holds: bool) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")} | limit
+    command = [sys.executable, "-c", FREED, heap]
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    system = int(said.split("system bytes")[-1].split("=")[1].split()[0])
+    assert (system > 80_000_000) == holds
+
+
 LIBRARIES = """
 import sys
 import numpy

@@ -14,6 +14,14 @@ from zslcore.errors import ZSLError
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
+HEAP = (
+    ("MALLOC_ARENA_MAX", -8, 1),
+    ("MALLOC_MMAP_THRESHOLD_", -3, 2**25),
+    ("MALLOC_TRIM_THRESHOLD_", -1, 2**29),
+)
+"""Of glibc: the variable, its number in malloc.h, its value. Bytes: from which on memory is mapped by itself, at most
+32 MiB; and that may lie free at the heap's end."""
+
 
 def at_once() -> int:
     """How many jobs run side by side: ZSL_JOBS, else as many as this process may use cores (affinity, cgroup).
@@ -35,14 +43,16 @@ def at_once() -> int:
 
 
 def one_heap() -> None:
-    """Give all threads one heap of glibc's, before there are any; elsewhere, and under MALLOC_ARENA_MAX, do nothing.
+    """Give all threads one heap of glibc's that holds on to what was freed; elsewhere, do nothing.
 
-    A thread's own heap hands freed memory back at once, and every pass through a network faults its pages in again: a
-    quarter of its time on a CPU.
+    Else large tensors, and all of a thread's, go back to the system when they are freed, and their pages are faulted in
+    once more by the next step: a quarter of a pass through a network, a sixth of a training step at the papers' widths.
+    Call it before there are threads. What the environment says (MALLOC_ARENA_MAX and so on) goes first.
     """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        with suppress(AttributeError, OSError, TypeError):  # another C library
-            ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
+    for name, option, value in HEAP:
+        if name not in os.environ:
+            with suppress(AttributeError, OSError, TypeError):  # another C library
+                ctypes.CDLL(None).mallopt(option, value)
 
 
 @contextmanager

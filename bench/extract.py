@@ -103,7 +103,15 @@ def main() -> None:
                 batches = store.pending(plan.batch_size)
                 for done, outcomes in decode_and_compute(network, prepare, batches, store.knows):
                     store.commit(done, outcomes)
-                write(store, place / "features.h5", count, network.layout, False, plan.as_dict(), None)
+                write(
+                    store,
+                    place / "features.h5",
+                    count,
+                    network.layout,
+                    Extract(on_bad_image="skip"),
+                    plan.as_dict(),
+                    None,
+                )
 
         def alone() -> None:
             for first in range(0, len(files), len(batch)):

@@ -76,6 +76,7 @@ class Extract(Section):
     workers: WholeOrAuto = Field("auto", description="decoding threads; auto: one a core")
     on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")
     output: Output = Field("pooled", description="a vector an image, the last feature map, or both")
+    storage: Literal["float32", "float16"] = Field("float32", description="of vectors in the file; float16: half of it")
     views: Views = Field(1, description="what features are averaged over: 1; flip: and its mirror image; five: crops")
 
     @model_validator(mode="after")

@@ -243,6 +243,39 @@ def test_given_features_pass_through_unchanged(tmp_path):
     assert summary.computed == 0
 
 
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_vectors_are_stored_as_asked(folder, storage):
+    """In 16 bits the same vectors, rounded; the store holds them whole, and nothing is computed."""
+    whole = run()
+    settings = SETTINGS.model_copy(update={"storage": storage})
+    summary = extract(Path("dataset.h5"), Path("out.h5"), settings, "cpu", None, Path("store"))
+    assert summary.computed == 0
+    with h5py.File("out.h5") as file:
+        assert file["features"].dtype == storage
+        np.testing.assert_array_equal(file["features"][()], whole.astype(storage))
+    loaded = datasets.load_features(Path("out.h5"), np.arange(COUNT))
+    assert loaded.dtype == np.float32
+    expected = forecast(of_dataset(Path("dataset.h5")), settings, "cpu", Path("store"))
+    assert expected.megabytes == pytest.approx(whole.astype(storage).nbytes / 1e6)
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_given_features_are_stored_as_asked_but_16_bits_stay(tmp_path, storage):
+    features = np.random.default_rng(0).normal(size=(COUNT, 5)).astype(np.float32)
+    datasets.save(tmp_path / "dataset.h5", image_dataset(features=features), {})
+    extract(tmp_path / "dataset.h5", tmp_path / "out.h5", Extract(storage=storage))
+    loaded = datasets.load_features(tmp_path / "out.h5", np.arange(COUNT))
+    np.testing.assert_array_equal(loaded, features.astype(storage))
+
+
+def test_vectors_too_large_for_16_bits_are_refused(tmp_path):
+    features = np.full((COUNT, 5), 70_000, np.float32)
+    datasets.save(tmp_path / "dataset.h5", image_dataset(features=features), {})
+    with pytest.raises(ZSLError, match=r"more than 65,504 do not fit in 16 bits; set extract.storage to float32"):
+        extract(tmp_path / "dataset.h5", tmp_path / "out.h5", Extract(storage="float16"))
+    assert not (tmp_path / "out.h5").exists()
+
+
 def damage(folder: Path) -> dict[str, bytes]:
     """Breaks four images; returns what they were."""
     before = {name: (folder / name).read_bytes() for name in ("1.png", "5.png", "12.png", "17.png")}

@@ -238,7 +238,7 @@ def _features(
     extract_images(images, path, extracting, work.device, engine, inputs=inputs, planned=planned)
     with artifacts.open_artifact(path, artifacts.FEATURES) as file:
         about: dict[str, Any] = json.loads(str(file.attrs["params"]))
-        return artifacts.array(file, "features", np.float32, ndim=2), about
+        return artifacts.array(file, "features", np.float32, ndim=2).astype(np.float32, copy=False), about
 
 
 def _weights(folder: Path, name: str, epochs: int) -> Path:

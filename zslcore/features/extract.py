@@ -61,7 +61,8 @@ def extract(
 ) -> Summary:
     """Write the features of a prepared data set's images; where it has features, copy them.
 
-    The file has `features` (n, d) float32, `maps` (n, h, w, c) float16, or both, as `output` says.
+    The file has `features` (n, d) of the type `storage`, `maps` (n, h, w, c) float16, or both, as `output` says. Given
+    features of 16 bits stay so.
 
     With `on_bad_image: skip`, rows of bad images are zeros and listed in `skipped` (k,) int64; readers leave them out
     of every split (`datasets.load(..., features=out)`). What is `auto` is decided on trainval images. Raises ZSLError
@@ -78,11 +79,11 @@ def extract(
     with artifacts.open_artifact(dataset, artifacts.DATASET) as file:
         source = artifacts.dataset(file, "features", np.float32, ndim=2)
         with artifacts.create(out, artifacts.FEATURES, {"given": True}, inputs) as target:
-            dtype = np.float16 if source.dtype == np.float16 else np.float32
+            dtype = np.float16 if source.dtype == np.float16 else settings.storage
             features = target.create_dataset("features", source.shape, dtype)
             for start in range(0, len(source), ROWS_AT_ONCE):
                 rows = np.arange(start, min(start + ROWS_AT_ONCE, len(source)))
-                features[rows[0] : rows[-1] + 1] = artifacts.read_rows(source, rows)
+                features[rows[0] : rows[-1] + 1] = _fitting(artifacts.read_rows(source, rows), features)
         return Summary(len(source), 0, [])
 
 
@@ -107,14 +108,14 @@ def extract_images(
         store.join_left()
         count, pending = store.want(images)
         record = layout(backbone, settings.output)
-        logger.info("%d images, %d to compute: %s", count, pending, disk(count, pending, record))
+        logger.info("%d images, %d to compute: %s", count, pending, disk(count, pending, record, settings))
         sampled = None if decide_on is None else of_rows(images, decide_on)
         if planned is not None:
             _begin(store, planned, backbone)
         plan = plan_of_store(store, backbone, settings, device, sampled=sampled)
         fill(store, pending, plan, backbone, engine or local(number_or(settings.workers, None)))
         about = {"extract": plan.as_dict(), "preprocessing": backbone.preprocessing}
-        skipped = write(store, out, count, record, settings.on_bad_image == "fail", about, inputs)
+        skipped = write(store, out, count, record, settings, about, inputs)
     return Summary(count, pending, skipped)
 
 
@@ -263,14 +264,27 @@ def forecast(
             else:
                 done += len(batch)
         rate = done / max(time.monotonic() - started, 1e-9)
-        megabytes = (count + pending) * layout(backbone, settings.output).itemsize / 1e6
+        record = layout(backbone, settings.output)
+        megabytes = (count * _in_file(record, settings) + pending * record.itemsize) / 1e6
         return Forecast(count, pending, store.missing(), rate, pending / rate if done else 0.0, megabytes)
 
 
-def disk(count: int, pending: int, record: np.dtype[Any]) -> str:
+def disk(count: int, pending: int, record: np.dtype[Any], settings: Extract) -> str:
     """What a run takes of the disk, for people; record: what it stores of an image."""
-    in_store, in_file = pending * record.itemsize / 1e6, count * record.itemsize / 1e6
+    in_store, in_file = pending * record.itemsize / 1e6, count * _in_file(record, settings) / 1e6
     return f"{in_store:.1f} MB more in the store, {in_file:.1f} MB in the file"
+
+
+def _in_file(record: np.dtype[Any], settings: Extract) -> int:
+    """Bytes of an image in the file."""
+    return sum(
+        np.dtype((_stored_as(name, record[name], settings), record[name].shape)).itemsize for name in record.names or ()
+    )
+
+
+def _stored_as(name: str, kind: np.dtype[Any], settings: Extract) -> np.dtype[Any]:
+    """The type of a field's numbers in the file."""
+    return np.dtype(settings.storage) if name == "features" else kind.base
 
 
 def write(
@@ -278,7 +292,7 @@ def write(
     out: Path,
     count: int,
     record: np.dtype[Any],
-    fail_on_bad: bool,
+    settings: Extract,
     about: Mapping[str, Any],
     inputs: dict[str, Path] | None,
 ) -> list[tuple[str, str]]:
@@ -286,13 +300,15 @@ def write(
 
     record: what is stored of an image, each field of it an array of the file. inputs: files for the artifact's
     provenance; None: the images' names are written instead. Raises ZSLError that lists the images without features,
-    where `fail_on_bad` is set or none has any.
+    where `on_bad_image` is `fail` or none has any, and for features too large for `storage`.
     """
     skipped: list[tuple[str, str]] = []
     rows: list[int] = []
     with artifacts.create(out, artifacts.FEATURES, about, inputs) as file:
         fields = {
-            name: file.create_dataset(name, (count, *kind.shape), kind.base, chunks=_chunks(kind))
+            name: file.create_dataset(
+                name, (count, *kind.shape), _stored_as(name, kind, settings), chunks=_chunks(kind)
+            )
             for name in record.names or ()
             for kind in [record[name]]
         }
@@ -308,14 +324,22 @@ def write(
                 rows.append(row)
             if place == len(buffer) - 1 or row == count - 1:
                 for field, target in fields.items():
-                    target[row - place : row + 1] = buffer[field][: place + 1]
+                    target[row - place : row + 1] = _fitting(buffer[field][: place + 1], target)
                 if names is not None:
                     names[row - place : row + 1] = name_buffer
                 name_buffer.clear()
-        if skipped and (fail_on_bad or len(skipped) == count):
+        if skipped and (settings.on_bad_image == "fail" or len(skipped) == count):
             raise ZSLError(report(skipped, count))
         write_skipped(file, rows, skipped)
     return skipped
+
+
+def _fitting(values: NDArray[Any], target: h5py.Dataset) -> NDArray[Any]:
+    """The values. Raises ZSLError where finite ones overflow the type that they are stored in."""
+    largest = np.finfo(target.dtype).max
+    if np.finfo(values.dtype).max > largest and (np.isfinite(values) & (np.abs(values) > largest)).any():
+        raise ZSLError(f"features of more than {largest:,.0f} do not fit in 16 bits; set extract.storage to float32")
+    return values
 
 
 def _chunks(kind: np.dtype[Any]) -> tuple[int, ...] | None:

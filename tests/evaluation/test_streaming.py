@@ -16,7 +16,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation import per_class, protocol
 from zslcore.evaluation.protocol import Task, benchmark_task
 from zslcore.io import artifacts, rows
-from zslcore.io.rows import Rows, by_blocks, collect, join, put, stored
+from zslcore.io.rows import Rows, by_blocks, collect, join, map_rows, put, stored
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.methods.eszsl import ESZSL
 from zslcore.methods.sae import SAE
@@ -146,6 +146,26 @@ def test_rows_are_those_of_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyP
         put(file, "features", both)
     kept = stored(tmp_path / "features.h5", artifacts.FEATURES, "features", np.arange(9))
     np.testing.assert_array_equal(np.asarray(kept), expected[:9])
+
+
+def test_functions_see_a_block_of_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the wide rows behind narrow ones, synthetic next to projected features, would all be in memory."""
+    monkeypatch.setenv("ZSL_MEMORY", TINY)
+    monkeypatch.setattr(rows, "BLOCK", 64)
+    values = np.random.default_rng(0).normal(size=(500, 9)).astype(np.float32)
+    seen: list[int] = []
+
+    def narrow(block: np.ndarray) -> np.ndarray:
+        seen.append(len(block))
+        return block[:, :2]
+
+    both = join([map_rows(collect([values], 500), narrow), values[:30, :2]])
+    order = np.random.default_rng(1).permutation(530)
+    seen.clear()
+    expected = np.concatenate([values[:, :2], values[:30, :2]])[order]
+    np.testing.assert_array_equal(np.asarray(both[order]), expected)
+    assert max(seen) <= 64
+    assert sum(seen) == 500
 
 
 def test_a_file_of_its_own_goes_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:

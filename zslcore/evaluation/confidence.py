@@ -18,7 +18,7 @@ from zslcore.io.rows import Rows, blocks, by_blocks, map_rows
 Scored = tuple[NDArray[np.floating[Any]], NDArray[np.int64]]
 """Log-scores (n, classes), the calibration factor taken off, and labels (n,), positions among these classes."""
 BINS = 15
-AT_ONCE = 2**23
+AT_ONCE = 2**21
 """Scores that a temperature is fitted on, of those of a task that are not in memory."""
 
 

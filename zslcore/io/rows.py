@@ -93,9 +93,24 @@ class Rows:
         return replace(self, numbers=self.numbers[rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Read them, all at once. Raises ZSLError where the file is damaged."""
-        values = self.apply(self.read(self.numbers))
+        """Read them, through the functions a block at a time. Raises ZSLError where the file is damaged."""
+        step = rows_at_once(self.width)
+        few = not self.functions or len(self) <= step
+        values = self.apply(self.read(self.numbers)) if few else self._by_blocks(step)
         return values if dtype is None else values.astype(dtype, copy=False)
+
+    def _by_blocks(self, step: int) -> NDArray[Any]:
+        """The functions may take wider rows than they give; in the order of the file, where runs of rows are read."""
+        order = np.argsort(self.numbers, kind="stable")
+        whole: NDArray[Any] | None = None
+        for start in range(0, len(order), step):
+            rows = order[start : start + step]
+            values = self.apply(self.read(self.numbers[rows]))
+            if whole is None:
+                whole = np.empty((len(order), *values.shape[1:]), values.dtype)
+            whole[rows] = values
+        assert whole is not None
+        return whole
 
     def apply(self, values: NDArray[Any]) -> NDArray[Any]:
         """What `read` gave, through the functions."""

@@ -139,7 +139,7 @@ def _load(workspace: Workspace, method: str) -> tuple[type[Method[Any]], Dataset
     if cls.needs_binary_attributes:
         composition = of_attributes(sources_of(seen), composition)
     data = workspace.data_sources().composed(composition)
-    features = workspace.maps() if cls.input == "maps" else workspace.features()
+    features = workspace.maps() if cls.input == "maps" else workspace.rows()
     return cls, data, seen.composed(composition), features
 
 

@@ -102,7 +102,7 @@ def preferred(selected: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 def _main(workspace: Workspace) -> Model:
     settings, data = workspace.filled, workspace.data
     fitted, of_method = workspace.artifact("model.safetensors"), ClusterableSettings.of(settings, workspace.device)
-    methods = of_pipeline(data, workspace.features(data.trainval), fitted, of_method, _seeds(workspace))
+    methods = of_pipeline(data, workspace.rows(data.trainval), fitted, of_method, _seeds(workspace))
     return package(
         data,
         methods,
@@ -125,7 +125,7 @@ def _other(workspace: Workspace, kind: type[Method[Any]], given: Given | None, c
     tasks = validation_tasks(seen, choice.splits, choice.holdout, choice.seed)
     held_out = [protocol.score(protocol.fit(kind(settings), held, choice.seed), held, choice.seed) for held in tasks]
     confidence, _ = protocol.choose_confidence(held_out, chosen["calibration"])
-    task = protocol.benchmark_task(data, workspace.maps() if on_maps else workspace.features())
+    task = protocol.benchmark_task(data, workspace.maps() if on_maps else workspace.rows())
     seeds = _seeds(workspace) if kind.random else _seeds(workspace)[:1]
     fit = partial(protocol.fit_seed, kind, settings, task, None)
     fits = in_order(f"{data.name}: {kind.name}", fit, [(seed,) for seed in seeds], workspace.device)

@@ -4,7 +4,9 @@ import dataclasses
 import shutil
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from tests.model.conftest import SETTINGS
 from zslcore.datasets.dataset import Dataset
 from zslcore.errors import BadFile, ZSLError
 from zslcore.evaluation.metrics import harmonic_mean, per_class_top1
-from zslcore.io import artifacts
+from zslcore.io import artifacts, rows
 from zslcore.io.yaml import read_yaml
 from zslcore.methods.clusterable import label_spaces
 from zslcore.model.model import Model
@@ -54,6 +56,40 @@ def test_the_same_inputs_give_the_same_bytes(packaged: Path, tmp_path: Path) -> 
         stage.command("toy")
     for name in ("toy.zsl", "toy.md"):
         assert (folder / "models" / name).read_bytes() == (packaged / "models" / name).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["clusterable", "eszsl"])
+def test_features_larger_than_memory_are_never_in_it_as_a_whole(
+    method: str, packaged: Path, tmp_path: Path, toy: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the model is that of the same features in memory."""
+    folder = tmp_path / "copy"
+    shutil.copytree(packaged, folder)
+    monkeypatch.setenv("ZSL_MEMORY", "1e-5")
+    monkeypatch.setattr(rows, "BLOCK", 16)
+    most: list[int] = []
+    read = artifacts.read_rows
+
+    def counted(source: h5py.Dataset, wanted: np.ndarray, *of: Any) -> np.ndarray:
+        if source.name == "/features":
+            most.append(len(wanted))
+        return read(source, wanted, *of)
+
+    monkeypatch.setattr(artifacts, "read_rows", counted)
+    with chdir(folder):
+        stage.command("toy", method)
+    assert 0 < max(most) <= 16
+    name = "toy.zsl" if method == "clusterable" else f"toy-{method}.zsl"
+    found = Model.load(folder / "models" / name)
+    monkeypatch.undo()
+    with chdir(folder):
+        stage.command("toy", method)
+    expected = Model.load(folder / "models" / name)
+    assert toy.features is not None
+    streamed, whole = (model.predict_features(toy.features[:40]) for model in (found, expected))
+    assert [one.classes for one in streamed] == [one.classes for one in whole]
+    of_both = ([one.probabilities for one in each] for each in (streamed, whole))
+    np.testing.assert_allclose(next(of_both), next(of_both), atol=1e-3)
 
 
 def test_the_card_says_what_was_measured(packaged: Path, tmp_path: Path) -> None:

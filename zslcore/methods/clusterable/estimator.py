@@ -171,7 +171,8 @@ class Clusterable(Method[ClusterableSettings]):
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights of F, M, C, E and G, and projected training features, condensed where no classifier needs more."""
         features, labels = condensed(*self.real) if self.settings.classify.seen == "synthetic" else self.real
-        train: dict[str, NDArray[Any]] = {"projected": features, "labels": labels, "seen_signatures": self.signatures}
+        projected = np.asarray(features)  # in memory, where they were not
+        train: dict[str, NDArray[Any]] = {"projected": projected, "labels": labels, "seen_signatures": self.signatures}
         return {**self.finetuned.state(), **self.model.state(), **train}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:

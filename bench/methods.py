@@ -1,11 +1,12 @@
 """Time and peak memory of every method of the comparison, over scikit-learn's ridge regression on the same matrix.
 
 `python bench/methods.py DATASET [--methods a,b] [--threads N]`, after `dvc repro` made the data set's artifacts. Each
-method runs in a separate process (fit on trainval, score both test splits); the ridge regression of signatures on
-features is timed in that same process, before and after, and the smaller of its times is the unit. Time is processor
-time, the least of three calls where they are short: other work on the machine changes that least, and with one thread
-it is the wall time of an idle machine. Peak memory is the process's largest resident size, less what it held with data
-and libraries loaded. Prints a Markdown table and adds to .zsl/bench/methods-DATASET.json; timings enter no DVC output,
+method runs in a separate process (fit on trainval, score both test splits), with the settings that
+experiments/methods.yaml gives, else those that `zsl compare` chose; the ridge regression of signatures on features is
+timed in that same process, before and after, and the smaller of its times is the unit. Time is processor time, the
+least of three calls where they are short: other work on the machine changes that least, and with one thread it is the
+wall time of an idle machine. Peak memory is the process's largest resident size, less what it held with data and
+libraries loaded. Prints a Markdown table and adds to .zsl/bench/methods-DATASET.json; timings enter no DVC output,
 `zsl report --with-timings` shows them.
 """
 
@@ -39,28 +40,29 @@ def peak() -> float:
 
 def measure(dataset: str, name: str) -> dict[str, Any]:
     """One method in this process."""
-    import numpy as np
     from scipy.linalg import LinAlgWarning
     from sklearn.linear_model import Ridge
 
     from stages.compare import GIVEN
-    from zslcore.datasets import dataset as datasets
+    from stages.workspace import Workspace
     from zslcore.evaluation.protocol import benchmark_task, fit, score
     from zslcore.experiments.compare import load_given
+    from zslcore.io.artifacts import read_json
     from zslcore.methods import registry
 
-    home = Path("artifacts") / dataset
-    data = datasets.load(home / "dataset.h5", features=home / "features.h5")
-    task = benchmark_task(data, datasets.load_features(home / "features.h5", np.arange(len(data.labels))))
+    workspace, cls = Workspace(dataset), registry.get(name)
+    of_vectors = benchmark_task(workspace.data, workspace.features())
+    task = benchmark_task(workspace.data, workspace.maps()) if cls.input == "maps" else of_vectors
     given = load_given(Path(GIVEN)).get(name, {}).get(dataset)
-    cls = registry.get(name)
-    method = cls(cls.Settings(**(given.settings if given else {})))
-    targets = task.train.signatures[task.train.labels]
+    chosen = workspace.experiment(f"methods/{name}.json")
+    settings = given.settings if given else read_json(chosen)["about"]["settings"] if chosen.exists() else {}
+    method = cls(cls.Settings(**settings))
+    targets = of_vectors.train.signatures[of_vectors.train.labels]
 
     def ridge() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LinAlgWarning)  # how well it is conditioned does not change what it costs
-            Ridge(alpha=1.0).fit(task.train.features, targets)
+            Ridge(alpha=1.0).fit(of_vectors.train.features, targets)
 
     before, held = seconds(ridge), peak()
     fitting = seconds(lambda: fit(method, task))

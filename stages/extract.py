@@ -11,14 +11,14 @@ from zslcore.compute.cluster import ADDRESS
 from zslcore.datasets import dataset as datasets
 from zslcore.errors import ZSLError, unknown
 from zslcore.features import image_sources
-from zslcore.features.batches import Engine, local
+from zslcore.features.batches import Engine
 from zslcore.features.extract import extract, extract_images, forecast, plan_of
 from zslcore.features.network import ExtractionPlan
 from zslcore.features.ray_engine import ray_engine
 from zslcore.io import artifacts
 from zslcore.io.layers import validate
 from zslcore.project.params import PARAMS_FILE, Params
-from zslcore.settings import Extract, number_or
+from zslcore.settings import Extract
 
 from .commands import TUNED_BACKBONE
 from .common import say
@@ -67,8 +67,8 @@ def command(
         raise ZSLError(
             f"zsl extract {', '.join(unused)}: only for --engine ray; add it (threads here: extract.workers)"
         )
-    engines: dict[str, Callable[[], Engine]] = {
-        "local": lambda: local(number_or(settings.workers, None)),
+    engines: dict[str, Callable[[], Engine | None]] = {
+        "local": lambda: None,
         "ray": lambda: ray_engine(address, workers, cpus),
     }
     if engine not in engines:

@@ -23,6 +23,7 @@ from zslcore.errors import ZSLError
 from zslcore.evaluation import protocol
 from zslcore.evaluation.tuned_backbone import FOLDER, extract_tuned
 from zslcore.features import backbones
+from zslcore.features.batches import local
 from zslcore.io import artifacts
 from zslcore.model.images import Extractor
 from zslcore.model.package import _backbone
@@ -124,7 +125,24 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert not (tmp_path / FEATURES).exists()
     run(tmp_path, data, epochs=2)
     assert (tmp_path / FEATURES).read_bytes() == (tuned / FEATURES).read_bytes()
-    assert not list(tmp_path.rglob("views.npy"))
+    assert not list(tmp_path.rglob("views-*.npy"))
+    assert not list(tmp_path.rglob("*-before-*"))
+
+
+def test_whole_passes_of_another_engine_give_the_same_bytes(tuned: Path, data: Dataset, tmp_path: Path) -> None:
+    """Nothing of them is kept; without another engine it is, where it is asked for, and serves another loss."""
+    settings = Settings(**SETTINGS).override({"finetune": {"backbone": {"epochs": 2}}})
+    with chdir(tmp_path):
+        datasets.save(DATASET, data, {})
+        extract_tuned(DATASET, FEATURES, settings, "cpu", local(1))
+        assert FEATURES.read_bytes() == (tuned / FEATURES).read_bytes()
+        kept = Path("kept")
+        for loss in ("cce", "gaussian"):
+            of_loss = settings.override({"finetune": {"loss": loss}})
+            extract_tuned(DATASET, FEATURES, of_loss, "cpu", folder=Path("other"), shared=kept)
+            stored = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+            assert sorted(path.suffix for path in stored) == [".npy", ".sqlite"]
+        assert FEATURES.read_bytes() == (tuned / FEATURES).read_bytes()
 
 
 def test_a_validation_fit_never_sees_a_validation_or_test_image(tuned: Path, data: Dataset, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ method, is made on them (`Seen.split_features`).
 import json
 import logging
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,10 +29,11 @@ from zslcore.evaluation.protocol import HOLDOUT, validation_rows, validation_spl
 from zslcore.evaluation.signatures import judge
 from zslcore.features import backbones, image_sources
 from zslcore.features.backbones import Backbone
-from zslcore.features.batches import Engine
+from zslcore.features.batches import Engine, local
 from zslcore.features.extract import Summary, digest_of, extract, extract_images, plan_of
 from zslcore.features.halves import can_be_cut, last_stage
 from zslcore.features.image_sources import Chosen, ImageSource
+from zslcore.features.trunk import over_trunk
 from zslcore.features.views import Views, store_views
 from zslcore.io import artifacts
 from zslcore.methods.clusterable.backbone import Inputs, Weights, finetune_backbone
@@ -54,6 +56,7 @@ class _Work:
 
     folder: of this data set at these settings. rows: those of `images` that `seen` has, whose `views` these are. cut:
     the stage that takes what the file `stored` has of them; None: there is no such file, views are drawn as needed.
+    engine: what features are computed with.
     """
 
     folder: Path
@@ -65,10 +68,8 @@ class _Work:
     device: str
     views: Views
     cut: str | None
-
-    @property
-    def stored(self) -> Path:
-        return self.folder / "views.npy"
+    stored: Path
+    engine: Engine | None
 
 
 def extract_tuned(
@@ -78,10 +79,14 @@ def extract_tuned(
     device: str = "auto",
     engine: Engine | None = None,
     folder: Path = FOLDER,
+    shared: Path | None = None,
 ) -> Summary:
     """As `extract`, by a backbone fine-tuned on the trainval images, whose weights the file holds, too.
 
-    Its parameter `finetune` has the training length, and the validation figures of each length tried.
+    Its parameter `finetune` has the training length, and the validation figures of each length tried. engine: None:
+    this machine's, and what the part that does not learn makes of a picture is computed once for all fits; of another
+    engine each fit computes whole passes. shared: a folder where that, and what it makes of views, stays for other
+    calls, of another loss or length; None: it is deleted at the end.
     Raises ZSLError where features are given, the backbone is none of timm's, or too few classes are seen to choose on.
     """
     if datasets.has_features(dataset):
@@ -93,8 +98,8 @@ def extract_tuned(
     backbone = _load(settings.extract)
     shaping = settings.model_dump(include={"extract": True, "finetune": True, "select": {"splits", "seed"}})
     versions, kind = artifacts.library_versions(), resolve_device(device).type
-    key = digest_of([WEIGHTS_VERSION, artifacts.identity(dataset), backbone.fingerprint, shaping, kind, versions])
-    work_folder = folder / f"{dataset.parent.name}-{key}"
+    of_images = [WEIGHTS_VERSION, artifacts.identity(dataset), backbone.fingerprint, kind, versions]
+    work_folder = folder / f"{dataset.parent.name}-{digest_of([of_images, shaping])}"
     loaded = work_folder / "loaded.h5"
     summary = extract(dataset, loaded, settings.extract, device, engine)
     seen = datasets.load_seen(dataset, loaded).composed(fixed(settings.signatures) or Composition())
@@ -102,10 +107,16 @@ def extract_tuned(
     images = image_sources.of_dataset(dataset)
     of = settings.finetune.images
     views = Views(list(Chosen(images, rows)), backbone.preprocessing, of.crop, of.flip)
-    work = _Work(work_folder, images, rows, seen, backbone, settings, device, views, _cut(backbone, settings.finetune))
-    epochs, splits, tried = _choose(work, engine)
+    cut = _cut(backbone, settings.finetune)
+    kept = shared or work_folder / "shared"
+    drawn = [of.views, of.crop, of.flip, settings.finetune.backbone.seed, cut, rows.tolist()]
+    stored = kept / f"views-{digest_of([of_images, backbone.preprocessing, drawn])}.npy"
+    if engine is None and cut is not None and not settings.extract.compile:  # which cannot compile half a pass
+        engine = over_trunk(local(number_or(settings.extract.workers, None)), cut, kept)
+    work = _Work(work_folder, images, rows, seen, backbone, settings, device, views, cut, stored, engine)
+    epochs, splits, tried = _choose(work)
     _train(work, [("final", np.arange(len(rows)), [epochs])])
-    _, about = _features(work, engine, "final", epochs, work.images, {"dataset": dataset})
+    _, about = _features(work, "final", epochs, work.images, {"dataset": dataset})
     about["extract"]["weights"] = f"file:{out}"
     about["finetune"] = {**settings.finetune.model_dump(), "chosen": epochs, "tried": tried}
     made = work.folder / "final.h5"
@@ -119,7 +130,8 @@ def extract_tuned(
         datasets.put_split_features(file, splits)
         for name, value in sorted(weights.items()):
             file[f"backbone/{name}"] = value
-    work.stored.unlink(missing_ok=True)  # large, and the weights are there
+    if shared is None:
+        shutil.rmtree(kept, ignore_errors=True)  # large, and the weights are there
     return summary
 
 
@@ -138,7 +150,7 @@ def _cut(backbone: Backbone, settings: Finetune) -> str | None:
     return None
 
 
-def _choose(work: _Work, engine: Engine | None) -> tuple[int, list[SplitFeatures], list[dict[str, float]]]:
+def _choose(work: _Work) -> tuple[int, list[SplitFeatures], list[dict[str, float]]]:
     """The training length that suits ESZSL best on validation classes; features of the splits at it; figures of all.
 
     Of equals the shortest. Raises ZSLError where too few classes are seen to hold any out.
@@ -155,7 +167,7 @@ def _choose(work: _Work, engine: Engine | None) -> tuple[int, list[SplitFeatures
     tried = []
     for epochs in lengths:
         found[epochs] = [
-            SplitFeatures(classes, of_split, _features(work, engine, name, epochs, Chosen(work.images, work.rows))[0])
+            SplitFeatures(classes, of_split, _features(work, name, epochs, Chosen(work.images, work.rows))[0])
             for classes, (name, of_split, _) in zip(held_out, jobs, strict=True)
         ]
         judged = judge(
@@ -223,7 +235,6 @@ def _inputs(work: _Work, of_fit: NDArray[np.int64]) -> Inputs:
 
 def _features(
     work: _Work,
-    engine: Engine | None,
     name: str,
     epochs: int,
     images: ImageSource,
@@ -235,7 +246,7 @@ def _features(
     extracting = work.settings.extract.model_copy(update={"weights": weights})
     planned = plan_of(work.folder / "loaded.h5")
     planned = replace(planned, weights=weights, fingerprint=_load(extracting).fingerprint)
-    extract_images(images, path, extracting, work.device, engine, inputs=inputs, planned=planned)
+    extract_images(images, path, extracting, work.device, work.engine, inputs=inputs, planned=planned)
     with artifacts.open_artifact(path, artifacts.FEATURES) as file:
         about: dict[str, Any] = json.loads(str(file.attrs["params"]))
         return artifacts.array(file, "features", np.float32, ndim=2).astype(np.float32, copy=False), about

@@ -139,9 +139,7 @@ def by_plan(
     Features are (d,) float32, or with maps a record of `layout`. What is computed stays in the store of this plan, so
     that an interrupted run goes on where it was.
     """
-    asked = plan.as_dict() | {"weights": plan.fingerprint, "device": resolve_device(plan.device).type}
-    key = digest_of([FEATURES_VERSION, asked, backbone.preprocessing, artifacts.library_versions()])
-    with open_store(store_folder / f"{backbone.name.replace(':', '.')}-{key}.sqlite") as store:
+    with open_store(path_by_plan(store_folder, plan, backbone)) as store:
         store.join_left()
         _, pending = store.want(images)
         fill(store, pending, plan, backbone, engine)
@@ -150,6 +148,13 @@ def by_plan(
             return
         for name, values, reason in store.results(layout(backbone, plan.output)):
             yield name, None if values is None else values[0], reason
+
+
+def path_by_plan(folder: Path, plan: ExtractionPlan, backbone: Backbone) -> Path:
+    """Path of the store of what is computed by a given plan: its name hashes all that features depend on."""
+    asked = plan.as_dict() | {"weights": plan.fingerprint, "device": resolve_device(plan.device).type}
+    key = digest_of([FEATURES_VERSION, asked, backbone.preprocessing, artifacts.library_versions()])
+    return folder / f"{backbone.name.replace(':', '.')}-{key}.sqlite"
 
 
 def digest_of(everything: Any) -> str:

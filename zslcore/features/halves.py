@@ -64,15 +64,30 @@ def upper(module: nn.Module, stage: str) -> nn.Module:
     return cut
 
 
+def trunk(module: nn.Module, stage: str) -> nn.Module:
+    """The same network for `lower` alone: the identity in place of the stage and of all modules after it.
+
+    Nothing is copied: the parameters are those of `module`.
+    """
+    first, _, rest = stage.partition(".")
+    cut = copy.copy(module)
+    names = list(module._modules)
+    after = dict.fromkeys(names[names.index(first) :], nn.Identity())
+    cut._modules = {**module._modules, **after}
+    if rest:
+        cut._modules[first] = trunk(module.get_submodule(first), rest)
+    return cut
+
+
 @torch.no_grad()
 def can_be_cut(module: nn.Module, stage: str, example: Tensor) -> bool:
-    """Whether both halves make of normalised pictures (n, 3, height, width) what the network does.
+    """Whether `trunk`, then `upper`, make of normalised pictures (n, 3, height, width) what the network does.
 
     They do not where it has shortcuts over the cut, or inputs of other kinds, such as positions.
     """
     expected = module(example)
     try:
-        found = upper(module, stage)(lower(module, stage, example))
+        found = upper(module, stage)(lower(trunk(module, stage), stage, example))
         return torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     except (RuntimeError, ValueError, AssertionError, AttributeError):  # of shapes that do not fit
         return False

@@ -1,6 +1,7 @@
 """The last feature map of a backbone, in place of its pooled vector or with it; averages over views of a picture."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,19 @@ class Regions(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """The mean over the views, flat."""
+        return self.averaged(self.shown(pictures))
+
+    def shown(self, pictures: Tensor) -> Sequence[Tensor]:
+        """The views of pictures, each (n, 3, height, width)."""
         if self.views == "flip":
-            return (self._flat(pictures) + self._flat(pictures.flip(3), mirrored=True)) / 2
-        if self.views == "five":
-            return torch.stack([self._flat(crop) for crop in five_crops(pictures, *self.crop)]).mean(0)
-        return self._flat(pictures)
+            return pictures, pictures.flip(3)
+        return five_crops(pictures, *self.crop) if self.views == "five" else (pictures,)
+
+    def averaged(self, shown: Sequence[Tensor]) -> Tensor:
+        """The mean over views, flat; each as `module` takes it."""
+        if self.views == "flip":
+            return (self._flat(shown[0]) + self._flat(shown[1], mirrored=True)) / 2
+        return torch.stack([self._flat(view) for view in shown]).mean(0) if len(shown) > 1 else self._flat(shown[0])
 
     def _flat(self, pictures: Tensor, mirrored: bool = False) -> Tensor:
         """mirrored: the map is turned back, so that its places are those of the picture."""

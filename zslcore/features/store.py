@@ -125,6 +125,12 @@ class Store:
                 if outcome.features is None:  # a part has them
                     self._db.execute("INSERT OR IGNORE INTO elsewhere VALUES (?)", [outcome.key])
 
+    def outcome(self, key: bytes) -> Outcome:
+        """Of an image that the store knows: its features (d,) float32, or why it is bad."""
+        query = "SELECT value, NULL FROM features WHERE key = ?1 UNION ALL SELECT NULL, reason FROM bad WHERE key = ?1"
+        ((value, reason),) = self._fetch(query, key)
+        return Outcome(key, None if value is None else np.frombuffer(value, VECTOR), reason)
+
     def keep(self, outcomes: Sequence[Outcome]) -> None:
         """Store outcomes in a part, all of them or none: by the images' keys, without the files they are of."""
         with self._db:

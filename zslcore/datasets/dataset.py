@@ -593,18 +593,19 @@ def hold_out_seen(
 def hold_out_by_name(
     labels: NDArray[np.int64],
     classes: Sequence[str],
-    images: Sequence[str],
+    images: Sequence[str] | range,
     rows: NDArray[np.int64],
     share: float,
     seed: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """As `hold_out_seen`, drawn by a hash of the seed and the names of class and image, which does not depend on order.
 
-    classes: their names; images: n names. Other classes, or another order of either, leave a class's split as it is.
+    classes: their names; images: n names, or numbers. Other classes, or another order of either, leave a class's split
+    as it is.
     """
 
     def draw(row: int) -> bytes:
-        names = (normalize("NFC", name) for name in (classes[labels[row]], images[row]))
+        names = (normalize("NFC", name) for name in (classes[labels[row]], str(images[row])))
         return sha256("\0".join((str(seed), *names)).encode("utf-8", "surrogateescape")).digest()
 
     held_out = []

@@ -74,9 +74,10 @@ class FeaturesSource(Source):
         names, signatures, attributes = read_signatures(root / self.signatures)
         row_of = {known: row for row, known in enumerate(names)}
         features = read_features(features_files, len(given), labels_files)
-        written, of_labels = _written(given, names, labels_files[0], root / self.signatures)
+        different, which = np.unique(given, return_inverse=True)
+        written, of_labels = _written(different, names, labels_files[0], root / self.signatures)
         meant = Meant(labels_files[0], names, self.match_names)
-        called = {label: meant(label) for label in dict.fromkeys(written)}
+        called = {label: meant(label) for label in written}
         if strangers := [label for label, known in called.items() if known not in row_of]:
             near, way = near_names(strangers, names), by_matching(strangers, names)
             raise ZSLError(
@@ -91,7 +92,7 @@ class FeaturesSource(Source):
         imageless = [known for known in spare if known in unseen]
         classes = tuple(known for known in names if known in used.union(imageless))
         position = {known: k for k, known in enumerate(classes)}
-        labels = np.array([position[called[label]] for label in written], np.int64)
+        labels = np.array([position[called[label]] for label in written], np.int64)[which]
         notes += [*meant.notes(), *imageless_note(imageless)]
         if left := [known for known in spare if known not in imageless]:
             notes.append(f"{root / self.signatures}: {len(left)} classes have no image; left out: {some(left)}")
@@ -135,9 +136,8 @@ class FeaturesSource(Source):
         role = np.array([2 if known in ignored else known in unseen for known in classes])[labels]
         if not (role == 0).any():
             raise ZSLError(f"{root / Path(str(self.unseen))}: no seen class is left; leave at least two out")
-        images = list(map(str, range(len(labels))))
         trainval, test_seen = hold_out_by_name(
-            labels, classes, images, np.flatnonzero(role == 0), self.test_share, self.split_seed
+            labels, classes, range(len(labels)), np.flatnonzero(role == 0), self.test_share, self.split_seed
         )
         return trainval, test_seen, np.flatnonzero(role == 1)
 
@@ -261,12 +261,15 @@ def read_signatures(path: Path) -> tuple[tuple[str, ...], NDArray[np.float32], t
     return names, signatures, ()
 
 
-def _written(given: NDArray[Any], names: Sequence[str], path: Path, signatures: Path) -> tuple[list[str], list[str]]:
-    """The labels as names, and a note where they were numbers. Names of digits are names; other numbers are rows."""
-    texts = [str(label) for label in given.tolist()]
-    if given.dtype == object or set(texts) <= set(names):
+def _written(labels: NDArray[Any], names: Sequence[str], path: Path, signatures: Path) -> tuple[list[str], list[str]]:
+    """The different labels as names, and a note where they were numbers.
+
+    Names of digits are names; other numbers are rows.
+    """
+    texts = [str(label) for label in labels.tolist()]
+    if labels.dtype == object or set(texts) <= set(names):
         return texts, []
-    low, high, count = int(given.min()), int(given.max()), len(names)
+    low, high, count = int(labels.min()), int(labels.max()), len(names)
     if low < 0 or high > count or (low == 0 and high == count):
         raise ZSLError(f"{path}: labels from {low} to {high}, but {count} classes in {signatures}; take one data set's")
     if low > 0 and high < count:
@@ -276,7 +279,7 @@ def _written(given: NDArray[Any], names: Sequence[str], path: Path, signatures: 
         )
     first = 0 if low == 0 else 1
     note = f"{path}: labels are rows of {signatures}, counted from {first}: {low} is {names[low - first]!r}"
-    return [names[label - first] for label in given.tolist()], [note]
+    return [names[label - first] for label in labels.tolist()], [note]
 
 
 def _given_splits(files: Sequence[Path], count: int) -> tuple[NDArray[np.int64], ...]:

@@ -100,7 +100,7 @@ def image_notes(data: Dataset, root: Path = Path()) -> list[str]:
         keys = {row: sha256(picture).digest() for row, picture in enumerate(data.pictures)}
     else:
         return []
-    return _identical(data, names, keys, "images")
+    return _identical(data, names.__getitem__, keys, "images")
 
 
 def _file_keys(paths: list[Path]) -> dict[int, Hashable]:
@@ -123,12 +123,14 @@ def _features(data: Dataset) -> list[str]:
     if data.features is None:
         return []
     parts = (digests.of_rows(block) for (block,) in blocks(data.features))
-    keys = dict(enumerate(np.concatenate(list(parts)).tolist()))
-    return _identical(data, [f"image {row + 1}" for row in range(len(keys))], keys, "rows of features")
+    _, key, count = np.unique(np.concatenate(list(parts)), return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(count[key] > 1)  # few of perhaps millions
+    keys = dict(zip(repeated.tolist(), key[repeated].tolist(), strict=True))
+    return _identical(data, lambda row: f"image {row + 1}", keys, "rows of features")
 
 
-def _identical(data: Dataset, names: Sequence[str], keys: Mapping[int, Hashable], what: str) -> list[str]:
-    """A note each for what is the same in two classes, on both sides of a split, and elsewhere."""
+def _identical(data: Dataset, name: Callable[[int], str], keys: Mapping[int, Hashable], what: str) -> list[str]:
+    """A note each for what is the same in two classes, on both sides of a split, and elsewhere; name: of a row."""
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for row, key in keys.items():
         groups[key].append(row)
@@ -142,7 +144,7 @@ def _identical(data: Dataset, names: Sequence[str], keys: Mapping[int, Hashable]
             kinds["in two classes" if classes > 1 else "on both sides of a split" if splits > 1 else ""].append(rows)
 
     def equal(rows: list[int]) -> str:
-        return " = ".join(f"{names[row]} ({data.classes[data.labels[row]]}, {split_of[row]})" for row in rows[:3])
+        return " = ".join(f"{name(row)} ({data.classes[data.labels[row]]}, {split_of[row]})" for row in rows[:3])
 
     return [
         f"{_count(len(alike), 'group', 'groups')} of identical {what} {kind}".rstrip()

@@ -108,11 +108,11 @@ def extract_tuned(
     of = settings.finetune.images
     views = Views(list(Chosen(images, rows)), backbone.preprocessing, of.crop, of.flip)
     cut = _cut(backbone, settings.finetune)
-    kept = shared or work_folder / "shared"
+    place = shared or work_folder / "shared"
     drawn = [of.views, of.crop, of.flip, settings.finetune.backbone.seed, cut, rows.tolist()]
-    stored = kept / f"views-{digest_of([of_images, backbone.preprocessing, drawn])}.npy"
+    stored = place / f"views-{digest_of([of_images, backbone.preprocessing, drawn])}.npy"
     if engine is None and cut is not None and not settings.extract.compile:  # which cannot compile half a pass
-        engine = over_trunk(local(number_or(settings.extract.workers, None)), cut, kept)
+        engine = over_trunk(local(number_or(settings.extract.workers, None)), cut, place)
     work = _Work(work_folder, images, rows, seen, backbone, settings, device, views, cut, stored, engine)
     epochs, splits, tried = _choose(work)
     _train(work, [("final", np.arange(len(rows)), [epochs])])
@@ -131,7 +131,7 @@ def extract_tuned(
         for name, value in sorted(weights.items()):
             file[f"backbone/{name}"] = value
     if shared is None:
-        shutil.rmtree(kept, ignore_errors=True)  # large, and the weights are there
+        shutil.rmtree(place, ignore_errors=True)  # large, and the weights are there
     return summary
 
 

@@ -39,16 +39,16 @@ def over_trunk(engine: Engine, stage: str, folder: Path) -> Engine:
     """An engine that goes on from what a stage takes, which `engine` computes once for a store under `folder`.
 
     So a backbone whose weights differ from this stage on costs the rest of the network only. The bytes are those of
-    whole passes in the plan's precision: what is kept has 32 bits, and a batch has the same images in the same parts.
+    whole passes in the plan's precision: what is stored has 32 bits, and a batch has the same images in the same parts.
     """
 
     def compute(plan: ExtractionPlan, backbone: Backbone, batches: Iterable[list[ImageRef]], store: Store) -> Computed:
         rest = Rest(plan, backbone, stage)
         below = replace(plan, output="pooled", views=1, fingerprint=rest.trunk.fingerprint)
-        with open_store(path_by_plan(folder, below, rest.trunk)) as kept:
-            for images, outcomes in engine(below, rest.trunk, batches, kept):
-                kept.commit(images, outcomes)
-                yield images, rest([one if one.key is None else kept.outcome(one.key) for one in outcomes])
+        with open_store(path_by_plan(folder, below, rest.trunk)) as shared:
+            for images, outcomes in engine(below, rest.trunk, batches, shared):
+                shared.commit(images, outcomes)
+                yield images, rest([one if one.key is None else shared.outcome(one.key) for one in outcomes])
 
     return compute
 

@@ -56,7 +56,6 @@ class _Work:
 
     folder: of this data set at these settings. rows: those of `images` that `seen` has, whose `views` these are. cut:
     the stage that takes what the file `stored` has of them; None: there is no such file, views are drawn as needed.
-    engine: what features are computed with.
     """
 
     folder: Path
@@ -69,7 +68,6 @@ class _Work:
     views: Views
     cut: str | None
     stored: Path
-    engine: Engine | None
 
 
 def extract_tuned(
@@ -113,10 +111,10 @@ def extract_tuned(
     stored = place / f"views-{digest_of([of_images, backbone.preprocessing, drawn])}.npy"
     if engine is None and cut is not None and not settings.extract.compile:  # which cannot compile half a pass
         engine = over_trunk(local(number_or(settings.extract.workers, None)), cut, place)
-    work = _Work(work_folder, images, rows, seen, backbone, settings, device, views, cut, stored, engine)
-    epochs, splits, tried = _choose(work)
+    work = _Work(work_folder, images, rows, seen, backbone, settings, device, views, cut, stored)
+    epochs, splits, tried = _choose(work, engine)
     _train(work, [("final", np.arange(len(rows)), [epochs])])
-    _, about = _features(work, "final", epochs, work.images, {"dataset": dataset})
+    _, about = _features(work, engine, "final", epochs, work.images, {"dataset": dataset})
     about["extract"]["weights"] = f"file:{out}"
     about["finetune"] = {**settings.finetune.model_dump(), "chosen": epochs, "tried": tried}
     made = work.folder / "final.h5"
@@ -150,7 +148,7 @@ def _cut(backbone: Backbone, settings: Finetune) -> str | None:
     return None
 
 
-def _choose(work: _Work) -> tuple[int, list[SplitFeatures], list[dict[str, float]]]:
+def _choose(work: _Work, engine: Engine | None) -> tuple[int, list[SplitFeatures], list[dict[str, float]]]:
     """The training length that suits ESZSL best on validation classes; features of the splits at it; figures of all.
 
     Of equals the shortest. Raises ZSLError where too few classes are seen to hold any out.
@@ -167,7 +165,7 @@ def _choose(work: _Work) -> tuple[int, list[SplitFeatures], list[dict[str, float
     tried = []
     for epochs in lengths:
         found[epochs] = [
-            SplitFeatures(classes, of_split, _features(work, name, epochs, Chosen(work.images, work.rows))[0])
+            SplitFeatures(classes, of_split, _features(work, engine, name, epochs, Chosen(work.images, work.rows))[0])
             for classes, (name, of_split, _) in zip(held_out, jobs, strict=True)
         ]
         judged = judge(
@@ -235,6 +233,7 @@ def _inputs(work: _Work, of_fit: NDArray[np.int64]) -> Inputs:
 
 def _features(
     work: _Work,
+    engine: Engine | None,
     name: str,
     epochs: int,
     images: ImageSource,
@@ -246,7 +245,7 @@ def _features(
     extracting = work.settings.extract.model_copy(update={"weights": weights})
     planned = plan_of(work.folder / "loaded.h5")
     planned = replace(planned, weights=weights, fingerprint=_load(extracting).fingerprint)
-    extract_images(images, path, extracting, work.device, work.engine, inputs=inputs, planned=planned)
+    extract_images(images, path, extracting, work.device, engine, inputs=inputs, planned=planned)
     with artifacts.open_artifact(path, artifacts.FEATURES) as file:
         about: dict[str, Any] = json.loads(str(file.attrs["params"]))
         return artifacts.array(file, "features", np.float32, ndim=2).astype(np.float32, copy=False), about

@@ -52,7 +52,7 @@ SETTINGS = {
     "finetune": {"epochs": 1},
     "train": {"members": 1},
     "generate": {"per_unseen": 10, "per_seen": 10},
-    "classify": {"epochs": 1},
+    "classify": {"epochs": 1, "seen": "synthetic"},  # else a model holds what M makes of every image
 }
 
 

@@ -60,9 +60,8 @@ class Rest:
         channels, *crop = backbone.preprocessing["input_size"]
         size, views = (crop[0], crop[1]), plan.views
         example = torch.linspace(-2, 2, channels * math.prod(crop)).view(1, channels, *crop)
-        before = Trunk(
-            folded(backbone.module, example), stage, views, size
-        )  # views would call each layer several times
+        once = folded(backbone.module, example)  # of one picture: views would call each layer several times
+        before = Trunk(once, stage, views, size)
         name = f"{backbone.name}-before-{stage}"
         self.trunk = backbones.from_module(name, before, framed(backbone, views))
         self.network = Network(plan, backbone)

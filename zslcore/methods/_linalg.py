@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, LinAlgWarning, qr, solve
 
 from zslcore.errors import ZSLError
-from zslcore.io.rows import blocks
+from zslcore.io.rows import Rows, blocks
 from zslcore.scaling import add_by_class
 
 Array = NDArray[np.floating[Any]]
@@ -41,7 +41,13 @@ def ridge(x: NDArray[Any], y: NDArray[Any], strength: float) -> Matrix:
 
 
 def products(x: NDArray[Any], labels: NDArray[np.int64], classes: int) -> tuple[Matrix, Matrix]:
-    """XᵀX (d, d) and the sum of each class's rows (classes, d), of x (n, d), which may be `Rows`, a block at a time."""
+    """XᵀX (d, d) and the sum of each class's rows (classes, d), of x (n, d); of `Rows` once for all fits on them."""
+    if isinstance(x, Rows):
+        return x.once(("products", labels.tobytes(), classes), lambda: _products(x, labels, classes))
+    return _products(x, labels, classes)
+
+
+def _products(x: NDArray[Any], labels: NDArray[np.int64], classes: int) -> tuple[Matrix, Matrix]:
     gram, sums = np.zeros((x.shape[1], x.shape[1])), np.zeros((classes, x.shape[1]))
     for block, of_block in blocks(x, labels):
         rows = block.astype(np.float64)

@@ -58,7 +58,7 @@ class ESZSL(LinearMethod[ESZSLSettings]):
         """Solve the two ridge systems, each in its smaller form."""
         settings, x = self.settings, train.features
         if isinstance(x, Rows) or not fits(len(train.labels), self.seen_classes):
-            gram, by_class = self._products(train)
+            gram, by_class = products(x, train.labels, self.seen_classes)
             wrong = settings.absent * by_class.sum(axis=0)
             left = solve_positive(gram, ((1 - settings.absent) * by_class + wrong).T, 10.0**settings.alpha)
         else:
@@ -70,12 +70,6 @@ class ESZSL(LinearMethod[ESZSLSettings]):
         else:
             z = x @ self.weights
             self.moments = z.T @ z / np.float32(len(x))
-
-    def _products(self, train: TrainData) -> tuple[Array, Array]:
-        x = train.features
-        if isinstance(x, Rows):
-            return x.once(train.labels.tobytes(), lambda: products(x, train.labels, self.seen_classes))
-        return products(x, train.labels, self.seen_classes)
 
     def unit(self, signatures: NDArray[np.float32]) -> float:
         """√ of the scores' variance over these classes (classes, a), mean over the training images; 1 where that is 0.

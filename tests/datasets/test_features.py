@@ -100,6 +100,16 @@ def test_rows_labels_and_signatures_belong_together(folder: Path) -> None:
     assert any("counted from 0" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["numbers", "names"])
+def test_images_may_come_in_any_order(folder: Path, named: bool) -> None:
+    order = np.random.default_rng(1).permutation(len(LABELS))
+    labels = np.array(NAMES)[LABELS] if named else LABELS
+    np.savez(folder / "any.npz", features=VALUES[order], labels=labels[order])
+    data = load(folder, "any.npz", ())
+    np.testing.assert_array_equal(data.labels, LABELS[order])
+    np.testing.assert_array_equal(data.features, VALUES[order])
+
+
 @pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("named", [False, True], ids=["numbers", "names"])

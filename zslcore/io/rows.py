@@ -23,7 +23,7 @@ from zslcore.io import artifacts, digests
 
 LIMIT = 2**29
 """Bytes of a matrix in float32 that is held in memory, unless ZSL_MEMORY says otherwise."""
-SCORES = 8
+SCORES = 32
 """Scores, of which a run has many, are held in memory up to this part of the limit."""
 BLOCK = 8192
 """Rows that are read and worked on at once, at most."""

@@ -608,9 +608,8 @@ def hold_out_by_name(
         names = (normalize("NFC", name) for name in (classes[labels[row]], str(images[row])))
         return sha256("\0".join((str(seed), *names)).encode("utf-8", "surrogateescape")).digest()
 
-    held_out = []
+    held = np.zeros(len(labels), bool)
     for label in np.unique(labels[rows]):
         members = sorted(rows[labels[rows] == label].tolist(), key=draw)
-        held_out += members[: min(max(1, round(share * len(members))), len(members) - 1)]
-    held = np.array(sorted(held_out), np.int64)
-    return np.setdiff1d(rows, held), held
+        held[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+    return np.unique(rows[~held[rows]]), np.flatnonzero(held)

@@ -122,10 +122,11 @@ def _file_keys(paths: list[Path]) -> dict[int, Hashable]:
 def _features(data: Dataset) -> list[str]:
     if data.features is None:
         return []
-    parts = (digests.of_rows(block) for (block,) in blocks(data.features))
-    _, key, count = np.unique(np.concatenate(list(parts)), return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(count[key] > 1)  # few of perhaps millions
-    keys = dict(zip(repeated.tolist(), key[repeated].tolist(), strict=True))
+    found = np.concatenate([digests.of_rows(block) for (block,) in blocks(data.features)])
+    order = np.argsort(found)
+    equal = np.flatnonzero(found[order[1:]] == found[order[:-1]])
+    repeated = np.union1d(order[equal], order[equal + 1])  # few of perhaps millions
+    keys = dict(zip(repeated.tolist(), found[repeated].tolist(), strict=True))
     return _identical(data, lambda row: f"image {row + 1}", keys, "rows of features")
 
 
@@ -134,9 +135,9 @@ def _identical(data: Dataset, name: Callable[[int], str], keys: Mapping[int, Has
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for row, key in keys.items():
         groups[key].append(row)
-    split_of = np.full(len(data.labels), "no split", object)
-    for split in SPLITS:
-        split_of[getattr(data, split)] = split
+    names, split_of = ("no split", *SPLITS), np.zeros(len(data.labels), np.int8)
+    for number, split in enumerate(SPLITS, start=1):
+        split_of[getattr(data, split)] = number
     kinds: dict[str, list[list[int]]] = {"in two classes": [], "on both sides of a split": [], "": []}
     for rows in groups.values():
         if len(rows) > 1:
@@ -144,7 +145,7 @@ def _identical(data: Dataset, name: Callable[[int], str], keys: Mapping[int, Has
             kinds["in two classes" if classes > 1 else "on both sides of a split" if splits > 1 else ""].append(rows)
 
     def equal(rows: list[int]) -> str:
-        return " = ".join(f"{name(row)} ({data.classes[data.labels[row]]}, {split_of[row]})" for row in rows[:3])
+        return " = ".join(f"{name(row)} ({data.classes[data.labels[row]]}, {names[split_of[row]]})" for row in rows[:3])
 
     return [
         f"{_count(len(alike), 'group', 'groups')} of identical {what} {kind}".rstrip()

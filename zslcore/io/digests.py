@@ -118,7 +118,7 @@ def _empty(values: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def _of(parts: Iterable[Any]) -> NDArray[np.uint64]:
-    return np.frombuffer(b"".join(hashlib.sha256(part).digest()[:8] for part in parts), "<u8")
+    return np.fromiter((int.from_bytes(hashlib.sha256(part).digest()[:8], "little") for part in parts), "<u8")
 
 
 def _blocks(node: h5py.Dataset, width: int) -> Iterator[NDArray[Any]]:

@@ -66,9 +66,13 @@ class Scaler:
             rows = _before(self.scaling, rows.astype(np.float32, copy=False))
             if len(self.factor):
                 rows = (rows - self.shift) * self.factor
-            if self.scaling in _LENGTHS:
-                rows = _to_length(rows, _LENGTHS[self.scaling](rows.shape[1]))
+            if length := self.length(rows.shape[1]):
+                rows = _to_length(rows, length)
         return rows
+
+    def length(self, width: int) -> np.float32 | None:
+        """The length that rows of so many numbers get; None where they stay as long as they are."""
+        return _LENGTHS[self.scaling](width) if self.scaling in _LENGTHS else None
 
     def places(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Maps (n, places, d), scaled so that the mean over places is the scaled mean of the unscaled ones.
@@ -80,9 +84,9 @@ class Scaler:
         rows = maps.astype(np.float32, copy=False)
         if len(self.factor):
             rows = (rows - self.shift) * self.factor
-        if self.scaling in _LENGTHS:
+        if length := self.length(rows.shape[2]):
             lengths = np.linalg.norm(rows.mean(axis=1), axis=1)[:, None, None]
-            rows = rows * (_LENGTHS[self.scaling](rows.shape[2]) / np.maximum(lengths, 1e-12))
+            rows = rows * (length / np.maximum(lengths, 1e-12))
         return rows
 
     def state(self, prefix: str = "scaler.") -> dict[str, NDArray[np.float32]]:

@@ -49,7 +49,7 @@ def number_or(value: Number | Auto, default: Default) -> Number | Default:
     return default if isinstance(value, str) else value
 
 
-Output = Literal["pooled", "map", "both"]
+Output = Literal["pooled", "map", "both", "before"]
 Views = Literal[1, "flip", "five"]
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 """At least one number, each at least 1."""
@@ -75,7 +75,11 @@ class Extract(Section):
     compile: bool = Field(False, description="torch.compile the network; pays on some GPUs")
     workers: WholeOrAuto = Field("auto", description="decoding threads; auto: one a core")
     on_bad_image: Literal["fail", "skip"] = Field("fail", description="what to do with unreadable images")
-    output: Output = Field("pooled", description="a vector an image, the last feature map, or both")
+    output: Output = Field(
+        "pooled",
+        description="pooled: a vector an image; map: the last feature map; both; before: both, with the map that the "
+        "last stage takes",
+    )
     storage: Literal["float32", "float16"] = Field("float32", description="of vectors in the file; float16: half of it")
     views: Views = Field(1, description="what features are averaged over: 1; flip: and its mirror image; five: crops")
 

@@ -11,10 +11,15 @@ from zslcore.features.backbones import Backbone
 
 def last_stage(backbone: Backbone) -> str:
     """The name of the module that is the last stage, as timm lists them. Raises ZSLError where none is known."""
-    stages = getattr(backbone.module, "feature_info", None)
-    if not stages or not isinstance(stages, list) or "module" not in stages[-1]:
-        raise ZSLError(f"{backbone.name}: its stages are not known; set finetune.backbone.layers to all")
-    return str(stages[-1]["module"])
+    if stage := known_stage(backbone.module):
+        return stage
+    raise ZSLError(f"{backbone.name}: its stages are not known; set finetune.backbone.layers to all")
+
+
+def known_stage(module: nn.Module) -> str | None:
+    """The name of a network's last stage; None where timm lists none."""
+    stages = getattr(module, "feature_info", None)
+    return str(stages[-1]["module"]) if stages and isinstance(stages, list) and "module" in stages[-1] else None
 
 
 def learned(module: nn.Module, stage: str | None) -> list[nn.Parameter]:
@@ -91,3 +96,28 @@ def can_be_cut(module: nn.Module, stage: str, example: Tensor) -> bool:
         return torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     except (RuntimeError, ValueError, AssertionError, AttributeError):  # of shapes that do not fit
         return False
+
+
+class Halved(nn.Module):
+    """A network whose `forward_features` ends before its last stage; `forward_head` is that stage and all after it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        stage = known_stage(module)
+        assert stage is not None
+        self.module, self.stage = module, stage
+        self.output_fmt = getattr(module, "output_fmt", "NCHW")
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Features of normalised pictures (n, 3, height, width)."""
+        found: Tensor = self.module(pictures)
+        return found
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """What the last stage takes."""
+        return lower(trunk(self.module, self.stage), self.stage, pictures)
+
+    def forward_head(self, taken: Tensor) -> Tensor:
+        """What comes of it: the features."""
+        found: Tensor = upper(self.module, self.stage)(taken)
+        return found

@@ -34,6 +34,12 @@ STORED_NAMES = {"cpu_splits": "parts", "jpeg_downscaled": "scaled"}
 """What files of features (version 1) and stores call these, where it is something else."""
 UNSAID = {"output": "pooled", "views": 1}
 """What these are where files and stores do not say: they are left out so that older ones hold the same."""
+GIVEN = {
+    "pooled": "",
+    "map": ", maps",
+    "both": ", vectors and maps",
+    "before": ", vectors and maps before the last stage",
+}
 MIN_COSINE = 0.9995
 """Between an image's features on a faster path and in plain fp32: `auto` takes that path only where no image of the
 sample has a smaller one."""
@@ -66,9 +72,8 @@ class ExtractionPlan:
         compiled = "compiled" if self.compiled else "not compiled"
         jpegs = "decoded small where large" if self.jpeg_downscaled else "decoded whole"
         batches = f"batches of {self.batch_size} in {self.cpu_splits} part{'s' * (self.cpu_splits > 1)}"
-        wanted = "" if self.output == "pooled" else ", maps" if self.output == "map" else ", vectors and maps"
         views = "" if self.views == 1 else f", views: {self.views}"
-        how = f"{self.precision}, {compiled}, {batches}, JPEGs {jpegs}{wanted}{views}"
+        how = f"{self.precision}, {compiled}, {batches}, JPEGs {jpegs}{GIVEN[self.output]}{views}"
         return f"{self.backbone} on {self.device} in {how}"
 
     def as_dict(self) -> dict[str, Any]:

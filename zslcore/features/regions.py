@@ -1,4 +1,4 @@
-"""The last feature map of a backbone, in place of its pooled vector or with it; averages over views of a picture."""
+"""A feature map of a backbone, in place of its pooled vector or with it; averages over views of a picture."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zslcore.errors import ZSLError, first_line
 from zslcore.features.backbones import Backbone
+from zslcore.features.halves import Halved, can_be_cut, known_stage
 from zslcore.settings import Output, Views
 
 
@@ -45,10 +46,11 @@ class Regions(nn.Module):
         """mirrored: the map is turned back, so that its places are those of the picture."""
         if self.output == "pooled":
             return self.module(pictures)
-        features = self.module.forward_features(pictures)
-        found = as_map(self.module, features)
+        module = Halved(self.module) if self.output == "before" else self.module
+        features = module.forward_features(pictures)
+        found = as_map(module, features)
         flat = (found.flip(2) if mirrored else found).flatten(1)
-        return flat if self.output == "map" else torch.cat([self.module.forward_head(features), flat], dim=1)
+        return flat if self.output == "map" else torch.cat([module.forward_head(features), flat], dim=1)
 
 
 def wrapped(module: nn.Module, backbone: Backbone, output: Output = "pooled", views: Views = 1) -> nn.Module:
@@ -79,10 +81,15 @@ def as_map(module: nn.Module, features: Any) -> Tensor:
     return tokens.unflatten(1, (height, width))
 
 
-def map_shape(backbone: Backbone) -> tuple[int, int, int]:
-    """(h, w, c) of a backbone's last feature map. Raises ZSLError where it has none."""
+def map_shape(backbone: Backbone, output: Output = "both") -> tuple[int, int, int]:
+    """(h, w, c) of a backbone's last feature map, or of the one before its last stage. Raises ZSLError without one."""
     module: Any = backbone.module
     why = "it has no forward_features and forward_head, as networks of timm have"
+    if output == "before":
+        stage, size = known_stage(module), backbone.preprocessing["input_size"]
+        if stage is None or not can_be_cut(module, stage, torch.linspace(-2, 2, math.prod(size)).view(1, *size)):
+            raise ZSLError(f"backbone {backbone.name} cannot be cut before its last stage; set extract.output to both")
+        module = Halved(module)
     if hasattr(module, "forward_features") and hasattr(module, "forward_head"):
         try:
             with torch.no_grad():
@@ -110,7 +117,7 @@ def layout(backbone: Backbone, output: Output) -> np.dtype[Any]:
     if output != "map":
         fields.append(("features", "<f4", (backbone.dimensions,)))
     if output != "pooled":
-        fields.append(("maps", "<f2", map_shape(backbone)))
+        fields.append(("maps", "<f2", map_shape(backbone, output)))
     return np.dtype(fields)
 
 

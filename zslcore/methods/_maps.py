@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zslcore.errors import ZSLError
 from zslcore.methods._scaled import SignatureScaling
+from zslcore.methods._stage import Stage
 from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate
 from zslcore.methods.base import (
     Method,
@@ -67,6 +68,11 @@ class MapSettings(MethodSettings):
     batch_size: BatchSize = 64
     lr: Rate = 0.001
     weight_decay: Decay = 0.0
+    backbone: str = Field(
+        "", description="timm network whose last stage learns, too, on maps of `output: before`; empty: none does"
+    )
+    weights: str = Field("pretrained", description="that it starts from: pretrained, random or file:PATH")
+    stage_rate: float = Field(0.1, gt=0, description="its rate, as a share of lr")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
@@ -74,14 +80,16 @@ MapS = TypeVar("MapS", bound=MapSettings)
 
 
 class MapMethod(Method[MapS], Generic[MapS]):
-    """A network on frozen feature maps (n, h, w, c), whose classes are given by scaled signatures (K, a).
+    """A network on feature maps (n, h, w, c), whose classes are given by scaled signatures (K, a).
 
     `train.features` is an array, or `datasets.maps.Maps`, of which a batch at a time is read. Scores are
-    ψ(x)ᵀ s(y) / √a, ψ the attributes found in an image. A subclass gives the network, its loss and ψ.
+    ψ(x)ᵀ s(y) / √a, ψ the attributes found in an image. A subclass gives the network, its loss and ψ. Maps are frozen,
+    unless the setting `backbone` names the network whose last stage makes them here, and learns.
     """
 
     input = "maps"
     network: nn.Module
+    stage: Stage | None
 
     @abstractmethod
     def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:
@@ -107,13 +115,17 @@ class MapMethod(Method[MapS], Generic[MapS]):
         self.image: tuple[int, int, int] = features.shape[1:]
         self.seen_classes, self.attributes = train.signatures.shape
         self.device = resolve_device(self.settings.device)
+        self.stage = self._stage(self.settings.weights)
         sampled = np.unique(np.linspace(0, len(features) - 1, SCALED_ON).round().astype(np.int64))
-        self.scaler = Scaler.fit(_places(features[sampled]), self.settings.scaling)
+        with torch.inference_mode():
+            made = self.made(features[sampled]).cpu().numpy()
+        self.scaler = Scaler.fit(_places(made), self.settings.scaling)
         self.signature_scaler = Scaler.fit(train.signatures, self.settings.signature_scaling)
         signatures = tensor(self.signature_scaler(train.signatures), self.device)
         labels = tensor(train.labels, self.device)
         with seeded(seed, f"{self.name}/build"):
-            self.network = self.build(self.image, self.attributes).to(self.device)
+            self.network = self.build(made.shape[1:], self.attributes).to(self.device)
+        learned = [*self.network.parameters(), *(self.stage.moved if self.stage is not None else ())]
 
         def terms(rows: Tensor, epoch: int) -> Terms:
             return self.terms(self.scaled(features[np.sort(rows.cpu().numpy())]), labels[rows.sort()[0]], signatures)
@@ -129,7 +141,7 @@ class MapMethod(Method[MapS], Generic[MapS]):
             self.network.train()
             self.curve: Curve = minimise(
                 terms,
-                self.network.parameters(),
+                learned,
                 count=len(features),
                 epochs=settings.epochs,
                 batch_size=settings.batch_size,
@@ -141,9 +153,25 @@ class MapMethod(Method[MapS], Generic[MapS]):
             self.network.eval()
         return self
 
+    def _stage(self, weights: str) -> Stage | None:
+        """The stage that learns, if one does. Raises ZSLError where it does not take such maps."""
+        settings = self.settings
+        if not settings.backbone:
+            return None
+        stage = Stage(settings.backbone, weights, settings.stage_rate).to(self.device).eval()
+        stage.check(self.image[2])
+        return stage
+
+    def made(self, maps: NDArray[Any]) -> Tensor:
+        """Unscaled maps (n, h, w, c), in memory or not, as the stage makes them, on the device."""
+        given = tensor(np.asarray(maps, np.float32), self.device)
+        return given if self.stage is None else self.stage(given)
+
     def scaled(self, maps: NDArray[Any]) -> Tensor:
-        """Unscaled maps (n, h, w, c), in memory or not, as a scaled tensor on the device."""
-        return tensor(self.scaler(_places(maps)).reshape(-1, *self.image), self.device)
+        """The same, scaled."""
+        if self.stage is None:
+            return tensor(self.scaler(_places(maps)).reshape(-1, *self.image), self.device)
+        return scaled_with_gradient(self.scaler, self.made(maps))
 
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Score with what was learned; nothing is trained here."""
@@ -165,6 +193,7 @@ class MapMethod(Method[MapS], Generic[MapS]):
         """The network's weights, the scalers, and the shapes of what was fitted."""
         return {
             **numpy_state(self.network, "network."),
+            **(numpy_state(self.stage, "stage.") if self.stage is not None else {}),
             "shape": np.array([self.seen_classes, self.attributes, *self.image]),
             **self.scaler.state(),
             **self.signature_scaler.state("signature_scaler."),
@@ -177,8 +206,13 @@ class MapMethod(Method[MapS], Generic[MapS]):
         self.device = resolve_device(self.settings.device)
         self.scaler = Scaler.from_state(self.settings.scaling, state)
         self.signature_scaler = Scaler.from_state(self.settings.signature_scaling, state, "signature_scaler.")
+        self.stage = self._stage("random")
+        if self.stage is not None:
+            put_state(self.stage, state, "stage.")
+        with torch.inference_mode():
+            made = self.made(np.zeros((1, *self.image), np.float32)).shape
         with seeded(0, "unused"):
-            self.network = self.build(self.image, self.attributes)
+            self.network = self.build((made[1], made[2], made[3]), self.attributes)
         put_state(self.network, state, "network.")
         self.network.to(self.device)
 
@@ -205,6 +239,16 @@ class MapScorer:
 def compatibility(found: Tensor, signatures: Tensor) -> Tensor:
     """ψᵀ s(y) / √a of attributes found (n, a) and scaled signatures (classes, a): (n, classes)."""
     return found @ signatures.T / signatures.shape[1] ** 0.5
+
+
+def scaled_with_gradient(scaler: Scaler, values: Tensor) -> Tensor:
+    """As `scaler`, of each place of maps (n, h, w, c). Raises ZSLError for `root` and `power`."""
+    if scaler.scaling in ("root", "power"):
+        raise ZSLError(f"scaling: {scaler.scaling} has no gradient at 0, and a stage is to learn; use another")
+    if len(scaler.factor):
+        values = (values - tensor(scaler.shift, values.device)) * tensor(scaler.factor, values.device)
+    length = scaler.length(values.shape[-1])
+    return values if length is None else values * (length / values.norm(dim=-1, keepdim=True).clamp_min(1e-12))
 
 
 def _places(maps: NDArray[Any]) -> NDArray[np.float32]:

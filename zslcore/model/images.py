@@ -94,7 +94,12 @@ class Extractor:
         return replace(self, included=numpy_state(self.backbone.module, ""))
 
     def giving(self, output: Output) -> "Extractor":
-        """The same, which gives another output. Raises ZSLError for maps where features are averaged over crops."""
+        """The same, which gives another output; maps are those of the training images, before the last stage or after.
+
+        Raises ZSLError for maps where features are averaged over crops.
+        """
+        if output == "map" and ExtractionPlan.from_dict(self.header.plan).output == "before":
+            output = "before"
         if output != "pooled" and self.plan.views == "five":
             raise ZSLError(f"{self.where}: its features are averaged over crops, which show different places: no maps")
         other = replace(self, output=output)

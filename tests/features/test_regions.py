@@ -15,6 +15,7 @@ from zslcore.datasets.maps import Maps
 from zslcore.errors import ZSLError
 from zslcore.features import backbones, batches, regions
 from zslcore.features.extract import extract_images, forecast, store_path
+from zslcore.features.halves import last_stage
 from zslcore.features.image_sources import Folder
 from zslcore.features.network import ExtractionPlan, Network, plan_extraction
 from zslcore.settings import Extract
@@ -56,6 +57,30 @@ def test_maps_of_timm_s_kinds(name: str, shape: tuple[int, ...]) -> None:
         assert torch.equal(found[3, 4], features[1 + 10 * 3 + 4])
     else:
         assert torch.equal(found[3, 4], features[:, 3, 4])
+
+
+@pytest.mark.parametrize("views", [1, "flip"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_before_is_what_the_last_stage_takes_with_the_pooled_vector(name: str, views: int | str) -> None:
+    backbone = backbones.load(name, "random")
+    taken: list[torch.Tensor] = []
+    stage = backbone.module.get_submodule(last_stage(backbone))
+    hook = stage.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].permute(0, 2, 3, 1)))
+    pictures = torch.randn(2, 3, 160, 160)
+    shown = (pictures,) if views == 1 else (pictures, pictures.flip(3))
+    vectors = torch.stack([backbone.module(one) for one in shown]).mean(0)
+    hook.remove()
+    expected = taken[0] if views == 1 else (taken[0] + taken[1].flip(2)) / 2
+    found = regions.Regions(backbone.module, "before", views, (160, 160))(pictures)
+    assert torch.allclose(found[:, : backbone.dimensions], vectors, atol=1e-5)
+    assert torch.allclose(found[:, backbone.dimensions :], expected.flatten(1), atol=1e-6)
+    assert regions.map_shape(backbone, "before") == expected.shape[1:]
+    assert regions.layout(backbone, "before")["maps"].shape == expected.shape[1:]
+
+
+def test_a_backbone_that_cannot_be_cut_is_refused() -> None:
+    with pytest.raises(ZSLError, match=r"test_vit cannot be cut before its last stage; set extract.output to both"):
+        regions.map_shape(backbones.load("test_vit", "random"), "before")
 
 
 def test_channels_last_and_distilled_tokens() -> None:
@@ -145,7 +170,14 @@ def test_the_disk_is_known_beforehand(tiny: Extract, pictures, caplog) -> None:
 def test_a_store_of_its_own_for_each_output_and_view(tiny: Extract) -> None:
     """And the store of plain vectors is the one that older programs have filled."""
     backbone = backbones.load(tiny.backbone, "random", 32)
-    choices = [{}, {"output": "map"}, {"output": "both"}, {"views": "flip"}, {"output": "map", "views": "flip"}]
+    choices = [
+        {},
+        {"output": "map"},
+        {"output": "both"},
+        {"output": "before"},
+        {"views": "flip"},
+        {"output": "map", "views": "flip"},
+    ]
     stores = {store_path(Path(), backbone, with_(tiny, **choice), "cpu") for choice in choices}
     assert len(stores) == len(choices)
     plan = plan_extraction(backbone, tiny, "cpu", np.empty((0, 1, 1, 3), np.uint8))

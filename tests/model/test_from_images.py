@@ -235,3 +235,27 @@ def test_files_of_features(project: Path, tmp_path: Path, data: Dataset) -> None
             predict.command(eszsl, str(tmp_path / "maps.h5"))
         with pytest.raises(ZSLError, match=r"apn was fitted on maps \(n, 3, 3, 96\)"):
             predict.command(apn, str(tmp_path / "small.h5"))
+
+
+def test_a_model_with_a_stage_that_learned_names_pictures_as_their_features(data: Dataset, tmp_path: Path) -> None:
+    """It holds the stage, and takes of pictures what its training images gave."""
+    settings = {"toy": SETTINGS | {"extract": EXTRACT | {"output": "before", "views": 1}}}
+    given = GIVEN.replace("width: 0", f"width: 0, backbone: {EXTRACT['backbone']}, weights: random")
+    with chdir(write_project(tmp_path, {"seeds": [3]}, settings, {"compare": {}})):
+        datasets.save(Path("artifacts/toy/dataset.h5"), data, {})
+        import_module("stages.extract").command("toy")
+        Path("experiments/methods.yaml").write_text(given)
+        package.command("toy", "apn")
+        model = Model.load("models/toy-apn.zsl")
+        with h5py.File("artifacts/toy/features.h5") as file:
+            maps = file["maps"][()]
+        assert maps.shape[1:] == (6, 6, 192), "of the stage before, twice as wide and high"
+        expected = model.probabilities(maps)
+        named = model.predict(list(data.pictures or ()), top=9, explain=True, maps=True)
+    place = {one: k for k, one in enumerate(model.classes)}
+    for row, one in enumerate(named):
+        np.testing.assert_allclose(one.probabilities, expected[row, [place[each] for each in one.classes]], atol=1e-3)
+        assert one.maps is not None
+        assert one.maps.shape == (3, 3, 3)
+    right = np.mean([one.classes[0] == data.classes[label] for one, label in zip(named, data.labels, strict=True)])
+    assert right > 2 / 7

@@ -1,4 +1,4 @@
-"""APN: attribute prototype network (Xu et al., NeurIPS 2020), on frozen feature maps."""
+"""APN: attribute prototype network (Xu et al., NeurIPS 2020), on feature maps."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class APN(MapMethod[APNSettings]):
 
     L_CLS: cross-entropy of g(x)ᵀ V s(y), g the mean of f over places (eq. 1). Prototype pₖ of an attribute gives the
     similarity map Mₖ = ⟨pₖ, f⟩, whose maximum âₖ is the attribute (eq. 2). In the paper the losses meet in the
-    backbone, which they train; here it is frozen, and they meet in a 1 × 1 layer.
+    backbone, which they train; here in a 1 × 1 layer, and with the setting `backbone` in that network's last stage.
     """
 
     name = "apn"

@@ -1,4 +1,4 @@
-"""AREN: attentive region embedding, with a second-order stream (Xie et al., CVPR 2019), on frozen feature maps."""
+"""AREN: attentive region embedding, with a second-order stream (Xie et al., CVPR 2019), on feature maps."""
 
 import torch
 from pydantic import Field

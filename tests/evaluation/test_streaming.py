@@ -1,7 +1,5 @@
-"""What does not fit in memory gives what it gives in memory: scores and their metrics, methods, and the files' care."""
+"""What does not fit in memory gives what it gives in memory: scores and their metrics, and methods."""
 
-import pickle
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,10 @@ import pytest
 
 from tests.conftest import make_dataset
 from zslcore.datasets.dataset import Dataset, stream_features
-from zslcore.errors import ZSLError
 from zslcore.evaluation import per_class, protocol
 from zslcore.evaluation.protocol import Task, benchmark_task
 from zslcore.io import artifacts, rows
-from zslcore.io.rows import Rows, by_blocks, collect, join, map_rows, put, stored
+from zslcore.io.rows import Rows, collect
 from zslcore.methods.clusterable.estimator import Clusterable, ClusterableSettings
 from zslcore.methods.eszsl import ESZSL
 from zslcore.methods.sae import SAE
@@ -24,8 +21,6 @@ from zslcore.methods.sae import SAE
 QUICK = ClusterableSettings(**Clusterable.quick, device="cpu")
 ROUNDING = 1e-6
 """Points that float32 may move a figure by: a product of few rows adds up in another order than one of many."""
-TINY = "1e-6"
-"""GiB: a thousand bytes."""
 
 
 @pytest.fixture(scope="module")
@@ -129,79 +124,3 @@ def test_the_main_method_learns_as_well_from_disk(streamed: Task, whole: Task) -
 def test_other_methods_get_their_features_in_memory(streamed: Task) -> None:
     method = protocol.fit(SAE(), streamed)
     assert protocol.score(method, streamed).zsl_top1 > 0.5
-
-
-def test_rows_are_those_of_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZSL_MEMORY", TINY)
-    values = np.random.default_rng(0).normal(size=(500, 7)).astype(np.float32)
-    on_disk = collect(np.array_split(values, 9), 500)
-    assert isinstance(on_disk, Rows)
-    some = np.array([400, 3, 3, 250])
-    both = join([on_disk[some], values[:20], on_disk[::-2]])
-    expected = np.concatenate([values[some], values[:20], values[::-2]])
-    np.testing.assert_array_equal(np.asarray(both), expected)
-    np.testing.assert_array_equal(np.asarray(both[expected[:, 0] > 0]), expected[expected[:, 0] > 0])
-    np.testing.assert_array_equal(by_blocks(lambda block: block.argmax(axis=1), both), expected.argmax(axis=1))
-    with artifacts.create(tmp_path / "features.h5", artifacts.FEATURES, {}) as file:
-        put(file, "features", both)
-    kept = stored(tmp_path / "features.h5", artifacts.FEATURES, "features", np.arange(9))
-    np.testing.assert_array_equal(np.asarray(kept), expected[:9])
-
-
-def test_functions_see_a_block_of_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the wide rows behind narrow ones, synthetic next to projected features, would all be in memory."""
-    monkeypatch.setenv("ZSL_MEMORY", TINY)
-    monkeypatch.setattr(rows, "BLOCK", 64)
-    values = np.random.default_rng(0).normal(size=(500, 9)).astype(np.float32)
-    seen: list[int] = []
-
-    def narrow(block: np.ndarray) -> np.ndarray:
-        seen.append(len(block))
-        return block[:, :2]
-
-    both = join([map_rows(collect([values], 500), narrow), values[:30, :2]])
-    order = np.random.default_rng(1).permutation(530)
-    seen.clear()
-    expected = np.concatenate([values[:, :2], values[:30, :2]])[order]
-    np.testing.assert_array_equal(np.asarray(both[order]), expected)
-    assert max(seen) <= 64
-    assert sum(seen) == 500
-
-
-def test_a_file_of_its_own_goes_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZSL_MEMORY", TINY)
-    values = np.ones((500, 7), np.float32)
-    on_disk = collect([values], 500)
-    path = Path(on_disk.read.path)  # type: ignore[attr-defined]
-    sent = pickle.dumps(on_disk)
-    del on_disk
-    assert path.exists()  # whoever was sent it has it now
-    received = pickle.loads(sent)
-    np.testing.assert_array_equal(np.asarray(received), values)
-    del received
-    assert not path.exists()
-
-
-def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "features.h5"
-    for value in (1, 2):  # the second takes the name of the first
-        with artifacts.create(path, artifacts.FEATURES, {}) as file:
-            file["features"] = np.full((500, 7), value, np.float16)
-        if value == 1:
-            monkeypatch.setenv("ZSL_MEMORY", TINY)
-            first = stored(path, artifacts.FEATURES, "features")
-    with pytest.raises(ZSLError, match="was replaced by another file meanwhile"):
-        np.asarray(first)
-    opened = stored(path, artifacts.FEATURES, "features")
-    with path.open("r+b") as raw:
-        raw.seek(path.read_bytes().index(np.full(7, 2, np.float16).tobytes()))
-        raw.write(b"\x01")
-    with pytest.raises(ZSLError, match="'/features' is damaged"):
-        np.asarray(opened)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    with pytest.raises(ZSLError, match="cannot be written there"):
-        collect([np.ones((500, 7))], 500)
-    for wrong in ("0", "-1", "much"):
-        monkeypatch.setenv("ZSL_MEMORY", wrong)
-        with pytest.raises(ZSLError, match="ZSL_MEMORY is"):
-            rows.memory_limit()

@@ -39,6 +39,7 @@ def tuned(tmp_path: Path) -> Path:
         {"output": "both", "views": "flip"},
         {"precision": "bf16", "output": "map"},
         {"views": "five"},
+        {"output": "before", "views": "flip"},
     ],
 )
 def test_the_bytes_are_those_of_whole_passes(

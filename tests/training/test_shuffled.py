@@ -9,7 +9,7 @@ import torch
 from zslcore.io import artifacts
 from zslcore.io.rows import Rows, stored
 from zslcore.scaling import Scaler
-from zslcore.training.shuffled import TOGETHER, Shuffled, draw_of, epoch_order, means_of, on_device
+from zslcore.training.shuffled import TOGETHER, Shuffled, draw_of, epoch_order, means_of, moments_of, on_device
 
 CPU = torch.device("cpu")
 ROWS, WIDTH = 5000, 3
@@ -51,6 +51,26 @@ def test_functions_of_rows_are_applied_and_means_are_those_of_the_whole(rows: Ro
     batch = next(x.draw(64))
     torch.testing.assert_close(x[batch], inside[batch], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(means_of(x, labels, 7), means_of(inside, labels, 7), rtol=1e-4, atol=1e-5)
+
+
+def test_means_of_classes_and_moments_of_columns_are_numpy_s(rows: Rows) -> None:
+    """Few rows, where n - 1 is not n; a class without any has a mean of 0."""
+    chosen, labels = rows[np.array([4, 1, 9, 30, 2])], np.array([2, 0, 2, 0, 2])
+    x, values = on_device(chosen, CPU), np.asarray(chosen).astype(np.float64)
+    mean, deviation = (found.numpy() for found in moments_of(x))
+    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(deviation, values.std(axis=0, ddof=1), rtol=1e-6)
+    expected = [values[labels == 0].mean(axis=0), np.zeros(WIDTH), values[labels == 2].mean(axis=0)]
+    np.testing.assert_allclose(means_of(x, torch.from_numpy(labels), 3).numpy(), expected, rtol=1e-6)
+
+
+def test_the_buffer_is_half_of_what_may_be_in_memory(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whole batches: 1024 rows are ten of 100."""
+    read: list[int] = []
+    monkeypatch.setattr(Shuffled, "_read", lambda self, part: read.append(len(part)) or np.asarray(self.rows[part]))
+    for _ in Shuffled(rows, CPU).draw(100):
+        pass
+    assert read == [1000] * 5
 
 
 def test_batches_of_sorted_classes_are_as_mixed_as_a_full_shuffle() -> None:

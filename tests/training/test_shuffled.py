@@ -32,6 +32,7 @@ def test_every_row_comes_once_an_epoch_with_its_own_numbers(rows: Rows) -> None:
     chosen = rows[np.arange(ROWS - 1, 0, -2)]
     x = Shuffled(chosen, CPU)
     whole = torch.from_numpy(np.asarray(chosen))
+    assert torch.equal(x[torch.tensor([1, 0])], whole[[1, 0]]), "before any are drawn"
     seen = []
     for batch in x.draw(100):
         torch.testing.assert_close(x[batch], whole[batch], rtol=0, atol=0)
@@ -55,11 +56,12 @@ def test_functions_of_rows_are_applied_and_means_are_those_of_the_whole(rows: Ro
 
 def test_means_of_classes_and_moments_of_columns_are_numpy_s(rows: Rows) -> None:
     """Few rows, where n - 1 is not n; a class without any has a mean of 0."""
-    chosen, labels = rows[np.array([4, 1, 9, 30, 2])], np.array([2, 0, 2, 0, 2])
+    chosen, labels = rows[np.array([4, 5, 4, 3, 4])], np.array([2, 0, 2, 0, 2])
     x, values = on_device(chosen, CPU), np.asarray(chosen).astype(np.float64)
-    mean, deviation = (found.numpy() for found in moments_of(x))
-    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(deviation, values.std(axis=0, ddof=1), rtol=1e-6)
+    for given in (x, torch.from_numpy(values)):
+        mean, deviation = (found.numpy() for found in moments_of(given))
+        np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(deviation, values.std(axis=0, ddof=1), rtol=1e-6)
     expected = [values[labels == 0].mean(axis=0), np.zeros(WIDTH), values[labels == 2].mean(axis=0)]
     np.testing.assert_allclose(means_of(x, torch.from_numpy(labels), 3).numpy(), expected, rtol=1e-6)
 

@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet101.tv_in1k")
     parser.add_argument("--weights", default="random", help="random (the speed is the same), pretrained, file:PATH")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
-    parser.add_argument("--output", default="pooled", choices=["pooled", "map", "both"])
+    parser.add_argument("--output", default="pooled", choices=["pooled", "map", "both", "before"])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--count", type=int, default=256, help="images a round")
     parser.add_argument("--rounds", type=int, default=3)

@@ -112,7 +112,7 @@ def test_functions_see_a_block_of_rows_at_a_time(monkeypatch: pytest.MonkeyPatch
     assert sum(seen) == 500
 
 
-def test_a_file_of_its_own_goes_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_goes_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZSL_MEMORY", TINY)
     values = np.ones((500, 7), np.float32)
     on_disk = collect([values], 500)
@@ -126,7 +126,7 @@ def test_a_file_of_its_own_goes_with_the_rows(monkeypatch: pytest.MonkeyPatch) -
     assert not path.exists()
 
 
-def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "features.h5"
     for value in (1, 2):  # the second takes the name of the first
         with artifacts.create(path, artifacts.FEATURES, {}) as file:

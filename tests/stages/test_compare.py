@@ -278,6 +278,12 @@ def test_a_damaged_table_of_settings_is_named(tmp_path: Path) -> None:
     assert load_given(tmp_path / "methods.yaml") == {"my-method": {}, "ale": {}, "sje": {}}
 
 
+def test_a_candidate_that_is_none_is_refused_by_its_number(project: Path) -> None:
+    (project / "among.yaml").write_text("sje: [{epochs: 2}, {epochs: 0}]")
+    with pytest.raises(ZSLError, match=r"method 'sje', candidate 2: epochs"):
+        compare.command("sje", choose=True, candidates="among.yaml")
+
+
 def test_candidates_are_a_list_of_settings(tmp_path: Path) -> None:
     path = tmp_path / "among.yaml"
     path.write_text("sje: {epochs: 2}\nale: [{epochs: 2}]")

@@ -1,5 +1,7 @@
 """Feature maps on disk, as an array whose numbers stay there until they are used."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -18,12 +20,14 @@ class Maps:
 
     It stands wherever an array of so many images would: memory does not grow with their number, and each row is checked
     against its digest whenever it is read. rows: (n,) int64 of the file, image: (h, w, c), content: that of the file.
+    before: of maps that a network's last stage takes, how they were extracted (`ExtractionPlan.as_dict`); else None.
     """
 
     path: Path
     rows: NDArray[np.int64]
     image: tuple[int, int, int]
     content: str
+    before: Mapping[str, Any] | None = None
     ndim: ClassVar[int] = 4
     dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float16)
 
@@ -39,10 +43,12 @@ class Maps:
             source = artifacts.dataset(file, "maps", np.float16, ndim=4)
             count, *image = source.shape
             content = str(artifacts.attribute(file, "content"))
+            made_by = json.loads(str(artifacts.attribute(file, "params"))).get("extract", {})
         wanted = np.arange(count) if rows is None else rows
         if missing := np.intersect1d(wanted, skipped_rows(path)).size if rows is not None else 0:
             raise ZSLError(f"{path}: {missing} images were skipped as unreadable; mend or remove them, extract again")
-        return cls(path, wanted, (image[0], image[1], image[2]), content)
+        before = made_by if made_by.get("output") == "before" else None
+        return cls(path, wanted, (image[0], image[1], image[2]), content, before)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -126,6 +126,8 @@ def compare(
     """
     name = method.name
     fixed = {"device": device} if "device" in method.Settings.model_fields else {}
+    for number, one in enumerate(among or (), start=1):
+        validate(method.Settings, dict(one), f"method '{name}', candidate {number}")
     chosen = chosen_settings(method, seen, given, choice, among, store, fixed)
     settings = validate(method.Settings, chosen["settings"], f"method '{name}'")
     task = benchmark_task(data, features)

@@ -72,15 +72,21 @@ def load(name: str, weights: str = "pretrained", image_size: int | None = None) 
 
 def with_weights(name: str, state: Mapping[str, NDArray[Any]], image_size: int | None = None) -> Backbone:
     """A timm model with these arrays as its weights. Raises ZSLError where they are not those of this model."""
-    if ":" in name or not timm.is_model(name):
-        raise ZSLError(f"unknown backbone '{name}': weights can be put into models of timm only")
     try:
-        with torch.random.fork_rng():
-            module = timm.create_model(name, num_classes=0)
+        module = untrained(name)
         put_state(module, state, "")
     except (KeyError, RuntimeError) as error:
         raise ZSLError(f"weights that are not those of {name} ({_why(error)}); save the file once more") from error
     return from_module(name, module, {"img_size": image_size})
+
+
+def untrained(name: str) -> nn.Module:
+    """A timm model that weights are to be put into. Raises ZSLError for any other name: no code runs for it."""
+    if ":" in name or not timm.is_model(name):
+        raise ZSLError(f"unknown backbone '{name}': weights can be put into models of timm only")
+    with torch.random.fork_rng():
+        module: nn.Module = timm.create_model(name, num_classes=0)
+    return module.eval().requires_grad_(False)
 
 
 def from_module(name: str, module: nn.Module, config: Mapping[str, Any]) -> Backbone:

@@ -34,7 +34,7 @@ STORED_NAMES = {"cpu_splits": "parts", "jpeg_downscaled": "scaled"}
 """What files of features (version 1) and stores call these, where it is something else."""
 UNSAID = {"output": "pooled", "views": 1}
 """What these are where files and stores do not say: they are left out so that older ones hold the same."""
-GIVEN = {
+WANTED = {
     "pooled": "",
     "map": ", maps",
     "both": ", vectors and maps",
@@ -73,7 +73,7 @@ class ExtractionPlan:
         jpegs = "decoded small where large" if self.jpeg_downscaled else "decoded whole"
         batches = f"batches of {self.batch_size} in {self.cpu_splits} part{'s' * (self.cpu_splits > 1)}"
         views = "" if self.views == 1 else f", views: {self.views}"
-        how = f"{self.precision}, {compiled}, {batches}, JPEGs {jpegs}{GIVEN[self.output]}{views}"
+        how = f"{self.precision}, {compiled}, {batches}, JPEGs {jpegs}{WANTED[self.output]}{views}"
         return f"{self.backbone} on {self.device} in {how}"
 
     def as_dict(self) -> dict[str, Any]:

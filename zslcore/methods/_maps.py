@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from zslcore.datasets.maps import Maps
 from zslcore.errors import ZSLError
 from zslcore.methods._scaled import SignatureScaling
 from zslcore.methods._stage import Stage
@@ -68,11 +69,9 @@ class MapSettings(MethodSettings):
     batch_size: BatchSize = 64
     lr: Rate = 0.001
     weight_decay: Decay = 0.0
-    backbone: str = Field(
-        "", description="timm network whose last stage learns, too, on maps of `output: before`; empty: none does"
+    stage_rate: float = Field(
+        0.1, ge=0, description="rate of the backbone's last stage, as a share of lr, on maps of extract.output: before"
     )
-    weights: str = Field("pretrained", description="that it starts from: pretrained, random or file:PATH")
-    stage_rate: float = Field(0.1, gt=0, description="its rate, as a share of lr")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
 
@@ -83,13 +82,13 @@ class MapMethod(Method[MapS], Generic[MapS]):
     """A network on feature maps (n, h, w, c), whose classes are given by scaled signatures (K, a).
 
     `train.features` is an array, or `datasets.maps.Maps`, of which a batch at a time is read. Scores are
-    ψ(x)ᵀ s(y) / √a, ψ the attributes found in an image. A subclass gives the network, its loss and ψ. Maps are frozen,
-    unless the setting `backbone` names the network whose last stage makes them here, and learns.
+    ψ(x)ᵀ s(y) / √a, ψ the attributes found in an image. A subclass gives the network, its loss and ψ. Of `Maps`
+    that a backbone's last stage takes, that stage makes the maps here, and learns; other maps are frozen.
     """
 
     input = "maps"
     network: nn.Module
-    stage: Stage | None
+    stage: Stage | None = None
 
     @abstractmethod
     def build(self, image: tuple[int, int, int], attributes: int) -> nn.Module:
@@ -115,17 +114,20 @@ class MapMethod(Method[MapS], Generic[MapS]):
         self.image: tuple[int, int, int] = features.shape[1:]
         self.seen_classes, self.attributes = train.signatures.shape
         self.device = resolve_device(self.settings.device)
-        self.stage = self._stage(self.settings.weights)
+        self.stage = None
+        if isinstance(features, Maps) and features.before is not None:
+            if self.settings.scaling in ("root", "power"):
+                raise ZSLError(f"scaling: {self.settings.scaling} is steep without end at 0; use another for a stage")
+            self.stage = Stage.of_maps(features.before, self.image, self.settings.stage_rate).to(self.device).eval()
         sampled = np.unique(np.linspace(0, len(features) - 1, SCALED_ON).round().astype(np.int64))
-        with torch.inference_mode():
-            made = self.made(features[sampled]).cpu().numpy()
+        made = self.made_in_blocks(features[sampled])
         self.scaler = Scaler.fit(_places(made), self.settings.scaling)
         self.signature_scaler = Scaler.fit(train.signatures, self.settings.signature_scaling)
         signatures = tensor(self.signature_scaler(train.signatures), self.device)
         labels = tensor(train.labels, self.device)
         with seeded(seed, f"{self.name}/build"):
             self.network = self.build(made.shape[1:], self.attributes).to(self.device)
-        learned = [*self.network.parameters(), *(self.stage.moved if self.stage is not None else ())]
+        learned = [*self.network.parameters(), *([] if self.stage is None else self.stage.parameters())]
 
         def terms(rows: Tensor, epoch: int) -> Terms:
             return self.terms(self.scaled(features[np.sort(rows.cpu().numpy())]), labels[rows.sort()[0]], signatures)
@@ -153,25 +155,24 @@ class MapMethod(Method[MapS], Generic[MapS]):
             self.network.eval()
         return self
 
-    def _stage(self, weights: str) -> Stage | None:
-        """The stage that learns, if one does. Raises ZSLError where it does not take such maps."""
-        settings = self.settings
-        if not settings.backbone:
-            return None
-        stage = Stage(settings.backbone, weights, settings.stage_rate).to(self.device).eval()
-        stage.check(self.image[2])
-        return stage
+    def made_by_stage(self, maps: NDArray[Any]) -> Tensor:
+        """What the stage makes of maps (n, h, w, c), in memory or not."""
+        assert self.stage is not None
+        found: Tensor = self.stage(tensor(np.asarray(maps, np.float32), self.device))
+        return found
 
-    def made(self, maps: NDArray[Any]) -> Tensor:
-        """Unscaled maps (n, h, w, c), in memory or not, as the stage makes them, on the device."""
-        given = tensor(np.asarray(maps, np.float32), self.device)
-        return given if self.stage is None else self.stage(given)
+    @torch.inference_mode()
+    def made_in_blocks(self, maps: NDArray[Any]) -> NDArray[np.float32]:
+        """The same, of some images at once; without a stage the maps themselves."""
+        if self.stage is None:
+            return np.asarray(maps, np.float32)
+        return apply_in_blocks(lambda block: self.made_by_stage(block).cpu().numpy(), maps, AT_ONCE)
 
     def scaled(self, maps: NDArray[Any]) -> Tensor:
-        """The same, scaled."""
+        """Unscaled maps (n, h, w, c), in memory or not, as a scaled tensor on the device, through the stage first."""
         if self.stage is None:
             return tensor(self.scaler(_places(maps)).reshape(-1, *self.image), self.device)
-        return scaled_with_gradient(self.scaler, self.made(maps))
+        return scaled_with_gradient(self.scaler, self.made_by_stage(maps))
 
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Score with what was learned; nothing is trained here."""
@@ -193,7 +194,7 @@ class MapMethod(Method[MapS], Generic[MapS]):
         """The network's weights, the scalers, and the shapes of what was fitted."""
         return {
             **numpy_state(self.network, "network."),
-            **(numpy_state(self.stage, "stage.") if self.stage is not None else {}),
+            **({} if self.stage is None else self.stage.state()),
             "shape": np.array([self.seen_classes, self.attributes, *self.image]),
             **self.scaler.state(),
             **self.signature_scaler.state("signature_scaler."),
@@ -206,11 +207,10 @@ class MapMethod(Method[MapS], Generic[MapS]):
         self.device = resolve_device(self.settings.device)
         self.scaler = Scaler.from_state(self.settings.scaling, state)
         self.signature_scaler = Scaler.from_state(self.settings.signature_scaling, state, "signature_scaler.")
-        self.stage = self._stage("random")
+        self.stage = Stage.from_state(state)
         if self.stage is not None:
-            put_state(self.stage, state, "stage.")
-        with torch.inference_mode():
-            made = self.made(np.zeros((1, *self.image), np.float32)).shape
+            self.stage.to(self.device)
+        made = self.made_in_blocks(np.zeros((1, *self.image), np.float32)).shape
         with seeded(0, "unused"):
             self.network = self.build((made[1], made[2], made[3]), self.attributes)
         put_state(self.network, state, "network.")
@@ -242,9 +242,7 @@ def compatibility(found: Tensor, signatures: Tensor) -> Tensor:
 
 
 def scaled_with_gradient(scaler: Scaler, values: Tensor) -> Tensor:
-    """As `scaler`, of each place of maps (n, h, w, c). Raises ZSLError for `root` and `power`."""
-    if scaler.scaling in ("root", "power"):
-        raise ZSLError(f"scaling: {scaler.scaling} has no gradient at 0, and a stage is to learn; use another")
+    """As `scaler`, but for `root` and `power`, of each place of maps (n, h, w, c)."""
     if len(scaler.factor):
         values = (values - tensor(scaler.shift, values.device)) * tensor(scaler.factor, values.device)
     length = scaler.length(values.shape[-1])

@@ -33,7 +33,7 @@ class APN(MapMethod[APNSettings]):
 
     L_CLS: cross-entropy of g(x)ᵀ V s(y), g the mean of f over places (eq. 1). Prototype pₖ of an attribute gives the
     similarity map Mₖ = ⟨pₖ, f⟩, whose maximum âₖ is the attribute (eq. 2). In the paper the losses meet in the
-    backbone, which they train; here in a 1 × 1 layer, and with the setting `backbone` in that network's last stage.
+    backbone, which they train; here in a 1 × 1 layer, and of maps before the last stage in that stage.
     """
 
     name = "apn"

@@ -127,7 +127,7 @@ def fill(store: Store, pending: int, plan: ExtractionPlan, backbone: Backbone, e
     with closing(computed), progress("extract", pending, "images") as advance:
         for batch, outcomes in computed:
             store.commit(batch, outcomes)
-            bad += sum(outcome.reason is not None for outcome in outcomes)
+            bad += sum(outcome.reason is not None or store.is_bad(outcome.key) for outcome in outcomes)
             advance(len(batch), f"{bad} bad" if bad else "")
 
 

@@ -108,6 +108,10 @@ class Store:
         query = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE key = ?1)" for table in tables)
         return bool(self._fetch(f"SELECT {query}", key)[0][0])
 
+    def is_bad(self, key: bytes | None) -> bool:
+        """Whether an image of these bytes is known to be bad; None: of an image that could not be read."""
+        return key is not None and bool(self._fetch("SELECT 1 FROM bad WHERE key = ?1", key))
+
     def _fetch(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._one_at_a_time:
             return self._db.execute(query, values).fetchall()

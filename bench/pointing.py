@@ -3,10 +3,12 @@
 Fits each method on trainval, takes its maps of the attributes on the test images of unseen classes, and prints how
 often their maxima fall on the attribute's part (`zslcore/evaluation/localisation.py`), next to class activation maps of
 ESZSL. Needs a data set of drawn birds with vectors and maps (`extract: {output: both}`, then `dvc repro
-extract@DATASET`). Mean ± std over seeds; --by-attribute: a row an attribute, else one a trait.
+extract@DATASET`); with `before`, of which linear methods have no maps, without ESZSL. Mean ± std over seeds;
+--by-attribute: a row an attribute, else one a trait; --set '{"epochs": 5}': settings of the methods.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--methods", default="apn,attribute-attention,attribute-maps")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--by-attribute", action="store_true")
+    parser.add_argument("--set", type=json.loads, default={})
     options = parser.parse_args()
     home = Path("artifacts") / options.dataset
     settings = dict(read_yaml(Path(f"data/{options.dataset}.yaml"))["source"])
@@ -64,7 +67,6 @@ def main() -> None:
     present = data.signatures[data.labels[rows]] > 0
     parts = [drawing.PARTS.index(SHOWN_BY[trait]) if trait in SHOWN_BY else None for trait, _ in ATTRIBUTES]
     maps = load_maps(home / "features.h5")
-    vectors = datasets.load_features(home / "features.h5", np.arange(len(maps)))
     found: dict[str, list[list[Pointing]]] = {}
 
     def judge(name: str, attribute_maps: NDArray[np.float32]) -> None:
@@ -72,13 +74,16 @@ def main() -> None:
         lines = pointing if options.by_attribute else by_trait(pointing)
         found.setdefault(name, []).append([*lines, mean_over_attributes(pointing)])
 
-    seen = datasets.load_seen(home / "dataset.h5", home / "features.h5")
-    linear = ESZSL(ESZSLSettings(**choose(ESZSL, seen, among=AFFINE, budget=len(AFFINE))[0].settings))
-    linear.fit(benchmark_task(data, vectors).train)
-    judge(CAM, linear.attribute_maps(maps[rows]))
+    if artifacts.params(home / "features.h5", artifacts.FEATURES)["extract"]["output"] == "both":
+        seen = datasets.load_seen(home / "dataset.h5", home / "features.h5")
+        linear = ESZSL(ESZSLSettings(**choose(ESZSL, seen, among=AFFINE, budget=len(AFFINE))[0].settings))
+        vectors = datasets.load_features(home / "features.h5", np.arange(len(maps)))
+        linear.fit(benchmark_task(data, vectors).train)
+        judge(CAM, linear.attribute_maps(maps[rows]))
     for name in options.methods.split(","):
         for seed in range(options.seeds):
-            method = fit(registry.get(name)(), benchmark_task(data, maps), seed)
+            cls = registry.get(name)
+            method = fit(cls(cls.Settings(**options.set)), benchmark_task(data, maps), seed)
             if not isinstance(method, Localised):
                 raise SystemExit(f"{name} has no map for each attribute")
             judge(name, method.attribute_maps(maps[rows]))

@@ -14,8 +14,9 @@ from zslcore.features import backbones
 from zslcore.features.regions import Regions, map_shape
 from zslcore.io import artifacts
 from zslcore.methods import registry
-from zslcore.methods._maps import MapMethod, scaled_with_gradient
+from zslcore.methods._maps import MapMethod
 from zslcore.methods._stage import Stage
+from zslcore.methods._tensor_scaling import TensorScaling
 from zslcore.methods.base import TrainData
 from zslcore.scaling import Scaler, Scaling
 from zslcore.training.device import tensor
@@ -125,7 +126,7 @@ def test_scaling_with_a_gradient_is_the_scaling(scaling: Scaling) -> None:
     values = np.random.default_rng(0).normal(2, 3, (4, 2, 3, 7)).astype(np.float32)
     scaler = Scaler.fit(values.reshape(-1, 7), scaling)
     given = tensor(values, torch.device("cpu")).requires_grad_()
-    found = scaled_with_gradient(scaler, given)
+    found = TensorScaling(scaler)(given)
     np.testing.assert_allclose(found.detach().reshape(-1, 7), scaler(values.reshape(-1, 7)), rtol=1e-5, atol=1e-5)
     (found * torch.arange(7.0)).sum().backward()
     assert given.grad is not None

@@ -1,6 +1,5 @@
 """Feature maps on disk, as an array whose numbers stay there until they are used."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +42,7 @@ class Maps:
             source = artifacts.dataset(file, "maps", np.float16, ndim=4)
             count, *image = source.shape
             content = str(artifacts.attribute(file, "content"))
-            made_by = json.loads(str(artifacts.attribute(file, "params"))).get("extract", {})
+            made_by = artifacts.params_of(file).get("extract", {})
         wanted = np.arange(count) if rows is None else rows
         if missing := np.intersect1d(wanted, skipped_rows(path)).size if rows is not None else 0:
             raise ZSLError(f"{path}: {missing} images were skipped as unreadable; mend or remove them, extract again")

@@ -5,7 +5,6 @@ file of features also holds what these make of the trainval images, and every ch
 method, is made on them (`Seen.split_features`).
 """
 
-import json
 import logging
 import math
 import shutil
@@ -247,8 +246,8 @@ def _features(
     planned = replace(planned, weights=weights, fingerprint=_load(extracting).fingerprint)
     extract_images(images, path, extracting, work.device, engine, inputs=inputs, planned=planned)
     with artifacts.open_artifact(path, artifacts.FEATURES) as file:
-        about: dict[str, Any] = json.loads(str(file.attrs["params"]))
-        return artifacts.array(file, "features", np.float32, ndim=2).astype(np.float32, copy=False), about
+        features = artifacts.array(file, "features", np.float32, ndim=2).astype(np.float32, copy=False)
+        return features, artifacts.params_of(file)
 
 
 def _weights(folder: Path, name: str, epochs: int) -> Path:

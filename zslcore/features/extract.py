@@ -127,7 +127,8 @@ def fill(store: Store, pending: int, plan: ExtractionPlan, backbone: Backbone, e
     with closing(computed), progress("extract", pending, "images") as advance:
         for batch, outcomes in computed:
             store.commit(batch, outcomes)
-            bad += sum(outcome.reason is not None or store.is_bad(outcome.key) for outcome in outcomes)
+            without = (outcome for outcome in outcomes if outcome.features is None)
+            bad += sum(outcome.reason is not None or store.is_bad(outcome.key) for outcome in without)
             advance(len(batch), f"{bad} bad" if bad else "")
 
 

@@ -46,7 +46,8 @@ class Regions(nn.Module):
         """mirrored: the map is turned back, so that its places are those of the picture."""
         if self.output == "pooled":
             return self.module(pictures)
-        module = Halved(self.module) if self.output == "before" else self.module
+        stage = known_stage(self.module) if self.output == "before" else None
+        module = self.module if stage is None else Halved(self.module, stage)
         features = module.forward_features(pictures)
         found = as_map(module, features)
         flat = (found.flip(2) if mirrored else found).flatten(1)
@@ -89,7 +90,7 @@ def map_shape(backbone: Backbone, output: Output = "both") -> tuple[int, int, in
         stage, size = known_stage(module), backbone.preprocessing["input_size"]
         if stage is None or not can_be_cut(module, stage, torch.linspace(-2, 2, math.prod(size)).view(1, *size)):
             raise ZSLError(f"backbone {backbone.name} cannot be cut before its last stage; set extract.output to both")
-        module = Halved(module)
+        module = Halved(module, stage)
     if hasattr(module, "forward_features") and hasattr(module, "forward_head"):
         try:
             with torch.no_grad():

@@ -442,8 +442,13 @@ def under(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray
 def params(path: Path, format: Format) -> dict[str, Any]:
     """The parameters an HDF5 artifact was made with."""
     with open_artifact(path, format) as file:
-        parameters: dict[str, Any] = json.loads(file.attrs["params"])
-        return parameters
+        return params_of(file)
+
+
+def params_of(file: h5py.File) -> dict[str, Any]:
+    """The same, of one that is open."""
+    parameters: dict[str, Any] = json.loads(str(attribute(file, "params")))
+    return parameters
 
 
 def array(file: h5py.File | h5py.Group, name: str, dtype: Any = None, ndim: int | None = None) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from zslcore.datasets.maps import Maps
 from zslcore.errors import ZSLError
 from zslcore.methods._scaled import SignatureScaling
 from zslcore.methods._stage import Stage
+from zslcore.methods._tensor_scaling import TensorScaling
 from zslcore.methods._trained import BatchSize, Decay, Epochs, Rate
 from zslcore.methods.base import (
     Method,
@@ -172,7 +173,8 @@ class MapMethod(Method[MapS], Generic[MapS]):
         """Unscaled maps (n, h, w, c), in memory or not, as a scaled tensor on the device, through the stage first."""
         if self.stage is None:
             return tensor(self.scaler(_places(maps)).reshape(-1, *self.image), self.device)
-        return scaled_with_gradient(self.scaler, self.made_by_stage(maps))
+        scaled: Tensor = TensorScaling(self.scaler).to(self.device)(self.made_by_stage(maps))
+        return scaled
 
     def for_classes(self, signatures: NDArray[np.float32], seen_mask: NDArray[np.bool_], seed: int = 0) -> Scorer:
         """Score with what was learned; nothing is trained here."""
@@ -239,14 +241,6 @@ class MapScorer:
 def compatibility(found: Tensor, signatures: Tensor) -> Tensor:
     """ψᵀ s(y) / √a of attributes found (n, a) and scaled signatures (classes, a): (n, classes)."""
     return found @ signatures.T / signatures.shape[1] ** 0.5
-
-
-def scaled_with_gradient(scaler: Scaler, values: Tensor) -> Tensor:
-    """As `scaler`, but for `root` and `power`, of each place of maps (n, h, w, c)."""
-    if len(scaler.factor):
-        values = (values - tensor(scaler.shift, values.device)) * tensor(scaler.factor, values.device)
-    length = scaler.length(values.shape[-1])
-    return values if length is None else values * (length / values.norm(dim=-1, keepdim=True).clamp_min(1e-12))
 
 
 def _places(maps: NDArray[Any]) -> NDArray[np.float32]:

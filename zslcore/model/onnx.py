@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -17,10 +16,10 @@ from zslcore.features.regions import framed, wrapped
 from zslcore.io import artifacts
 from zslcore.methods import registry
 from zslcore.methods._scaled import ScaledScorer
+from zslcore.methods._tensor_scaling import TensorScaling
 from zslcore.methods.base import Scorer
 from zslcore.methods.clusterable.estimator import ClusterableScorer
 from zslcore.model.model import Model
-from zslcore.scaling import Scaler
 
 OPSET = 18
 
@@ -109,31 +108,6 @@ def _module(scorer: Scorer, linear: bool, dimensions: int) -> nn.Module:
     raise ZSLError("scores of this method are no graph: the main method can be exported, and those with linear scores")
 
 
-class _Scaling(nn.Module):
-    """What a `Scaler` does."""
-
-    shift: Tensor
-    factor: Tensor
-
-    def __init__(self, scaler: Scaler) -> None:
-        super().__init__()
-        self.scaling = scaler.scaling
-        self.fitted = len(scaler.factor) > 0
-        self.register_buffer("shift", torch.from_numpy(scaler.shift))
-        self.register_buffer("factor", torch.from_numpy(scaler.factor))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.scaling in ("root", "power"):
-            x = x.sign() * x.abs().sqrt()
-        if self.scaling == "power":
-            x = functional.normalize(x)
-        if self.fitted:
-            x = (x - self.shift) * self.factor
-        if self.scaling in ("l2", "power", "sphere", "centred", "centred_sphere"):
-            x = functional.normalize(x) * (math.sqrt(x.shape[1]) if self.scaling.endswith("sphere") else 1)
-        return x
-
-
 class _Linear(nn.Module):
     """Affine in scaled features: what the scorer says of nothing, and of each dimension alone."""
 
@@ -142,7 +116,7 @@ class _Linear(nn.Module):
 
     def __init__(self, scorer: ScaledScorer, dimensions: int) -> None:
         super().__init__()
-        self.scaling = _Scaling(scorer.scaler)
+        self.scaling = TensorScaling(scorer.scaler)
         bias = scorer.score(np.zeros((1, dimensions), np.float32))
         weights = scorer.score(np.eye(dimensions, dtype=np.float32)) - bias
         self.register_buffer("bias", torch.from_numpy(bias.astype(np.float32)))
@@ -160,9 +134,9 @@ class _Clusterable(nn.Module):
     def __init__(self, scorer: ClusterableScorer) -> None:
         super().__init__()
         finetuned, trained = scorer.finetuned, scorer.model
-        self.before = _Scaling(finetuned.scaler)
+        self.before = TensorScaling(finetuned.scaler)
         self.mapping = finetuned.mapping or nn.Identity()
-        self.after = nn.Identity() if finetuned.rescaler is None else _Scaling(finetuned.rescaler)
+        self.after = nn.Identity() if finetuned.rescaler is None else TensorScaling(finetuned.rescaler)
         self.trained, self.classifier = trained, scorer.classifier
         self.parts = nn.ModuleList([*trained.modules, *scorer.classifier.modules])  # so that their weights are known
         self.feedback = scorer.feedback

@@ -29,4 +29,4 @@ class TensorScaling(nn.Module):
         if self.fitted:
             x = (x - self.shift) * self.factor
         length = self.length(x.shape[-1])
-        return x if length is None else functional.normalize(x, dim=-1) * float(length)
+        return x if length is None else x * (float(length) / x.norm(dim=-1, keepdim=True).clamp_min(1e-12))
